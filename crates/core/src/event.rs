@@ -1,0 +1,83 @@
+//! What a run reports while it goes on: the lines of `events.jsonl` and, later, of the service's streams.
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::{Phase, State};
+use crate::metrics::{Evaluated, Stepped};
+
+/// An [`Event`] with its place and time, as it is written to `events.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// Counts from 1 within a run and never repeats, also across a resume.
+    pub seq: u64,
+    /// Milliseconds since 1970-01-01 UTC.
+    pub time_unix_ms: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Something that happened in a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The run entered a state.
+    State {
+        /// The new state.
+        state: State,
+        /// Why, where it is not obvious.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// The run is busy with something, or got on with it.
+    Phase {
+        /// What it is busy with.
+        phase: Phase,
+        /// How much of it is done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        done: Option<u64>,
+        /// How much there is to do.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        total: Option<u64>,
+        /// What `done` and `total` count (`steps`, `rows`, `bytes`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unit: Option<String>,
+    },
+    /// Something the user should know.
+    Note {
+        /// How much it matters.
+        level: NoteLevel,
+        /// One sentence.
+        message: String,
+    },
+    /// An optimizer step was taken.
+    Stepped(Stepped),
+    /// The held-out data was scored.
+    Evaluated(Evaluated),
+    /// A checkpoint is complete on disk.
+    Saved {
+        /// The step it was taken after.
+        step: u64,
+        /// Its directory.
+        path: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// An artifact is complete on disk.
+    Exported {
+        /// Its directory or file.
+        path: String,
+        /// `peft` or `model`.
+        kind: String,
+    },
+}
+
+/// How much a note matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoteLevel {
+    /// Good to know.
+    Info,
+    /// The run does something else than the user may expect.
+    Warning,
+}

@@ -1,0 +1,48 @@
+//! The numbers of a run, with their units in their names.
+
+use serde::{Deserialize, Serialize};
+
+/// One optimizer step. Rates are divided by what was counted in this step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stepped {
+    /// Counts from 1.
+    pub step: u64,
+    /// How often the training data has been gone through, with its fraction.
+    pub epoch: f64,
+    /// The objective that is minimised: for text the mean negative log-likelihood over the supervised tokens
+    /// of all microbatches of the step.
+    pub loss_nats: f64,
+    /// Global L2 norm of the gradient before clipping.
+    pub grad_norm: f64,
+    /// The learning rate that this step used.
+    pub learning_rate: f64,
+    /// Tokens that went through the model.
+    pub tokens: u64,
+    /// Tokens that the loss counted.
+    pub supervised_tokens: u64,
+    /// Examples of the dataset.
+    pub samples: u64,
+    /// `tokens` per second of `step_millis`.
+    pub tokens_per_sec: f64,
+    /// `samples` per second of `step_millis`.
+    pub samples_per_sec: f64,
+    /// Wall-clock time of the step, waiting for data included.
+    pub step_millis: f64,
+    /// The part of it that waited for data.
+    pub data_millis: f64,
+}
+
+/// One pass over the held-out data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluated {
+    /// The step after which it was taken; 0 before training.
+    pub step: u64,
+    /// Mean negative log-likelihood over the supervised tokens.
+    pub loss_nats: f64,
+    /// `exp(loss_nats)`.
+    pub perplexity: f64,
+    /// Share of supervised tokens whose most likely prediction is right, 0 to 1.
+    pub token_accuracy: f64,
+    /// Supervised tokens that were scored.
+    pub tokens: u64,
+}

@@ -1,0 +1,4 @@
+//! From files to batches of tokens.
+
+pub mod batch;
+pub mod sample;

@@ -1,0 +1,14 @@
+//! FineTune Lab's training engine.
+
+pub mod adapter;
+pub mod checkpoint;
+pub mod data;
+pub mod device;
+pub mod error;
+pub mod export;
+pub mod generate;
+pub mod kernels;
+pub mod model;
+pub mod ops;
+pub mod optim;
+pub mod train;

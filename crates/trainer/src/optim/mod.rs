@@ -1,0 +1,3 @@
+//! How gradients become updates.
+
+pub mod schedule;
