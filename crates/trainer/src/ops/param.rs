@@ -1,0 +1,71 @@
+//! Weights, and the gradients of those that are trained.
+
+use burn::tensor::{Device, Tensor};
+
+use crate::kernels::{Kernels, cpu};
+
+/// A weight. Vectors (norms, biases) have the shape `[1, n]`, so that all weights are one type.
+#[derive(Clone, Debug)]
+pub struct Param {
+    /// Its value.
+    pub value: Tensor<2>,
+    /// Where its gradient goes; `None`: it is frozen.
+    pub slot: Option<Slot>,
+}
+
+/// The place of a trained weight among all trained weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(pub usize);
+
+impl Param {
+    /// A weight that is not trained.
+    pub fn frozen(value: Tensor<2>) -> Self {
+        Self { value, slot: None }
+    }
+}
+
+/// The gradients of all trained weights, summed over the microbatches of a step.
+#[derive(Debug)]
+pub struct Gradients {
+    sums: Vec<Tensor<2>>,
+    kernels: Kernels,
+}
+
+impl Gradients {
+    /// Zeros of the given shapes, in the order of the slots.
+    pub fn zeros(shapes: impl IntoIterator<Item = [usize; 2]>, device: &Device, kernels: Kernels) -> Self {
+        let sums = shapes.into_iter().map(|shape| Tensor::zeros(shape, device)).collect();
+        Self { sums, kernels }
+    }
+
+    /// Back to zero, for the next step.
+    pub fn clear(&mut self) {
+        for sum in &mut self.sums {
+            match self.kernels {
+                Kernels::Cpu => cpu::tensor::modify(sum, |values| values.fill(0.0)),
+                Kernels::Plain => *sum = Tensor::zeros(sum.dims(), &sum.device()),
+            }
+        }
+    }
+
+    /// Adds a gradient.
+    pub fn add(&mut self, slot: Slot, gradient: Tensor<2>) {
+        let sum = &mut self.sums[slot.0];
+        *sum = sum.clone() + gradient;
+    }
+
+    /// Lets a CPU kernel add to the values in place.
+    pub fn modify(&mut self, slot: Slot, add: impl FnOnce(&mut [f32])) {
+        cpu::tensor::modify(&mut self.sums[slot.0], add);
+    }
+
+    /// The sum so far.
+    pub fn get(&self, slot: Slot) -> &Tensor<2> {
+        &self.sums[slot.0]
+    }
+
+    /// All sums, in the order of the slots.
+    pub fn iter(&self) -> impl Iterator<Item = &Tensor<2>> {
+        self.sums.iter()
+    }
+}
