@@ -14,7 +14,7 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Bool, Tensor, TensorData};
+use burn::tensor::{Bool, Tensor, TensorData, activation};
 
 use crate::kernels::{Kernels, cpu};
 
@@ -148,6 +148,27 @@ pub fn backward(
             dqkv
         }
     }
+}
+
+/// Attends the next tokens of one sequence to all of it: the queries are its last tokens.
+///
+/// # Shapes
+/// - `q`: `[new tokens, n_heads · head_dim]`, output the same
+/// - `k`, `v`: `[all tokens, n_kv_heads · head_dim]`
+pub fn cached(q: Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, shape: &AttentionShape) -> Tensor<2> {
+    let ([n_new, _], [n_all, _]) = (q.dims(), k.dims());
+    let before = n_all - n_new;
+    let chunks = (0..n_new).step_by(CHUNK).map(|start| {
+        let end = n_new.min(start + CHUNK);
+        let queries = before + start..before + end;
+        let keys = shape.first_key(queries.start)..queries.end;
+        let chunk = PlainChunk { queries, keys: keys.clone(), segment_start: 0 };
+        let rows = |x: &Tensor<2>| heads(x.clone().narrow(0, keys.start, keys.len()), shape.n_kv_heads, shape);
+        let q = heads(q.clone().narrow(0, start, end - start), shape.n_heads, shape);
+        let p = activation::softmax(chunk.scores(q, rows(k), shape), 2);
+        flat(p.matmul(rows(v)), shape.n_heads)
+    });
+    Tensor::cat(chunks.collect(), 0)
 }
 
 /// A chunk of queries and the keys that any of them sees, as rows of the batch.

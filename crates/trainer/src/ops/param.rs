@@ -1,5 +1,7 @@
 //! Weights, and the gradients of those that are trained.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Tensor};
 
 use crate::kernels::{Kernels, cpu};
@@ -11,6 +13,19 @@ pub struct Param {
     pub value: Tensor<2>,
     /// Where its gradient goes; `None`: it is frozen.
     pub slot: Option<Slot>,
+    /// The tensors that it holds, as files name them, in order.
+    pub pieces: Vec<Piece>,
+}
+
+/// One tensor of a file inside a [`Param`]: q, k and v are pieces of one weight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Its full name: `model.layers.0.self_attn.q_proj.weight`.
+    pub name: String,
+    /// Its values among those of the whole, in row order.
+    pub values: Range<usize>,
+    /// Its shape in files.
+    pub shape: Vec<usize>,
 }
 
 /// The place of a trained weight among all trained weights.
@@ -18,9 +33,14 @@ pub struct Param {
 pub struct Slot(pub usize);
 
 impl Param {
-    /// A weight that is not trained.
+    /// A weight that is not trained and stands in no file.
     pub fn frozen(value: Tensor<2>) -> Self {
-        Self { value, slot: None }
+        Self { value, slot: None, pieces: Vec::new() }
+    }
+
+    /// Whether it is a norm or a bias rather than a matrix.
+    pub fn is_vector(&self) -> bool {
+        self.pieces.iter().all(|piece| piece.shape.len() == 1)
     }
 }
 
