@@ -1,1 +1,7 @@
 //! To be written.
+
+pub mod config;
+pub mod families;
+pub mod json_file;
+pub mod tensor_file;
+pub mod weights;
