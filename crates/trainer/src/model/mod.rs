@@ -1,6 +1,11 @@
-//! The model: a decoder as its files describe it, and its passes.
+//! The model: its files, the decoder they describe, and its passes.
 
 pub mod block;
 pub mod build;
+pub mod config;
 pub mod decoder;
+pub mod families;
+pub mod json_file;
 pub mod rope;
+pub mod tensor_file;
+pub mod weights;
