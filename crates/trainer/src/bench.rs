@@ -71,7 +71,8 @@ impl Spread {
 pub fn bench(decoder: &mut Decoder, device: &OpenDevice, options: &BenchOptions) -> BenchReport {
     let BenchOptions { n_rows, n_tokens, n_steps, n_warmup_steps, keep } = *options;
     decoder.reserve_positions(n_tokens);
-    let batches: Vec<Batch> = (0..N_BATCHES).map(|i| random_batch(decoder, Key::new(i), [n_rows, n_tokens])).collect();
+    let batches: Vec<Batch> =
+        (0..N_BATCHES).map(|i| random_batch(decoder, Key::new(i), [n_rows, n_tokens])).collect();
     let adamw = resolved::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 };
     let mut optimizer = Optimizer::new(decoder, adamw, Some(1.0));
     let mut gradients = decoder.zero_gradients();

@@ -64,8 +64,10 @@ fn cuda(index: usize) -> Result<OpenDevice, Problem> {
     let problem = match n_devices {
         0 => Problem::new(ProblemKind::Device, "no CUDA device was found on this machine")
             .hint("check the driver with `nvidia-smi`, or use `--device cpu`"),
-        n => Problem::new(ProblemKind::Device, format!("there is no CUDA device {index}, the machine has {n}"))
-            .hint(format!("choose an index up to {}", n - 1)),
+        n => {
+            Problem::new(ProblemKind::Device, format!("there is no CUDA device {index}, the machine has {n}"))
+                .hint(format!("choose an index up to {}", n - 1))
+        }
     };
     Err(problem.at("device.kind"))
 }

@@ -65,6 +65,7 @@ impl Decoder {
             return Ok(());
         }
         let message = format!("a sequence of {n_tokens} tokens exceeds the model's context of {limit}");
-        Err(Problem::new(ProblemKind::InvalidValue, message).hint("shorten it, or choose a model with more context"))
+        Err(Problem::new(ProblemKind::InvalidValue, message)
+            .hint("shorten it, or choose a model with more context"))
     }
 }

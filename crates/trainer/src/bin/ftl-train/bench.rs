@@ -100,7 +100,8 @@ pub fn run(args: Args, format: Format) -> CommandResult {
 }
 
 fn text(report: &BenchReport, peak_rss_bytes: Option<u64>) -> String {
-    let BenchReport { tokens_per_sec: speed, step_millis, device, precision, trained_parameters, .. } = report;
+    let BenchReport { tokens_per_sec: speed, step_millis, device, precision, trained_parameters, .. } =
+        report;
     let memory = peak_rss_bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
     format!(
         "{:.0} tokens/s ({:.0} to {:.0}), step {:.0} ms, peak memory {memory}, {trained_parameters} trained \
