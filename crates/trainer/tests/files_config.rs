@@ -1,5 +1,7 @@
 //! config.json: both dialects, transformers' defaults, and every refusal.
 
+#![expect(clippy::unwrap_used, reason = "a failed helper fails its test")]
+
 mod files_support;
 
 use std::fs;

@@ -15,7 +15,7 @@ pub fn from_env(variable: &str, path: &str) -> Option<PathBuf> {
     match std::env::var_os(variable) {
         Some(root) => Some(Path::new(&root).join(path)),
         None => {
-            println!("skipped: {variable} is not set");
+            eprintln!("skipped: {variable} is not set");
             None
         }
     }
