@@ -125,8 +125,10 @@ fn any_bit_flipped_in_any_file_is_noticed() {
     let mut n_flips = 0;
     for file in files(&dir) {
         let intact = fs::read(&file).unwrap();
+        let is_manifest = file.ends_with(MANIFEST_JSON);
         for index in 0..intact.len() {
-            for bit in 0..8 {
+            // Hashes see every bit alike; the manifest has to be caught by its text.
+            for bit in if is_manifest { 0..8 } else { index % 8..index % 8 + 1 } {
                 let mut flipped = intact.clone();
                 flipped[index] ^= 1 << bit;
                 fs::write(&file, &flipped).unwrap();
@@ -138,7 +140,7 @@ fn any_bit_flipped_in_any_file_is_noticed() {
         fs::write(&file, &intact).unwrap();
         verify(&dir).unwrap();
     }
-    assert!(n_flips > 5_000, "{n_flips}");
+    assert!(n_flips > 3_000, "{n_flips}");
 }
 
 #[test]
@@ -381,6 +383,43 @@ fn full_disk_is_an_error_and_leaves_no_checkpoint() {
     assert!(String::from_utf8_lossy(&child.stdout).contains("1 passed"));
     assert_eq!(names(out.path()), ["checkpoint-1"]);
     assert_eq!(newest_valid(out.path()).unwrap().newest.unwrap().step, 1);
+}
+
+/// Run by [`killed_process_leaves_only_whole_checkpoints`].
+#[test]
+#[ignore = "a child of another test"]
+fn child_saves_until_it_is_killed() {
+    let out = PathBuf::from(std::env::var_os("FTL_TEST_OUT").unwrap());
+    for step in 1.. {
+        saved(&out, step);
+        save(&out, FINAL, |dir| fill(dir, step)).unwrap();
+        retain_newest(&out, 2, &[]).unwrap();
+    }
+}
+
+#[test]
+fn killed_process_leaves_only_whole_checkpoints() {
+    let out = TempDir::new().unwrap();
+    let mut n_leftovers = 0;
+    for kill in 0..20_u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_saves_until_it_is_killed", "--ignored"])
+            .env("FTL_TEST_OUT", out.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(60 + kill * 7));
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        n_leftovers += names(out.path()).iter().filter(|name| name.starts_with(".tmp-")).count();
+        remove_leftovers(out.path()).unwrap();
+        for name in names(out.path()) {
+            verify(&out.path().join(name)).unwrap();
+        }
+    }
+    assert!(newest_valid(out.path()).unwrap().newest.is_some());
+    assert!(n_leftovers > 0, "no kill hit an unfinished save");
 }
 
 proptest! {
