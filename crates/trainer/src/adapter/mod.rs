@@ -1,3 +1,4 @@
 //! Low-rank adapters: made, attached to a decoder, read and written as PEFT does.
 
 pub mod lora;
+pub mod peft;
