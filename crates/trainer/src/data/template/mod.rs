@@ -162,8 +162,7 @@ impl ChatTemplate {
             mark_final_message(&mut messages, marks.cut)?;
         }
         let text = self.fill_in(&messages, conversation.tools.as_ref(), ending, arguments, &marks)?;
-        let mut rendered = generation::take_marks(&text, &marks)
-            .map_err(|message| self.problem(message))?;
+        let mut rendered = generation::take_marks(&text, &marks).map_err(|message| self.problem(message))?;
         if ending == Ending::ContinueFinalMessage {
             cut_after_final_message(&mut rendered, marks.cut)?;
         }
@@ -197,10 +196,7 @@ impl ChatTemplate {
         variables.insert("messages", list(messages));
         variables.insert("tools", tools.map_or(minijinja::Value::from(()), value_from_json));
         variables.insert("documents", minijinja::Value::from(()));
-        variables.insert(
-            "add_generation_prompt",
-            minijinja::Value::from(ending == Ending::GenerationPrompt),
-        );
+        variables.insert("add_generation_prompt", minijinja::Value::from(ending == Ending::GenerationPrompt));
         for (name, value) in arguments {
             variables.insert(name.as_str(), value_from_json(value));
         }
@@ -213,7 +209,8 @@ impl ChatTemplate {
             .expect("added when it was made");
         template.render(minijinja::Value::from(variables)).map_err(|error| {
             if environment::is_refusal(&error) {
-                return self.problem(format!("the chat template refuses the conversation: {}", describe(&error)));
+                return self
+                    .problem(format!("the chat template refuses the conversation: {}", describe(&error)));
             }
             let line = error.line().map(|line| format!(" in line {line}")).unwrap_or_default();
             let what = match error.kind() {
@@ -233,7 +230,9 @@ impl ChatTemplate {
         arguments: &Map<String, Value>,
     ) -> Result<generation::Marks, Problem> {
         let mut taken = [false; generation::NONCHARACTERS];
-        for value in messages.iter().chain(tools).chain(self.special_tokens.values()).chain(arguments.values()) {
+        for value in
+            messages.iter().chain(tools).chain(self.special_tokens.values()).chain(arguments.values())
+        {
             generation::find_noncharacters(value, &mut taken);
         }
         generation::Marks::outside(&taken).ok_or_else(|| {
@@ -255,8 +254,10 @@ impl std::fmt::Debug for ChatTemplate {
 /// A model directory's text file.
 fn read_text(path: &Path, missing: ProblemKind) -> Result<String, Problem> {
     let problem = |kind, message: String| Problem::new(kind, message).at(path.display().to_string());
-    let bytes = fs::read(path).map_err(|error| problem(missing, format!("the file can't be read: {error}")))?;
-    String::from_utf8(bytes).map_err(|_| problem(ProblemKind::BadTemplate, "the file is not UTF-8".to_owned()))
+    let bytes =
+        fs::read(path).map_err(|error| problem(missing, format!("the file can't be read: {error}")))?;
+    String::from_utf8(bytes)
+        .map_err(|_| problem(ProblemKind::BadTemplate, "the file is not UTF-8".to_owned()))
 }
 
 fn describe(error: &minijinja::Error) -> String {
@@ -290,10 +291,7 @@ fn mark_final_message(messages: &mut [Value], mark: char) -> Result<(), Problem>
             text.push(' ');
             Ok(())
         }
-        _ => Err(Problem::new(
-            ProblemKind::BadData,
-            "the last message has no text that could be continued",
-        )),
+        _ => Err(Problem::new(ProblemKind::BadData, "the last message has no text that could be continued")),
     }
 }
 
