@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use ftl_trainer::data::encode::{Encoder, View};
 use ftl_trainer::data::format::Conversation;
 use ftl_trainer::data::template::{ChatTemplate, Ending};
-use ftl_trainer::data::tokenize::{Around, Tokenizer};
+use ftl_trainer::data::tokenize::{Around, Specials, Tokenizer};
 use serde_json::{Map, Value, json};
 
 fn fixtures() -> Option<PathBuf> {
@@ -95,6 +96,106 @@ fn check(dir: &Path, file: &Value, case: &Value) -> Result<(), String> {
         if json!(ours) != *spans {
             return Err(format!("spans {ours:?} instead of {spans}"));
         }
+        let encoder = Encoder { tokenizer, template: Some(template), arguments };
+        let view = encoder.view(&conversation, ending).map_err(|problem| problem.to_string())?;
+        let mask: Vec<u8> = view.mask.iter().map(|trained| u8::from(*trained)).collect();
+        if json!(mask) != case["assistant_masks"] {
+            return Err(format!("mask {mask:?} instead of {}", case["assistant_masks"]));
+        }
     }
     Ok(())
+}
+
+/// Several answers, leading and trailing spaces, a last word of the user.
+fn conversations() -> Vec<Vec<(&'static str, &'static str)>> {
+    vec![
+        vec![("user", "Name a town."), ("assistant", "Oslo")],
+        vec![
+            ("user", "Name a town."),
+            ("assistant", "Oslo"),
+            ("user", "Another one, Oslo is cold."),
+            ("assistant", "  Rome, then.\n\nOr Oslo. "),
+            ("user", "No."),
+            ("assistant", "Ok"),
+        ],
+        vec![("user", "1"), ("assistant", "1"), ("user", "1"), ("assistant", "1"), ("user", "1")],
+    ]
+}
+
+/// The text of each run of trained tokens.
+fn trained(tokenizer: &Tokenizer, view: &View) -> Vec<String> {
+    let mut runs: Vec<Vec<u32>> = Vec::new();
+    let mut before = false;
+    for (id, trained) in view.ids.iter().zip(&view.mask) {
+        if *trained && !before {
+            runs.push(Vec::new());
+        }
+        if *trained {
+            runs.last_mut().expect("pushed").push(*id);
+        }
+        before = *trained;
+    }
+    runs.iter().map(|run| tokenizer.decode(run, Specials::Shown).expect("decodes")).collect()
+}
+
+#[test]
+fn all_answers_and_nothing_else_are_trained_in_every_family() {
+    let Some(dir) = fixtures() else { return };
+    let file = read_json(&dir.join("templates/cases.json"));
+    let mut n_checked = 0;
+    // The token that ends a turn, from each family's documentation.
+    for (family, end, space_before_end) in [
+        ("chatml", "<|im_end|>", ""),
+        ("chatml_default_system", "<|im_end|>", ""),
+        ("chatml_generation", "<|im_end|>", ""),
+        ("llama2", "</s>", " "),
+        ("mistral_instruct", "</s>", ""),
+        ("zephyr", "</s>", ""),
+        ("llama3", "<|eot_id|>", ""),
+        ("llama3_training", "<|eot_id|>", ""),
+        ("llama3_1", "<|eot_id|>", ""),
+        ("qwen2_5", "<|im_end|>", ""),
+        ("qwen2_5_training", "<|im_end|>", ""),
+        ("qwen3", "<|im_end|>", ""),
+        ("qwen3_training", "<|im_end|>", ""),
+        ("gemma", "<end_of_turn>", ""),
+        ("gemma_training", "<end_of_turn>", ""),
+        ("gemma3", "<end_of_turn>", ""),
+        ("phi3", "<|end|>", ""),
+        ("phi3_training", "<|end|>", ""),
+    ] {
+        let case = file["cases"].as_array().expect("cases").iter().find(|case| case["template"] == family);
+        let case = case.expect("a case of the family");
+        let tokenizer = dir.join("templates/tokenizers").join(case["tokenizer"].as_str().expect("a name"));
+        let tokenizer = Tokenizer::load(&tokenizer).expect("a tokenizer");
+        let source = file["templates"][family].as_str().expect("a source");
+        let template = ChatTemplate::new(source, family, tokenizer.special_tokens()).expect("compiles");
+        let encoder = Encoder { tokenizer, template: Some(template), arguments: Map::new() };
+        for turns in conversations() {
+            let messages: Vec<Value> =
+                turns.iter().map(|(role, content)| json!({"role": role, "content": content})).collect();
+            let conversation = Conversation::from_parts(&json!(messages), None).expect("valid");
+            let view = encoder.view(&conversation, Ending::Complete).expect("a view");
+            let runs = trained(&encoder.tokenizer, &view);
+            let answers: Vec<&str> =
+                turns.iter().filter(|(role, _)| *role == "assistant").map(|(_, text)| *text).collect();
+            assert_eq!(runs.len(), answers.len(), "{family}: {runs:?} in {:?}", view.text);
+            for (run, answer) in runs.iter().zip(&answers) {
+                // Templates may trim an answer, think before it, and end the last one with one more token.
+                let thought = run.rsplit("</think>").next().expect("a part");
+                let said = thought.split(end).next().expect("a part");
+                assert_eq!(said.trim(), answer.trim(), "{family}: {runs:?}");
+                assert!(run.contains(&format!("{}{end}", said.trim_start())), "{family}: {runs:?}");
+                let extra = run.split(end).nth(1).expect("the end token is trained");
+                assert!(["", "\n", "\n<|endoftext|>", "<|endoftext|>"].contains(&extra), "{family}: {run:?}");
+                if !encoder.template.as_ref().expect("set").marks_generation() && !extra.contains("endoftext")
+                {
+                    assert!(run.ends_with(end), "{family}: the white space after {run:?} is not trained");
+                }
+                assert!(said.ends_with(space_before_end), "{family}: {run:?}");
+                n_checked += 1;
+            }
+        }
+    }
+    assert_eq!(n_checked, 18 * 6);
 }
