@@ -49,18 +49,14 @@ impl Turns<'_> {
     /// [`ProblemKind::BadTemplate`]: a turn can't be found in the rendering.
     pub fn trained(&self) -> Result<Vec<Range<usize>>, Problem> {
         let messages = &self.conversation.messages;
-        let is_assistant = |role| role == Role::Assistant;
-        if self.template.marks_generation()
-            && messages.iter().all(|message| message.is_trained == is_assistant(message.role))
-        {
+        let trains_all =
+            messages.iter().all(|message| message.is_trained == (message.role == Role::Assistant));
+        if self.template.marks_generation() && trains_all {
             return Ok(self.rendered.generated.clone());
         }
         let mut spans = Vec::new();
         let mut from = 0;
-        for index in 0..messages.len() {
-            if !messages[index].is_trained {
-                continue;
-            }
+        for (index, _) in messages.iter().enumerate().filter(|(_, message)| message.is_trained) {
             let span = self.turn(index, from)?;
             from = span.end;
             if !span.is_empty() {
