@@ -1,1 +1,3 @@
-//! To be written.
+//! Low-rank adapters: made, attached to a decoder, read and written as PEFT does.
+
+pub mod lora;

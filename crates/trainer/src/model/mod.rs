@@ -1,1 +1,12 @@
-//! To be written.
+//! The model: its files, the decoder they describe, and its passes.
+
+pub mod block;
+pub mod build;
+pub mod config;
+pub mod decoder;
+pub mod families;
+pub mod json_file;
+pub mod open;
+pub mod rope;
+pub mod tensor_file;
+pub mod weights;

@@ -1,3 +1,5 @@
 //! How gradients become updates.
 
+pub mod adamw;
+pub mod clip;
 pub mod schedule;

@@ -1,0 +1,43 @@
+//! Row kernels of the cross-entropy; the formulas stand in [`crate::ops::cross_entropy`].
+
+use rayon::prelude::*;
+
+use super::simd::{exp, max_of, simd, sum_by};
+use crate::ops::cross_entropy::TokenScore;
+
+simd! { fn gradient_row(logits: &mut [f32], target: usize, scale: f32) -> f32 {
+    let n = logits.len();
+    let max = max_of(logits);
+    let target_logit = logits[target];
+    for z in logits.iter_mut() {
+        *z = exp(*z - max);
+    }
+    let sum = sum_by(n, |i| logits[i]);
+    let factor = scale / sum;
+    for z in logits.iter_mut() {
+        *z *= factor;
+    }
+    logits[target] -= scale;
+    max + sum.ln() - target_logit
+}}
+
+simd! { fn score_row(logits: &[f32], target: usize) -> TokenScore {
+    let max = max_of(logits);
+    let sum = sum_by(logits.len(), |i| exp(logits[i] - max));
+    // Ties count as wrong unless the target comes first, as argmax has it.
+    let first_max = logits.iter().position(|z| *z >= max);
+    TokenScore { nll_nats: max + sum.ln() - logits[target], correct: first_max == Some(target) }
+}}
+
+/// `logits` `[rows, vocab]` become their gradient times `scale`; returns each row's negative log-likelihood.
+pub fn gradient(logits: &mut [f32], targets: &[u32], scale: f32) -> Vec<f32> {
+    let vocab = logits.len() / targets.len();
+    let rows = logits.par_chunks_mut(vocab).zip(targets);
+    rows.map(|(row, target)| gradient_row(row, *target as usize, scale)).collect()
+}
+
+/// Scores each row.
+pub fn score(logits: &[f32], targets: &[u32]) -> Vec<TokenScore> {
+    let vocab = logits.len() / targets.len();
+    logits.par_chunks(vocab).zip(targets).map(|(row, target)| score_row(row, *target as usize)).collect()
+}

@@ -1,0 +1,215 @@
+//! Reads single keys of config.json, collects what is wrong with them, and goes on with a stand-in, so that every
+//! problem is reported at once.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use ftl_core::{Problem, ProblemKind};
+use serde_json::{Map, Value};
+
+use crate::model::config::rope::{self, Rope};
+use crate::model::config::{Bias, Head};
+use crate::model::families::Defaults;
+
+pub(super) struct Keys<'a> {
+    map: &'a Map<String, Value>,
+    path: &'a Path,
+    problems: Vec<Problem>,
+    faulty: BTreeSet<&'static str>,
+}
+
+pub(super) struct TokenIds {
+    pub(super) bos_token_id: Option<u32>,
+    pub(super) eos_token_ids: Vec<u32>,
+    pub(super) pad_token_id: Option<u32>,
+}
+
+impl<'a> Keys<'a> {
+    pub(super) fn new(map: &'a Map<String, Value>, path: &'a Path) -> Self {
+        Self { map, path, problems: Vec::new(), faulty: BTreeSet::new() }
+    }
+
+    pub(super) fn finish(self) -> Result<(), Vec<Problem>> {
+        if self.problems.is_empty() { Ok(()) } else { Err(self.problems) }
+    }
+
+    /// Notes a contradiction.
+    pub(super) fn refuse(&mut self, message: String) {
+        self.problems
+            .push(Problem::new(ProblemKind::BrokenModel, message).at(self.path.display().to_string()));
+    }
+
+    /// Whether none of these keys was refused, so that a check across them makes sense.
+    pub(super) fn fine(&self, keys: &[&str]) -> bool {
+        keys.iter().all(|key| !self.faulty.contains(key))
+    }
+
+    /// A count from 1 to `max`; a missing or null key means `default`.
+    pub(super) fn count(&mut self, key: &'static str, default: usize, max: usize) -> usize {
+        let Some(value) = self.get(key) else { return default };
+        match value.as_u64().and_then(|count| usize::try_from(count).ok()) {
+            Some(count) if (1..=max).contains(&count) => count,
+            _ => {
+                self.refuse_key(
+                    key,
+                    format!("`{key}` is {value}, but must be a whole number from 1 to {max}"),
+                );
+                1
+            }
+        }
+    }
+
+    /// A number in a range; a missing or null key means `default`.
+    pub(super) fn number(&mut self, key: &'static str, default: f64, range: RangeInclusive<f64>) -> f64 {
+        let Some(value) = self.get(key) else { return default };
+        match value.as_f64() {
+            Some(number) if range.contains(&number) => number,
+            _ => {
+                let (low, high) = (range.start(), range.end());
+                self.refuse_key(
+                    key,
+                    format!("`{key}` is {value}, but must be a number from {low} to {high}"),
+                );
+                default
+            }
+        }
+    }
+
+    /// `head_dim`, by default `hidden_size / num_attention_heads`. Rotary positions turn pairs, so it must be even.
+    pub(super) fn head_dim(&mut self, hidden_size: usize, n_heads: usize, max: usize) -> usize {
+        if self.get("head_dim").is_some() {
+            let head_dim = self.count("head_dim", 1, max);
+            if self.fine(&["head_dim"]) && head_dim % 2 == 1 {
+                self.refuse_key("head_dim", format!("`head_dim` is {head_dim}, but must be even"));
+            }
+            return head_dim;
+        }
+        if !self.fine(&["hidden_size", "num_attention_heads"]) {
+            return 2;
+        }
+        let head_dim = hidden_size / n_heads;
+        let sizes = format!("`hidden_size` = {hidden_size} and `num_attention_heads` = {n_heads}");
+        if !hidden_size.is_multiple_of(n_heads) {
+            self.refuse(format!("{sizes} leave no whole `head_dim`"));
+        } else if head_dim % 2 == 1 {
+            self.refuse(format!("{sizes} make a `head_dim` of {head_dim}, but it must be even"));
+        } else if head_dim > max {
+            self.refuse(format!("{sizes} make a `head_dim` of {head_dim}, but it must be at most {max}"));
+        }
+        head_dim
+    }
+
+    pub(super) fn rope(&mut self, default_theta: f64) -> Rope {
+        let (rope, problems) = rope::read(self.map, default_theta, self.path);
+        self.problems.extend(problems);
+        rope
+    }
+
+    /// A flag; a missing or null key means that there is no bias.
+    pub(super) fn bias(&mut self, key: &'static str) -> Bias {
+        match self.flag(key) {
+            Some(true) => Bias::Present,
+            Some(false) | None => Bias::Absent,
+        }
+    }
+
+    pub(super) fn head(&mut self, default: Head) -> Head {
+        match self.flag("tie_word_embeddings") {
+            Some(true) => Head::Tied,
+            Some(false) => Head::Separate,
+            None => default,
+        }
+    }
+
+    /// The MLP's gate goes through SiLU, which transformers also calls swish.
+    pub(super) fn expect_silu(&mut self) {
+        match self.get("hidden_act") {
+            None => {}
+            Some(Value::String(name)) if name == "silu" || name == "swish" => {}
+            Some(other) => {
+                self.unsupported(format!("`hidden_act` is {other}, but this family is computed with `silu`"));
+            }
+        }
+    }
+
+    pub(super) fn expect_unquantized(&mut self) {
+        if let Some(quantization) = self.get("quantization_config") {
+            let method = quantization.get("quant_method").and_then(Value::as_str).unwrap_or("unknown");
+            self.unsupported(format!(
+                "the weights are quantized (`quantization_config`, method `{method}`), which can't be read; \
+                 use the model that this one was made from"
+            ));
+        }
+    }
+
+    pub(super) fn token_ids(&mut self, defaults: &Defaults, vocab_size: usize) -> TokenIds {
+        let in_vocab = |id: &u32| (*id as usize) < vocab_size;
+        let bos_token_id = match self.map.get("bos_token_id") {
+            None => defaults.bos_token_id.filter(in_vocab),
+            Some(_) => self.token_id_list("bos_token_id", vocab_size).first().copied(),
+        };
+        let eos_token_ids = match self.map.get("eos_token_id") {
+            None => defaults.eos_token_id.into_iter().filter(in_vocab).collect(),
+            Some(_) => self.token_id_list("eos_token_id", vocab_size),
+        };
+        let pad_token_id = match self.get("pad_token_id") {
+            // Written by early conversions of LLaMA; PyTorch takes it for "the last row", nobody means that.
+            Some(value) if value.as_i64() == Some(-1) => None,
+            _ => self.token_id_list("pad_token_id", vocab_size).first().copied(),
+        };
+        TokenIds { bos_token_id, eos_token_ids, pad_token_id }
+    }
+
+    /// A token id or a list of them; null is none.
+    fn token_id_list(&mut self, key: &'static str, vocab_size: usize) -> Vec<u32> {
+        if !self.fine(&["vocab_size"]) {
+            return Vec::new();
+        }
+        let Some(value) = self.get(key) else { return Vec::new() };
+        match token_ids(value, vocab_size) {
+            Some(ids) => ids,
+            None => {
+                let message =
+                    format!("`{key}` is {value}, but must be token ids below `vocab_size` = {vocab_size}");
+                self.refuse_key(key, message);
+                Vec::new()
+            }
+        }
+    }
+
+    fn flag(&mut self, key: &'static str) -> Option<bool> {
+        let value = self.get(key)?;
+        let flag = value.as_bool();
+        if flag.is_none() {
+            self.refuse_key(key, format!("`{key}` is {value}, but must be true or false"));
+        }
+        flag
+    }
+
+    /// The value of a key; null counts as missing, as in transformers.
+    fn get(&self, key: &str) -> Option<&'a Value> {
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    fn refuse_key(&mut self, key: &'static str, message: String) {
+        self.faulty.insert(key);
+        self.refuse(message);
+    }
+
+    fn unsupported(&mut self, message: String) {
+        self.problems
+            .push(Problem::new(ProblemKind::UnsupportedModel, message).at(self.path.display().to_string()));
+    }
+}
+
+/// One id or a list of them, all below `vocab_size`.
+pub(super) fn token_ids(value: &Value, vocab_size: usize) -> Option<Vec<u32>> {
+    let id = |value: &Value| {
+        value.as_u64().filter(|id| *id < vocab_size as u64).and_then(|id| u32::try_from(id).ok())
+    };
+    match value {
+        Value::Array(values) => values.iter().map(id).collect(),
+        single => Some(vec![id(single)?]),
+    }
+}

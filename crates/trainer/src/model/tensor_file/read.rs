@@ -1,0 +1,163 @@
+//! Opening a safetensors file: its header is checked against the file's length before anything is believed.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use ftl_core::{Problem, ProblemKind};
+use memmap2::Mmap;
+use safetensors::tensor::Metadata;
+
+use crate::model::json_file;
+use crate::model::tensor_file::convert::{Stored, to_f32};
+
+/// The length of the header's length.
+const LENGTH_BYTES: usize = 8;
+
+/// The longest header that the format allows (safetensors, `MAX_HEADER_SIZE`).
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// An open safetensors file whose header is sound.
+#[derive(Debug)]
+pub struct TensorFile {
+    path: PathBuf,
+    map: Mmap,
+    tensors: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    dtype: safetensors::Dtype,
+    shape: Vec<usize>,
+    bytes: Range<usize>,
+}
+
+impl TensorFile {
+    /// Maps the file and checks its header; no tensor is read.
+    ///
+    /// # Errors
+    /// `NotFound` if it can't be read; `broken` if it is empty, a git-lfs pointer, cut off, or its header contradicts
+    /// itself or the file's length.
+    pub fn open(path: &Path, broken: ProblemKind) -> Result<Self, Problem> {
+        let refuse = |message: String| Problem::new(broken, message).at(path.display().to_string());
+        let file = File::open(path).map_err(|error| json_file::unreadable(path, &error))?;
+        let metadata = file.metadata().map_err(|error| json_file::unreadable(path, &error))?;
+        if !metadata.is_file() {
+            return Err(refuse("is not a file".to_owned()));
+        }
+        if metadata.len() == 0 {
+            return Err(refuse("is empty (0 bytes)".to_owned()).hint("download it again"));
+        }
+        // SAFETY: the map is only read. If another process shortens the file meanwhile, reading it ends this process
+        // with SIGBUS, and if it changes the numbers, they are read as changed: no worse than with `read`, which
+        // gives no snapshot either. Nothing but numbers is interpreted after this function returns.
+        let map = unsafe { Mmap::map(&file) }.map_err(|error| json_file::unreadable(path, &error))?;
+        if json_file::is_lfs_pointer(&map) {
+            return Err(json_file::lfs_pointer(path, broken));
+        }
+        let tensors = entries(&map)
+            .map_err(|message| refuse(message).hint("the file is damaged; download it again"))?;
+        Ok(Self { path: path.to_owned(), map, tensors })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names of its tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// A tensor's shape.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|entry| entry.shape.as_slice())
+    }
+
+    /// The name of a tensor's stored type, if [`read_f32_into`](Self::read_f32_into) can't read that.
+    pub fn unreadable_dtype(&self, name: &str) -> Option<String> {
+        let entry = self.tensors.get(name)?;
+        match Stored::of(entry.dtype) {
+            Some(_) => None,
+            None => Some(entry.dtype.to_string()),
+        }
+    }
+
+    /// Reads a tensor stored as f32, bf16 or f16, and gives the pages back to the operating system, so that a model
+    /// is not in memory twice while it is loaded.
+    ///
+    /// # Panics
+    /// If there is no such tensor, its type is another, or `out` has another length: check first.
+    pub fn read_f32_into(&self, name: &str, out: &mut [f32]) {
+        let entry = self.tensors.get(name).expect("the caller checked that the tensor is there");
+        let stored = Stored::of(entry.dtype).expect("the caller checked the tensor's type");
+        to_f32(stored, &self.map[entry.bytes.clone()], out);
+        self.forget(entry.bytes.clone());
+    }
+
+    /// Reads a tensor into a new vector; see [`read_f32_into`](Self::read_f32_into).
+    pub fn read_f32(&self, name: &str) -> Vec<f32> {
+        let n_elements = self.shape(name).map_or(0, |shape| shape.iter().product());
+        let mut out = vec![0.0; n_elements];
+        self.read_f32_into(name, &mut out);
+        out
+    }
+
+    #[cfg(unix)]
+    fn forget(&self, bytes: Range<usize>) {
+        if bytes.is_empty() {
+            return;
+        }
+        // SAFETY: the pages of a shared map of a file hold nothing of their own: dropped ones, also those of
+        // neighbouring tensors on the same page, are read from the file again when touched.
+        let advised = unsafe {
+            self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, bytes.start, bytes.len())
+        };
+        // Refused advice costs memory, not correctness.
+        drop(advised);
+    }
+
+    #[cfg(not(unix))]
+    fn forget(&self, _bytes: Range<usize>) {}
+}
+
+/// The tensors that the header lists, or what is wrong with it.
+fn entries(map: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
+    let file_len = map.len();
+    let Some((length, rest)) = map.split_first_chunk::<LENGTH_BYTES>() else {
+        return Err(format!("has only {file_len} bytes, which is no safetensors file"));
+    };
+    let header_len = u64::from_le_bytes(*length);
+    if header_len > MAX_HEADER_BYTES {
+        return Err(format!(
+            "is no safetensors file: its header would have {header_len} bytes, the format allows {MAX_HEADER_BYTES}"
+        ));
+    }
+    let header_len = usize::try_from(header_len).map_err(|error| error.to_string())?;
+    let Some((header, data)) = rest.split_at_checked(header_len) else {
+        return Err(format!("is cut off: its header has {header_len} bytes, the file has {file_len}"));
+    };
+    // Checks that the tensors lie end to end from offset 0, without gaps, and that shapes, types and lengths agree.
+    let metadata: Metadata =
+        serde_json::from_slice(header).map_err(|error| format!("has an unsound header: {error}"))?;
+    let (promised, found) = (metadata.data_len(), data.len());
+    if promised > found {
+        return Err(format!(
+            "is cut off: its header promises {promised} bytes of tensors, the file has {found}"
+        ));
+    }
+    if promised < found {
+        return Err(format!(
+            "is too long: its header promises {promised} bytes of tensors, the file has {found}"
+        ));
+    }
+    let data_start = LENGTH_BYTES + header_len;
+    let entry = |info: &safetensors::tensor::TensorInfo| Entry {
+        dtype: info.dtype,
+        shape: info.shape.clone(),
+        bytes: data_start + info.data_offsets.0..data_start + info.data_offsets.1,
+    };
+    Ok(metadata.tensors().into_iter().map(|(name, info)| (name, entry(info))).collect())
+}

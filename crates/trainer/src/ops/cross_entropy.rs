@@ -1,0 +1,208 @@
+//! Output head and cross-entropy together, in chunks of supervised tokens, so that the logits of a whole batch
+//! never exist. The gradient is made on the way forward.
+//!
+//! For a supervised token with hidden state h, target t and logits z = h Wᵀ:
+//!
+//! ```text
+//! nll = log Σ_v e^z_v − z_t      dz = (softmax(z) − 1[v = t]) · scale      dh = dz W      dW += dzᵀ h
+//! ```
+
+use burn::tensor::{Int, Tensor, TensorData, activation};
+
+use super::param::{Gradients, Param};
+use crate::data::sample::IGNORED;
+use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Threads, Write};
+use crate::kernels::{Kernels, cpu};
+
+/// Logits that exist at once, about 16 MiB in f32.
+const CHUNK_LOGITS: usize = 1 << 22;
+/// Fewer rows would make the products slow.
+const MIN_CHUNK_ROWS: usize = 64;
+
+/// What one token's prediction was worth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TokenScore {
+    /// Negative log-likelihood of the target.
+    pub nll_nats: f32,
+    /// Whether the target was the most likely token.
+    pub correct: bool,
+}
+
+/// Adds up the loss and makes its gradient.
+///
+/// # Shapes
+/// - `hidden`: `[tokens, hidden]`, after the final norm
+/// - `targets`: `[tokens]`, [`IGNORED`] where the loss does not count
+/// - returned: the sum of the negative log-likelihoods, and the gradient of `scale` times that sum with respect
+///   to `hidden`
+pub fn forward_backward(
+    kernels: Kernels,
+    head: &Param,
+    (hidden, targets): (&Tensor<2>, &[i32]),
+    scale: f64,
+    gradients: &mut Gradients,
+) -> (f64, Tensor<2>) {
+    let supervised = Supervised::of(targets);
+    match kernels {
+        Kernels::Cpu => cpu_forward_backward(head, hidden, &supervised, (scale, gradients)),
+        Kernels::Plain => plain_forward_backward(head, hidden, &supervised, (scale, gradients)),
+    }
+}
+
+/// Scores the supervised tokens, in order.
+pub fn score(kernels: Kernels, head: &Param, hidden: &Tensor<2>, targets: &[i32]) -> Vec<TokenScore> {
+    let supervised = Supervised::of(targets);
+    let mut scores = Vec::with_capacity(supervised.rows.len());
+    for chunk in supervised.chunks(head) {
+        let logits = logits(kernels, head, &gather(kernels, hidden, chunk.rows));
+        match kernels {
+            Kernels::Cpu => {
+                scores.extend(cpu::cross_entropy::score(&cpu::tensor::values(&logits), chunk.targets))
+            }
+            Kernels::Plain => {
+                let best = logits.clone().argmax(1);
+                let best: Vec<i64> =
+                    best.into_data().convert::<i64>().try_into_vec().expect("argmax gives integers");
+                let nll = token_nll(logits, chunk.targets);
+                let nll: Vec<f32> = nll.into_data().try_into_vec().expect("the engine computes in f32");
+                scores.extend(nll.iter().zip(best).zip(chunk.targets).map(|((nll, best), target)| {
+                    TokenScore { nll_nats: *nll, correct: best == i64::from(*target) }
+                }));
+            }
+        }
+    }
+    scores
+}
+
+/// The logits of all rows of `hidden`, `[rows, vocab]`.
+pub fn logits(kernels: Kernels, head: &Param, hidden: &Tensor<2>) -> Tensor<2> {
+    match kernels {
+        Kernels::Plain => hidden.clone().matmul(head.value.clone().transpose()),
+        Kernels::Cpu => {
+            let ([n, width], [vocab, _]) = (hidden.dims(), head.value.dims());
+            let (h, w) = (cpu::tensor::values(hidden), cpu::tensor::values(&head.value));
+            let logits = cpu::matrix::product(
+                Matrix::new(&h, n, width),
+                Matrix::new(&w, vocab, width).t(),
+                [n, vocab],
+            );
+            cpu::tensor::tensor(logits, [n, vocab])
+        }
+    }
+}
+
+/// The rows of a batch that the loss counts.
+struct Supervised {
+    rows: Vec<u32>,
+    targets: Vec<u32>,
+}
+
+struct SupervisedChunk<'a> {
+    rows: &'a [u32],
+    targets: &'a [u32],
+}
+
+impl Supervised {
+    fn of(targets: &[i32]) -> Self {
+        let counted = targets.iter().enumerate().filter(|(_, target)| **target != IGNORED);
+        let (rows, targets) = counted.map(|(row, target)| (row as u32, *target as u32)).unzip();
+        Self { rows, targets }
+    }
+
+    fn chunks(&self, head: &Param) -> impl Iterator<Item = SupervisedChunk<'_>> {
+        let [vocab, _] = head.value.dims();
+        let size = (CHUNK_LOGITS / vocab).max(MIN_CHUNK_ROWS);
+        let chunks = self.rows.chunks(size).zip(self.targets.chunks(size));
+        chunks.map(|(rows, targets)| SupervisedChunk { rows, targets })
+    }
+}
+
+fn cpu_forward_backward(
+    head: &Param,
+    hidden: &Tensor<2>,
+    supervised: &Supervised,
+    (scale, gradients): (f64, &mut Gradients),
+) -> (f64, Tensor<2>) {
+    let ([n_tokens, width], [vocab, _]) = (hidden.dims(), head.value.dims());
+    let (h, w) = (cpu::tensor::values(hidden), cpu::tensor::values(&head.value));
+    let w = Matrix::new(&w, vocab, width);
+    let mut dh = vec![0.0; n_tokens * width];
+    let (mut logits, mut chunk_dh) = (Vec::new(), Vec::new());
+    let mut sum_nats = 0.0;
+    for chunk in supervised.chunks(head) {
+        let n = chunk.rows.len();
+        let chunk_h: Vec<f32> =
+            chunk.rows.iter().flat_map(|row| &h[*row as usize * width..][..width]).copied().collect();
+        let chunk_h = Matrix::new(&chunk_h, n, width);
+        // Shrinks only for the last chunk, so the buffers are made once.
+        logits.resize(n * vocab, 0.0);
+        chunk_dh.resize(n * width, 0.0);
+        MatrixMut::new(&mut logits, n, vocab).product(Write::Set, 1.0, chunk_h, w.t(), Threads::All);
+        let nll = cpu::cross_entropy::gradient(&mut logits, chunk.targets, scale as f32);
+        sum_nats += nll.iter().map(|nll| f64::from(*nll)).sum::<f64>();
+        let dz = Matrix::new(&logits, n, vocab);
+        MatrixMut::new(&mut chunk_dh, n, width).product(Write::Set, 1.0, dz, w, Threads::All);
+        for (row, chunk_dh) in chunk.rows.iter().zip(chunk_dh.chunks(width)) {
+            dh[*row as usize * width..][..width].copy_from_slice(chunk_dh);
+        }
+        if let Some(slot) = head.slot {
+            gradients.modify(slot, |dw| {
+                MatrixMut::new(dw, vocab, width).product(Write::Add, 1.0, dz.t(), chunk_h, Threads::All);
+            });
+        }
+    }
+    (sum_nats, cpu::tensor::tensor(dh, [n_tokens, width]))
+}
+
+fn plain_forward_backward(
+    head: &Param,
+    hidden: &Tensor<2>,
+    supervised: &Supervised,
+    (scale, gradients): (f64, &mut Gradients),
+) -> (f64, Tensor<2>) {
+    let device = hidden.device();
+    let [vocab, _] = head.value.dims();
+    let mut dh = Tensor::zeros(hidden.dims(), &device);
+    let mut sum_nats = 0.0;
+    for chunk in supervised.chunks(head) {
+        let chunk_h = gather(Kernels::Plain, hidden, chunk.rows);
+        let logits = logits(Kernels::Plain, head, &chunk_h);
+        let nll: Vec<f32> = token_nll(logits.clone(), chunk.targets)
+            .into_data()
+            .try_into_vec()
+            .expect("the engine computes in f32");
+        sum_nats += nll.iter().map(|nll| f64::from(*nll)).sum::<f64>();
+        let targets: Tensor<2> = index_tensor(chunk.targets, hidden).one_hot::<2>(vocab).float();
+        let dz = (activation::softmax(logits, 1) - targets).mul_scalar(scale);
+        if let Some(slot) = head.slot {
+            gradients.add(slot, dz.clone().transpose().matmul(chunk_h));
+        }
+        let rows = index_tensor(chunk.rows, hidden);
+        dh = dh.select_assign(0, rows, dz.matmul(head.value.clone()), burn::tensor::IndexingUpdateOp::Add);
+    }
+    (sum_nats, dh)
+}
+
+fn gather(kernels: Kernels, hidden: &Tensor<2>, rows: &[u32]) -> Tensor<2> {
+    match kernels {
+        Kernels::Plain => hidden.clone().select(0, index_tensor(rows, hidden)),
+        Kernels::Cpu => {
+            let [_, width] = hidden.dims();
+            let h = cpu::tensor::values(hidden);
+            let gathered =
+                rows.iter().flat_map(|row| &h[*row as usize * width..][..width]).copied().collect();
+            cpu::tensor::tensor(gathered, [rows.len(), width])
+        }
+    }
+}
+
+fn token_nll(logits: Tensor<2>, targets: &[u32]) -> Tensor<2> {
+    let index = index_tensor(targets, &logits).reshape([targets.len(), 1]);
+    activation::log_softmax(logits, 1).gather(1, index).neg()
+}
+
+fn index_tensor(values: &[u32], like: &Tensor<2>) -> Tensor<1, Int> {
+    let values: Vec<i32> = values.iter().map(|value| *value as i32).collect();
+    let n = values.len();
+    Tensor::from_data(TensorData::new(values, [n]), &like.device())
+}

@@ -1,0 +1,276 @@
+//! Linear layers that read the same input, as one product, with a low-rank update (LoRA, Hu et al. 2021) inside.
+//!
+//! The weights of q, k and v (or of gate and up) stand one under the other in one matrix W, and so do their A
+//! factors. With x `[tokens, in]` and, for each part i of the outputs, its rows of A and its own B and scale s:
+//!
+//! ```text
+//! y = x Wᵀ + b          u = drop(x) Aᵀ            y_i += s_i · u_i B_iᵀ
+//!
+//! du_i = s_i · dy_i B_i     dB_i += s_i · dy_iᵀ u_i     dA += duᵀ drop(x)
+//! dx = dy W + drop(du A)    dW += dyᵀ x                 db += Σ_tokens dy
+//! ```
+//!
+//! A frozen W gets no gradient. Only x and u are kept for the backward pass.
+
+use std::ops::Range;
+
+use burn::tensor::Tensor;
+
+use super::dropout::Mask;
+use super::param::{Gradients, Param};
+use crate::kernels::Kernels;
+use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Threads, Write, product};
+use crate::kernels::cpu::{self, reduce, tensor};
+
+/// Linear layers that read the same input.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// `[out, in]`, as in the files.
+    pub weight: Param,
+    /// `[1, out]`.
+    pub bias: Option<Param>,
+    /// The low-rank update.
+    pub lora: Option<Lora>,
+}
+
+/// The low-rank updates of the parts of a [`Linear`].
+#[derive(Clone, Debug)]
+pub struct Lora {
+    /// The A factors of all parts, `[Σ r, in]`.
+    pub a: Param,
+    /// The parts that have one.
+    pub parts: Vec<LoraPart>,
+    /// Probability of dropping an input of A while training.
+    pub dropout_prob: f64,
+}
+
+/// The low-rank update of one part.
+#[derive(Clone, Debug)]
+pub struct LoraPart {
+    /// Its outputs, as columns of y.
+    pub outputs: Range<usize>,
+    /// Its rows of A.
+    pub ranks: Range<usize>,
+    /// `[outputs, r]`.
+    pub b: Param,
+    /// `lora_alpha / r`.
+    pub scale: f32,
+}
+
+/// What the backward pass needs beside x: `u`, `[tokens, Σ r]`.
+#[derive(Debug)]
+pub struct Saved {
+    u: Option<Tensor<2>>,
+}
+
+/// Whether the gradient of the input is wanted; the first block's is not, unless embeddings are trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputGradient {
+    /// It is.
+    Wanted,
+    /// It is not.
+    Unused,
+}
+
+impl Linear {
+    /// # Shapes
+    /// - `x`: `[tokens, in]`
+    /// - output: `[tokens, out]`
+    pub fn forward(&self, kernels: Kernels, x: &Tensor<2>, dropout: Option<&Mask>) -> (Tensor<2>, Saved) {
+        match kernels {
+            Kernels::Plain => self.forward_plain(x, dropout),
+            Kernels::Cpu => self.forward_cpu(x, dropout),
+        }
+    }
+
+    /// Adds the gradients of what is trained to `gradients` and returns that of x.
+    pub fn backward(
+        &self,
+        kernels: Kernels,
+        input: BackwardInput<'_>,
+        want: InputGradient,
+        gradients: &mut Gradients,
+    ) -> Option<Tensor<2>> {
+        match kernels {
+            Kernels::Plain => self.backward_plain(&input, want, gradients),
+            Kernels::Cpu => self.backward_cpu(&input, want, gradients),
+        }
+    }
+
+    fn forward_plain(&self, x: &Tensor<2>, dropout: Option<&Mask>) -> (Tensor<2>, Saved) {
+        let mut y = x.clone().matmul(self.weight.value.clone().transpose());
+        if let Some(bias) = &self.bias {
+            y = y + bias.value.clone();
+        }
+        let Some(lora) = &self.lora else { return (y, Saved { u: None }) };
+        let u = dropped(Kernels::Plain, x, dropout).matmul(lora.a.value.clone().transpose());
+        for part in &lora.parts {
+            let area = [0..x.dims()[0], part.outputs.clone()];
+            let u = u.clone().narrow(1, part.ranks.start, part.ranks.len());
+            let update = u.matmul(part.b.value.clone().transpose()).mul_scalar(part.scale);
+            let sum = y.clone().slice(area.clone()) + update;
+            y = y.slice_assign(area, sum);
+        }
+        (y, Saved { u: Some(u) })
+    }
+
+    fn backward_plain(
+        &self,
+        input: &BackwardInput<'_>,
+        want: InputGradient,
+        gradients: &mut Gradients,
+    ) -> Option<Tensor<2>> {
+        let BackwardInput { x, saved, dropout, dy } = *input;
+        if let Some(slot) = self.weight.slot {
+            gradients.add(slot, dy.clone().transpose().matmul(x.clone()));
+        }
+        if let Some(slot) = self.bias.as_ref().and_then(|bias| bias.slot) {
+            gradients.add(slot, dy.clone().sum_dim(0));
+        }
+        let mut dx = (want == InputGradient::Wanted).then(|| dy.clone().matmul(self.weight.value.clone()));
+        if let (Some(lora), Some(u)) = (&self.lora, &saved.u) {
+            let mut du = Tensor::zeros(u.dims(), &u.device());
+            for part in &lora.parts {
+                let dy = dy.clone().narrow(1, part.outputs.start, part.outputs.len()).mul_scalar(part.scale);
+                if let Some(slot) = part.b.slot {
+                    let u = u.clone().narrow(1, part.ranks.start, part.ranks.len());
+                    gradients.add(slot, dy.clone().transpose().matmul(u));
+                }
+                let area = [0..u.dims()[0], part.ranks.clone()];
+                du = du.slice_assign(area, dy.matmul(part.b.value.clone()));
+            }
+            if let Some(slot) = lora.a.slot {
+                gradients.add(slot, du.clone().transpose().matmul(dropped(Kernels::Plain, x, dropout)));
+            }
+            if let Some(dx) = &mut dx {
+                let back = du.matmul(lora.a.value.clone());
+                match dropout {
+                    Some(mask) => mask.backward(Kernels::Plain, &back, dx),
+                    None => *dx = dx.clone() + back,
+                }
+            }
+        }
+        dx
+    }
+
+    fn forward_cpu(&self, x: &Tensor<2>, dropout: Option<&Mask>) -> (Tensor<2>, Saved) {
+        let ([n, n_in], [n_out, _]) = (x.dims(), self.weight.value.dims());
+        let (values, weight) = (tensor::values(x), tensor::values(&self.weight.value));
+        let (x_matrix, weight) = (Matrix::new(&values, n, n_in), Matrix::new(&weight, n_out, n_in));
+        let mut y = match &self.bias {
+            Some(bias) => {
+                let mut y = tensor::values(&bias.value).repeat(n);
+                MatrixMut::new(&mut y, n, n_out).product(Write::Add, 1.0, x_matrix, weight.t(), Threads::All);
+                y
+            }
+            None => product(x_matrix, weight.t(), [n, n_out]),
+        };
+        let Some(lora) = &self.lora else {
+            return (tensor::tensor(y, [n, n_out]), Saved { u: None });
+        };
+        let dropped = dropped(Kernels::Cpu, x, dropout);
+        let (dropped, a) = (tensor::values(&dropped), tensor::values(&lora.a.value));
+        let n_ranks = lora.a.value.dims()[0];
+        let (dropped, a) = (Matrix::new(&dropped, n, n_in), Matrix::new(&a, n_ranks, n_in));
+        let u = product(dropped, a.t(), [n, n_ranks]);
+        let mut out = MatrixMut::new(&mut y, n, n_out);
+        for part in &lora.parts {
+            let b = tensor::values(&part.b.value);
+            let b = Matrix::new(&b, part.outputs.len(), part.ranks.len());
+            let u = Matrix::new(&u, n, n_ranks).cols(part.ranks.clone());
+            out.cols(part.outputs.clone()).product(Write::Add, part.scale, u, b.t(), Threads::All);
+        }
+        (tensor::tensor(y, [n, n_out]), Saved { u: Some(tensor::tensor(u, [n, n_ranks])) })
+    }
+
+    fn backward_cpu(
+        &self,
+        input: &BackwardInput<'_>,
+        want: InputGradient,
+        gradients: &mut Gradients,
+    ) -> Option<Tensor<2>> {
+        let BackwardInput { x, saved, dropout, dy } = *input;
+        let ([n, n_in], [n_out, _]) = (x.dims(), self.weight.value.dims());
+        let dy_values = tensor::values(dy);
+        let dy = Matrix::new(&dy_values, n, n_out);
+        if let Some(slot) = self.weight.slot {
+            let x = tensor::values(x);
+            gradients.modify(slot, |dw| {
+                let x = Matrix::new(&x, n, n_in);
+                MatrixMut::new(dw, n_out, n_in).product(Write::Add, 1.0, dy.t(), x, Threads::All);
+            });
+        }
+        if let Some(slot) = self.bias.as_ref().and_then(|bias| bias.slot) {
+            gradients.modify(slot, |db| reduce::sum_of_rows(&dy_values, db));
+        }
+        let mut dx = (want == InputGradient::Wanted).then(|| {
+            let weight = tensor::values(&self.weight.value);
+            product(dy, Matrix::new(&weight, n_out, n_in), [n, n_in])
+        });
+        if let (Some(lora), Some(u)) = (&self.lora, &saved.u) {
+            let u = tensor::values(u);
+            let n_ranks = lora.a.value.dims()[0];
+            let du = lora.backward_parts(dy, Matrix::new(&u, n, n_ranks), gradients);
+            let du = Matrix::new(&du, n, n_ranks);
+            if let Some(slot) = lora.a.slot {
+                let dropped = dropped(Kernels::Cpu, x, dropout);
+                let dropped = tensor::values(&dropped);
+                gradients.modify(slot, |da| {
+                    let dropped = Matrix::new(&dropped, n, n_in);
+                    MatrixMut::new(da, n_ranks, n_in).product(Write::Add, 1.0, du.t(), dropped, Threads::All);
+                });
+            }
+            if let Some(dx) = &mut dx {
+                let a = tensor::values(&lora.a.value);
+                let a = Matrix::new(&a, n_ranks, n_in);
+                match dropout {
+                    Some(mask) => {
+                        let back = product(du, a, [n, n_in]);
+                        cpu::dropout::add(dx, &back, mask);
+                    }
+                    None => MatrixMut::new(dx, n, n_in).product(Write::Add, 1.0, du, a, Threads::All),
+                }
+            }
+        }
+        dx.map(|dx| tensor::tensor(dx, [n, n_in]))
+    }
+}
+
+impl Lora {
+    /// Adds the gradients of the B factors and returns du, `[tokens, Σ r]`.
+    fn backward_parts(&self, dy: Matrix<'_>, u: Matrix<'_>, gradients: &mut Gradients) -> Vec<f32> {
+        let (n, n_ranks) = (u.n_rows(), u.n_cols());
+        let mut du = vec![0.0; n * n_ranks];
+        for part in &self.parts {
+            let (dy, u) = (dy.cols(part.outputs.clone()), u.cols(part.ranks.clone()));
+            let (n_outputs, r) = (part.outputs.len(), part.ranks.len());
+            if let Some(slot) = part.b.slot {
+                gradients.modify(slot, |db| {
+                    MatrixMut::new(db, n_outputs, r).product(Write::Add, part.scale, dy.t(), u, Threads::All);
+                });
+            }
+            let b = tensor::values(&part.b.value);
+            let mut du = MatrixMut::new(&mut du, n, n_ranks);
+            let b = Matrix::new(&b, n_outputs, r);
+            du.cols(part.ranks.clone()).product(Write::Set, part.scale, dy, b, Threads::All);
+        }
+        du
+    }
+}
+
+/// What [`Linear::backward`] works on.
+#[derive(Clone, Copy)]
+pub struct BackwardInput<'a> {
+    /// The input of the forward pass.
+    pub x: &'a Tensor<2>,
+    /// What the forward pass kept.
+    pub saved: &'a Saved,
+    /// The mask of the forward pass.
+    pub dropout: Option<&'a Mask>,
+    /// The gradient of the output.
+    pub dy: &'a Tensor<2>,
+}
+
+fn dropped(kernels: Kernels, x: &Tensor<2>, dropout: Option<&Mask>) -> Tensor<2> {
+    dropout.map_or_else(|| x.clone(), |mask| mask.apply(kernels, x))
+}

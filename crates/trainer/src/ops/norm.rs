@@ -1,0 +1,88 @@
+//! Root-mean-square normalization (Zhang and Sennrich 2019), as `LlamaRMSNorm` computes it.
+//!
+//! ```text
+//! r = 1 / sqrt(mean(x²) + eps)          y = x · r · w
+//! dw = Σ_tokens dy · x · r              dx = dy · w · r − x · r³ · mean(dy · w · x)
+//! ```
+
+use burn::tensor::Tensor;
+
+use super::param::{Gradients, Param};
+use crate::kernels::{Kernels, cpu};
+
+/// A normalization with its weight `[1, hidden]`.
+#[derive(Clone, Debug)]
+pub struct RmsNorm {
+    /// The weight.
+    pub weight: Param,
+    /// Added to the mean square.
+    pub eps: f64,
+}
+
+impl RmsNorm {
+    /// Returns y and `1 / rms`.
+    ///
+    /// # Shapes
+    /// - `x`: `[tokens, hidden]`, y the same
+    /// - `1 / rms`: `[tokens, 1]`
+    pub fn forward(&self, kernels: Kernels, x: &Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+        let weight = &self.weight.value;
+        match kernels {
+            Kernels::Plain => {
+                let r = x.clone().square().mean_dim(1).add_scalar(self.eps).sqrt().recip(); // [tokens, 1]
+                (x.clone() * r.clone() * weight.clone(), r)
+            }
+            Kernels::Cpu => {
+                let (y, r) = cpu::norm::forward(
+                    &cpu::tensor::values(x),
+                    &cpu::tensor::values(weight),
+                    self.eps as f32,
+                );
+                let n_tokens = r.len();
+                (cpu::tensor::tensor(y, x.dims()), cpu::tensor::tensor(r, [n_tokens, 1]))
+            }
+        }
+    }
+
+    /// Adds the gradient of x to `dx`, and that of the weight to `gradients` if it is trained.
+    pub fn backward(
+        &self,
+        kernels: Kernels,
+        saved: Saved<'_>,
+        dy: &Tensor<2>,
+        dx: &mut Tensor<2>,
+        gradients: &mut Gradients,
+    ) {
+        let Saved { x, inverse_rms } = saved;
+        let weight = &self.weight.value;
+        match kernels {
+            Kernels::Plain => {
+                let r = inverse_rms.clone();
+                if let Some(slot) = self.weight.slot {
+                    gradients.add(slot, (dy.clone() * x.clone() * r.clone()).sum_dim(0));
+                }
+                let weighted = dy.clone() * weight.clone();
+                let c = (weighted.clone() * x.clone()).mean_dim(1) * r.clone().powi_scalar(3);
+                *dx = dx.clone() + weighted * r - x.clone() * c;
+            }
+            Kernels::Cpu => {
+                let (dy, x) = (cpu::tensor::values(dy), cpu::tensor::values(x));
+                let r = cpu::tensor::values(inverse_rms);
+                if let Some(slot) = self.weight.slot {
+                    gradients.modify(slot, |dweight| cpu::norm::backward_weight(&dy, &x, &r, dweight));
+                }
+                let weight = cpu::tensor::values(weight);
+                cpu::tensor::modify(dx, |dx| cpu::norm::backward(&dy, &x, &weight, &r, dx));
+            }
+        }
+    }
+}
+
+/// What the backward pass needs.
+#[derive(Clone, Copy)]
+pub struct Saved<'a> {
+    /// The input.
+    pub x: &'a Tensor<2>,
+    /// `1 / rms` of each row.
+    pub inverse_rms: &'a Tensor<2>,
+}

@@ -1,0 +1,102 @@
+//! Weights, and the gradients of those that are trained.
+
+use std::ops::Range;
+
+use burn::tensor::{Device, Tensor};
+
+use crate::kernels::{Kernels, cpu};
+
+/// A weight. Vectors (norms, biases) have the shape `[1, n]`, so that all weights are one type.
+#[derive(Clone, Debug)]
+pub struct Param {
+    /// Its value.
+    pub value: Tensor<2>,
+    /// Where its gradient goes; `None`: it is frozen.
+    pub slot: Option<Slot>,
+    /// Whether it came with the model or with an adapter.
+    pub owner: Owner,
+    /// The tensors that it holds, as files name them, in order.
+    pub pieces: Vec<Piece>,
+}
+
+/// Where a weight belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The model.
+    Base,
+    /// An adapter beside it.
+    Adapter,
+}
+
+/// One tensor of a file inside a [`Param`]: q, k and v are pieces of one weight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Its full name: `model.layers.0.self_attn.q_proj.weight`.
+    pub name: String,
+    /// Its values among those of the whole, in row order.
+    pub values: Range<usize>,
+    /// Its shape in files.
+    pub shape: Vec<usize>,
+}
+
+/// The place of a trained weight among all trained weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(pub usize);
+
+impl Param {
+    /// A weight that is not trained and stands in no file.
+    pub fn frozen(value: Tensor<2>) -> Self {
+        Self { value, slot: None, owner: Owner::Base, pieces: Vec::new() }
+    }
+
+    /// Whether it is a norm or a bias rather than a matrix.
+    pub fn is_vector(&self) -> bool {
+        self.pieces.iter().all(|piece| piece.shape.len() == 1)
+    }
+}
+
+/// The gradients of all trained weights, summed over the microbatches of a step.
+#[derive(Debug)]
+pub struct Gradients {
+    sums: Vec<Tensor<2>>,
+    kernels: Kernels,
+}
+
+impl Gradients {
+    /// Zeros of the given shapes, in the order of the slots.
+    pub fn zeros(shapes: impl IntoIterator<Item = [usize; 2]>, device: &Device, kernels: Kernels) -> Self {
+        let sums = shapes.into_iter().map(|shape| Tensor::zeros(shape, device)).collect();
+        Self { sums, kernels }
+    }
+
+    /// Back to zero, for the next step.
+    pub fn clear(&mut self) {
+        for sum in &mut self.sums {
+            match self.kernels {
+                Kernels::Cpu => cpu::tensor::modify(sum, |values| values.fill(0.0)),
+                Kernels::Plain => *sum = Tensor::zeros(sum.dims(), &sum.device()),
+            }
+        }
+    }
+
+    /// Adds a gradient.
+    pub fn add(&mut self, slot: Slot, gradient: Tensor<2>) {
+        let sum = &mut self.sums[slot.0];
+        *sum = sum.clone() + gradient;
+    }
+
+    /// Lets a CPU kernel add to the values in place.
+    pub fn modify(&mut self, slot: Slot, add: impl FnOnce(&mut [f32])) {
+        cpu::tensor::modify(&mut self.sums[slot.0], add);
+    }
+
+    /// The sum so far.
+    pub fn get(&self, slot: Slot) -> &Tensor<2> {
+        &self.sums[slot.0]
+    }
+
+    /// All sums, in the order of the slots.
+    pub fn iter(&self) -> impl Iterator<Item = &Tensor<2>> {
+        self.sums.iter()
+    }
+}
