@@ -23,3 +23,7 @@ doc:
 # Which crate imports what, against docs/architecture.md.
 imports:
     scripts/check-imports
+
+# Training speed and memory on random tokens, as in `just bench --model examples/base-model`.
+bench *ARGS:
+    cargo run --release -p ftl-trainer --features cli -- bench {{ARGS}}
