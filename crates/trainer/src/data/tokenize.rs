@@ -269,8 +269,9 @@ fn named_tokens(files: &[Value]) -> Map<String, Value> {
                 tokens.insert("additional_special_tokens".to_owned(), Value::Array(texts));
             }
         }
-        // transformers 5 gives extra tokens names of their own here (`image_token`, …).
-        if let Some(Value::Object(more)) = file.get("model_specific_special_tokens") {
+        // Some models name further tokens here (`image_token`, …).
+        for key in ["extra_special_tokens", "model_specific_special_tokens"] {
+            let Some(Value::Object(more)) = file.get(key) else { continue };
             for (name, token) in more {
                 if let Some(text) = text_of(token) {
                     tokens.insert(name.clone(), Value::from(text));

@@ -147,8 +147,8 @@ impl Block {
         };
         let d_normed = self.gate_up.backward(kernels, input, InputGradient::Wanted, gradients).expect(wanted);
         drop(d_gate_up);
-        let at = norm::Saved { x: &saved.middle, inverse_rms: &saved.middle_rms };
-        self.post_attention_norm.backward(kernels, at, &d_normed, g, gradients);
+        let input = norm::BackwardInput { x: &saved.middle, inverse_rms: &saved.middle_rms, dy: &d_normed };
+        self.post_attention_norm.backward(kernels, input, g, gradients);
 
         let dropout = mask(Place::O, &self.o);
         let input =
@@ -164,8 +164,8 @@ impl Block {
             dy: &d_qkv,
         };
         if let Some(d_normed) = self.qkv.backward(kernels, input, self.wanted_before(want), gradients) {
-            let at = norm::Saved { x, inverse_rms: &saved.input_rms };
-            self.input_norm.backward(kernels, at, &d_normed, g, gradients);
+            let input = norm::BackwardInput { x, inverse_rms: &saved.input_rms, dy: &d_normed };
+            self.input_norm.backward(kernels, input, g, gradients);
         }
     }
 

@@ -135,8 +135,8 @@ impl Decoder {
         );
         drop(hidden);
         let mut g = Tensor::zeros(x.dims(), &self.device);
-        let at = norm::Saved { x: &x, inverse_rms: &inverse_rms };
-        self.norm.backward(self.kernels, at, &d_hidden, &mut g, gradients);
+        let input = norm::BackwardInput { x: &x, inverse_rms: &inverse_rms, dy: &d_hidden };
+        self.norm.backward(self.kernels, input, &mut g, gradients);
         drop((x, d_hidden));
         for (layer_index, block) in self.blocks.iter().enumerate().rev() {
             let (x, saved) = inputs.pop().expect("one input for each block");

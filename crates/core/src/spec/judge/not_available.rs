@@ -40,13 +40,9 @@ const GAPS: [Gap; 19] = [
     Gap {
         key: "train.load_best_model_at_end",
         asked: |spec| on(spec.train.load_best_model_at_end),
-        hint: "drop it; the best checkpoint is kept and named in the events",
+        hint: "drop it",
     },
-    Gap {
-        key: "train.early_stopping_patience",
-        asked: patience,
-        hint: "drop it; a run can be stopped by hand",
-    },
+    Gap { key: "train.early_stopping_patience", asked: patience, hint: "drop it" },
     Gap { key: "predictions", asked: predictions, hint: "drop the section" },
     Gap { key: "device.max_memory", asked: max_memory, hint: "drop it" },
     Gap { key: "quantization.double_quant", asked: double_quant, hint: "drop it" },

@@ -1,6 +1,6 @@
 //! `[train]`.
 
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds as _};
 
 use super::findings::{Findings, NOT_NEGATIVE, POSITIVE, Range, SHARE_BELOW_ALL};
 use super::schedule::{self, MAX_STEPS};
@@ -29,6 +29,8 @@ pub(super) fn checked(train: &TrainSpec, context: Context, findings: &mut Findin
     let learning_rate = train.learning_rate.unwrap_or_else(|| default_learning_rate(method, adapter));
     let learning_rate =
         findings.number("train.learning_rate", learning_rate, LEARNING_RATE, "1e-5 to 5e-4 is usual");
+    // A rate that is refused already is no limit for the floors of the schedules.
+    let peak = if LEARNING_RATE.contains(&learning_rate) { learning_rate } else { 1.0 };
     Train {
         duration: duration(train, findings),
         per_device_train_batch_size: findings.count(
@@ -44,7 +46,7 @@ pub(super) fn checked(train: &TrainSpec, context: Context, findings: &mut Findin
             "1 updates after each microbatch",
         ),
         learning_rate,
-        schedule: schedule::checked(train, learning_rate, findings),
+        schedule: schedule::checked(train, peak, findings),
         warmup: schedule::checked_warmup(train, findings),
         adamw: adamw(train, findings),
         max_grad_norm: max_grad_norm(train, findings),

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::data::sample::Sample;
 
 pub use conversation::{Conversation, Message, Role};
+pub use tokens::unpadded;
 
 /// What a row of a dataset is.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,6 +8,7 @@ mod environment;
 mod generation;
 mod json;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
@@ -19,6 +20,9 @@ use serde_json::{Map, Value};
 use crate::data::format::Conversation;
 
 pub use environment::value_from_json;
+
+/// What a template can name.
+type Variables<'a> = BTreeMap<&'a str, minijinja::Value>;
 
 /// The name that the template has inside its environment.
 const DEFAULT: &str = "chat_template";
@@ -157,11 +161,13 @@ impl ChatTemplate {
         if !self.tells_strings_apart {
             messages.iter_mut().for_each(parse_call_arguments);
         }
-        let marks = self.unused_marks(&messages, conversation.tools.as_ref(), arguments)?;
+        let tools = conversation.tools.as_ref();
+        let marks = self.unused_marks(&messages, tools, arguments)?;
         if ending == Ending::ContinueFinalMessage {
             mark_final_message(&mut messages, marks.cut)?;
         }
-        let text = self.fill_in(&messages, conversation.tools.as_ref(), ending, arguments, &marks)?;
+        let variables = self.variables(&messages, tools, arguments, ending);
+        let text = self.fill_in(variables, tools, &marks)?;
         let mut rendered = generation::take_marks(&text, &marks).map_err(|message| self.problem(message))?;
         if ending == Ending::ContinueFinalMessage {
             cut_after_final_message(&mut rendered, marks.cut)?;
@@ -180,28 +186,32 @@ impl ChatTemplate {
         })
     }
 
-    fn fill_in(
-        &self,
+    fn variables<'a>(
+        &'a self,
         messages: &[Value],
         tools: Option<&Value>,
+        arguments: &'a Map<String, Value>,
         ending: Ending,
-        arguments: &Map<String, Value>,
+    ) -> Variables<'a> {
+        let none = || minijinja::Value::from(());
+        let mut variables: Variables<'_> =
+            self.special_tokens.iter().map(|(name, value)| (name.as_str(), value_from_json(value))).collect();
+        variables.insert("messages", minijinja::Value::from_iter(messages.iter().map(value_from_json)));
+        variables.insert("tools", tools.map_or_else(none, value_from_json));
+        variables.insert("documents", none());
+        variables.insert("add_generation_prompt", (ending == Ending::GenerationPrompt).into());
+        variables.extend(arguments.iter().map(|(name, value)| (name.as_str(), value_from_json(value))));
+        variables
+    }
+
+    fn fill_in(
+        &self,
+        mut variables: Variables<'_>,
+        tools: Option<&Value>,
         marks: &generation::Marks,
     ) -> Result<String, Problem> {
-        let list = |values: &[Value]| values.iter().map(value_from_json).collect::<minijinja::Value>();
-        let mut variables = std::collections::BTreeMap::new();
-        for (name, value) in &self.special_tokens {
-            variables.insert(name.as_str(), value_from_json(value));
-        }
-        variables.insert("messages", list(messages));
-        variables.insert("tools", tools.map_or(minijinja::Value::from(()), value_from_json));
-        variables.insert("documents", minijinja::Value::from(()));
-        variables.insert("add_generation_prompt", minijinja::Value::from(ending == Ending::GenerationPrompt));
-        for (name, value) in arguments {
-            variables.insert(name.as_str(), value_from_json(value));
-        }
-        variables.insert(generation::START_VARIABLE, minijinja::Value::from(marks.start.to_string()));
-        variables.insert(generation::END_VARIABLE, minijinja::Value::from(marks.end.to_string()));
+        variables.insert(generation::START_VARIABLE, marks.start.to_string().into());
+        variables.insert(generation::END_VARIABLE, marks.end.to_string().into());
         let has_tools = tools.is_some() && self.environment.get_template(TOOL_USE).is_ok();
         let template = self
             .environment
