@@ -1,15 +1,19 @@
 //! Gives linears their low-rank update (LoRA, Hu et al. 2021), with PEFT's start: A uniform as
 //! `kaiming_uniform_(a = √5)`, which is ±1/√in, and B zero.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use ftl_core::{Problem, ProblemKind};
 use rand::RngExt;
 
-use crate::adapter::peft::{AdapterConfig, AdapterWeights, Factor, Target, resolve_targets, tensor_name};
+use crate::adapter::peft::{AdapterConfig, AdapterWeights, Target, factor_specs, resolve_targets};
+use crate::model::block::MERGED;
 use crate::model::build::stream;
+use crate::model::config::DecoderConfig;
 use crate::model::decoder::Decoder;
-use crate::model::families::LayerLinear;
-use crate::ops::linear::{Linear, Lora, LoraPart};
+use crate::model::tensor_file::TensorSpec;
+use crate::ops::linear::{Lora, LoraPart};
 use crate::ops::param::{Owner, Param, Piece};
 
 /// Where an adapter's weights come from.
@@ -37,22 +41,19 @@ pub fn attach(
         problems.into_iter().map(|problem| problem.at("adapter.target_modules")).collect::<Vec<_>>()
     })?;
     check_rank(decoder, config.r, &targets).map_err(|problem| vec![problem])?;
-    let device = decoder.device.clone();
-    for (layer_index, block) in decoder.blocks.iter_mut().enumerate() {
-        let [qkv, o, gate_up, down] = block.linears_mut();
-        let merged = [
-            (qkv, &[LayerLinear::Q, LayerLinear::K, LayerLinear::V][..]),
-            (o, &[LayerLinear::O]),
-            (gate_up, &[LayerLinear::Gate, LayerLinear::Up]),
-            (down, &[LayerLinear::Down]),
-        ];
-        for (linear, parts) in merged {
+    let Decoder { config: model, device, blocks, .. } = decoder;
+    let maker = Maker { config, model, source, device };
+    for (layer_index, block) in blocks.iter_mut().enumerate() {
+        for (linear, parts) in block.linears_mut().into_iter().zip(MERGED) {
+            let [_, n_inputs] = linear.weight.value.dims();
+            let outputs = |piece: &Piece| piece.values.start / n_inputs..piece.values.end / n_inputs;
             let parts = parts.iter().map(|part| Target { layer_index, linear: *part });
-            let maker = Maker { config, source, device: &device };
-            linear.lora = maker.lora(
-                linear,
-                parts.zip(&linear.weight.pieces).filter(|(target, _)| targets.contains(target)),
-            );
+            let targeted: Vec<_> = parts
+                .zip(&linear.weight.pieces)
+                .filter(|(target, _)| targets.contains(target))
+                .map(|(target, piece)| (target, outputs(piece)))
+                .collect();
+            linear.lora = maker.lora(n_inputs, &targeted);
         }
     }
     Ok(())
@@ -79,27 +80,29 @@ fn check_rank(decoder: &Decoder, r: usize, targets: &[Target]) -> Result<(), Pro
 
 struct Maker<'a> {
     config: &'a AdapterConfig,
+    model: &'a DecoderConfig,
     source: LoraSource<'a>,
     device: &'a Device,
 }
 
 impl Maker<'_> {
-    /// The updates of the targeted parts of `linear`, each with its piece of the weight.
-    fn lora<'a>(&self, linear: &Linear, targeted: impl Iterator<Item = (Target, &'a Piece)>) -> Option<Lora> {
+    /// The updates of the targeted parts of a linear with `n_inputs`, each with its outputs.
+    fn lora(&self, n_inputs: usize, targeted: &[(Target, Range<usize>)]) -> Option<Lora> {
         let r = self.config.r;
-        let [_, n_inputs] = linear.weight.value.dims();
         let (mut a, mut pieces, mut parts) = (Vec::new(), Vec::new(), Vec::new());
-        for (target, piece) in targeted {
-            let outputs = piece.values.start / n_inputs..piece.values.end / n_inputs;
-            let ranks = parts.len() * r..(parts.len() + 1) * r;
-            let (name, values) = self.matrix(target, Factor::A, [r, n_inputs]);
-            pieces.push(Piece { name, values: a.len()..a.len() + values.len(), shape: vec![r, n_inputs] });
-            a.extend(values);
-            let (name, b) = self.matrix(target, Factor::B, [outputs.len(), r]);
-            let b_pieces = vec![Piece { name, values: 0..b.len(), shape: vec![outputs.len(), r] }];
-            let b = self.param(b, [outputs.len(), r], b_pieces);
-            let scale = (self.config.lora_alpha / r as f64) as f32;
-            parts.push(LoraPart { outputs, ranks, b, scale });
+        for (target, outputs) in targeted {
+            let [a_spec, b_spec] = factor_specs(*target, r, self.model);
+            let first = a.len();
+            a.extend(self.values(&a_spec, Factor::A));
+            pieces.push(Piece { name: a_spec.name, values: first..a.len(), shape: a_spec.shape });
+            let b = self.values(&b_spec, Factor::B);
+            let b_pieces = vec![Piece { name: b_spec.name, values: 0..b.len(), shape: b_spec.shape }];
+            parts.push(LoraPart {
+                outputs: outputs.clone(),
+                ranks: parts.len() * r..(parts.len() + 1) * r,
+                b: self.param(b, [outputs.len(), r], b_pieces),
+                scale: (self.config.lora_alpha / r as f64) as f32,
+            });
         }
         (!parts.is_empty()).then(|| Lora {
             a: self.param(a, [parts.len() * r, n_inputs], pieces),
@@ -108,22 +111,27 @@ impl Maker<'_> {
         })
     }
 
-    fn matrix(&self, target: Target, factor: Factor, [n_rows, n_cols]: [usize; 2]) -> (String, Vec<f32>) {
-        let name = tensor_name(target, factor);
-        let values = match (self.source, factor) {
-            (LoraSource::Files(files), _) => files.read_f32(target, factor),
-            (LoraSource::Fresh { .. }, Factor::B) => vec![0.0; n_rows * n_cols],
+    fn values(&self, spec: &TensorSpec, factor: Factor) -> Vec<f32> {
+        match (self.source, factor) {
+            (LoraSource::Files(files), Factor::A | Factor::B) => files.read_f32(&spec.name),
+            (LoraSource::Fresh { .. }, Factor::B) => vec![0.0; spec.n_elements()],
             (LoraSource::Fresh { seed }, Factor::A) => {
-                let bound = 1.0 / (n_cols as f32).sqrt();
-                let mut rng = stream(seed, &name);
-                (0..n_rows * n_cols).map(|_| rng.random_range(-bound..bound)).collect()
+                let bound = 1.0 / (spec.shape[1] as f32).sqrt();
+                let mut rng = stream(seed, &spec.name);
+                (0..spec.n_elements()).map(|_| rng.random_range(-bound..bound)).collect()
             }
-        };
-        (name, values)
+        }
     }
 
     fn param(&self, values: Vec<f32>, shape: [usize; 2], pieces: Vec<Piece>) -> Param {
         let value = Tensor::from_data(TensorData::new(values, shape), self.device);
         Param { value, slot: None, owner: Owner::Adapter, pieces }
     }
+}
+
+/// One of the two matrices of an update.
+#[derive(Clone, Copy)]
+enum Factor {
+    A,
+    B,
 }

@@ -9,6 +9,7 @@ use burn::tensor::Tensor;
 
 use crate::data::batch::Batch;
 use crate::kernels::Kernels;
+use crate::model::families::LayerLinear;
 use crate::ops::attention::{self, AttentionShape};
 use crate::ops::dropout::{Key, Mask};
 use crate::ops::gated_mlp;
@@ -33,6 +34,14 @@ pub struct Block {
     /// Back to the hidden size.
     pub down: Linear,
 }
+
+/// Which linears of a family are merged into those of a block, in the order of [`Block::linears_mut`].
+pub const MERGED: [&[LayerLinear]; 4] = [
+    &[LayerLinear::Q, LayerLinear::K, LayerLinear::V],
+    &[LayerLinear::O],
+    &[LayerLinear::Gate, LayerLinear::Up],
+    &[LayerLinear::Down],
+];
 
 /// What is the same for every block of a pass.
 #[derive(Clone, Copy)]

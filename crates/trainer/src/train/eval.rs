@@ -11,8 +11,7 @@ use crate::model::decoder::Decoder;
 pub fn evaluate(
     decoder: &Decoder,
     samples: &[Sample],
-    batch_size: usize,
-    step: u64,
+    (batch_size, step): (usize, u64),
     stop: &StopSignal,
 ) -> Option<Evaluated> {
     let (mut sum_nats, mut n_correct, mut n_tokens) = (0.0, 0u64, 0u64);

@@ -49,7 +49,8 @@ impl EventLog {
     pub fn record(&mut self, event: &Event) -> Result<(), TrainError> {
         self.seq += 1;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let record = EventRecord { seq: self.seq, time_unix_ms: since.as_millis() as u64, event: event.clone() };
+        let record =
+            EventRecord { seq: self.seq, time_unix_ms: since.as_millis() as u64, event: event.clone() };
         if self.file.is_none() {
             self.waiting.push(record);
             return Ok(());

@@ -105,16 +105,15 @@ pub fn write_adapter<'a>(
 }
 
 fn specs(config: &AdapterConfig, model: &DecoderConfig, targets: &[Target]) -> Vec<TensorSpec> {
-    targets
-        .iter()
-        .flat_map(|target| {
-            let module = target.name();
-            let spec =
-                |factor, shape| TensorSpec { name: format!("{PREFIX}{module}.{factor}.weight"), shape };
-            [
-                spec("lora_A", vec![config.r, target.linear.inputs(model)]),
-                spec("lora_B", vec![target.linear.outputs(model), config.r]),
-            ]
-        })
-        .collect()
+    targets.iter().flat_map(|target| factor_specs(*target, config.r, model)).collect()
+}
+
+/// The two tensors of a target: A `[r, inputs]` and B `[outputs, r]`.
+pub fn factor_specs(target: Target, r: usize, model: &DecoderConfig) -> [TensorSpec; 2] {
+    let module = target.name();
+    let spec = |factor, shape| TensorSpec { name: format!("{PREFIX}{module}.{factor}.weight"), shape };
+    [
+        spec("lora_A", vec![r, target.linear.inputs(model)]),
+        spec("lora_B", vec![target.linear.outputs(model), r]),
+    ]
 }

@@ -2,6 +2,8 @@
 
 mod bench;
 mod output;
+mod progress;
+mod run;
 
 use std::process::ExitCode;
 
@@ -20,6 +22,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Train as a spec says.
+    Run(run::Args),
     /// Measure training speed and memory on random tokens.
     Bench(bench::Args),
 }
@@ -29,6 +33,7 @@ fn main() -> ExitCode {
     let Cli { command, json } = Cli::parse();
     let format = if json { output::Format::Json } else { output::Format::Text };
     let result = match command {
+        Command::Run(args) => run::run(args, format),
         Command::Bench(args) => bench::run(args, format),
     };
     output::exit(result, format)
