@@ -25,5 +25,5 @@ pub mod stop;
 pub use error::{Problem, ProblemKind};
 pub use event::{Event, EventRecord};
 pub use observe::Observer;
-pub use spec::CheckedSpec;
+pub use spec::{CheckedSpec, JobSpec};
 pub use stop::{StopReason, StopSignal};

@@ -1,6 +1,6 @@
 //! The numbers of a run, with their units in their names.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// One optimizer step. Rates are divided by what was counted in this step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,8 +11,10 @@ pub struct Stepped {
     pub epoch: f64,
     /// The objective that is minimised: for text the mean negative log-likelihood over the supervised tokens
     /// of all microbatches of the step.
+    #[serde(deserialize_with = "number_or_nan")]
     pub loss_nats: f64,
     /// Global L2 norm of the gradient before clipping.
+    #[serde(deserialize_with = "number_or_nan")]
     pub grad_norm: f64,
     /// The learning rate that this step used.
     pub learning_rate: f64,
@@ -38,11 +40,18 @@ pub struct Evaluated {
     /// The step after which it was taken; 0 before training.
     pub step: u64,
     /// Mean negative log-likelihood over the supervised tokens.
+    #[serde(deserialize_with = "number_or_nan")]
     pub loss_nats: f64,
     /// `exp(loss_nats)`.
+    #[serde(deserialize_with = "number_or_nan")]
     pub perplexity: f64,
     /// Share of supervised tokens whose most likely prediction is right, 0 to 1.
     pub token_accuracy: f64,
     /// Supervised tokens that were scored.
     pub tokens: u64,
+}
+
+/// JSON has no NaN: a run that diverged writes `null`, and its events must stay readable.
+fn number_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }

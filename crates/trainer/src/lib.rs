@@ -1,6 +1,7 @@
 //! FineTune Lab's training engine.
 
 pub mod adapter;
+pub mod bench;
 pub mod checkpoint;
 pub mod data;
 pub mod device;
@@ -8,6 +9,7 @@ pub mod error;
 pub mod export;
 pub mod generate;
 pub mod kernels;
+pub mod memory;
 pub mod model;
 pub mod ops;
 pub mod optim;

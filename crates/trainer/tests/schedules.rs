@@ -109,8 +109,9 @@ fn learning_rate(case: &Case) -> LearningRate {
 }
 
 fn schedule(case: &Case) -> Schedule {
-    let number = |key: &str, default: f64| case.options.get(key).map_or(default, |v| v.as_f64().unwrap());
-    let count = |key: &str| case.options.get(key).map(|v| v.as_u64().unwrap());
+    let number =
+        |key: &str, default: f64| case.options.get(key).map_or(default, |v| v.as_f64().expect("a number"));
+    let count = |key: &str| case.options.get(key).map(|v| v.as_u64().expect("a count"));
     let shape = |key: &str, default| {
         case.options.get(key).map_or(default, |v| WsdShape::deserialize(v).expect("a shape of transformers"))
     };

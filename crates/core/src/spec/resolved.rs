@@ -354,7 +354,8 @@ pub enum WsdShape {
 }
 
 /// How the learning rate starts. The first warm-up step has rate 0.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum Warmup {
     /// So many steps; 0: none.
     Steps(u64),

@@ -1,1 +1,4 @@
-//! To be written.
+//! Low-rank adapters: made, attached to a decoder, read and written as PEFT does.
+
+pub mod lora;
+pub mod peft;

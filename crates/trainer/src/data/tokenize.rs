@@ -61,9 +61,8 @@ impl Tokenizer {
     /// [`ProblemKind::BrokenModel`], naming the file.
     pub fn load(model_dir: &Path) -> Result<Self, Problem> {
         let path = model_dir.join("tokenizer.json");
-        let broken = |message: String| {
-            Problem::new(ProblemKind::BrokenModel, message).at(path.display().to_string())
-        };
+        let broken =
+            |message: String| Problem::new(ProblemKind::BrokenModel, message).at(path.display().to_string());
         let bytes = fs::read(&path).map_err(|error| {
             broken(format!("the tokenizer can't be read: {error}"))
                 .hint("a model directory needs tokenizer.json; tokenizer.model alone is not enough")
@@ -145,7 +144,8 @@ impl Tokenizer {
     /// # Errors
     /// [`ProblemKind::BadData`]: the tokenizer has no token for a part of the text.
     pub fn encode(&self, text: &str, around: Around) -> Result<Vec<u32>, Problem> {
-        let encoding = self.inner.encode_fast(text, around == Around::Specials).map_err(|error| not_encoded(&error))?;
+        let encoding =
+            self.inner.encode_fast(text, around == Around::Specials).map_err(|error| not_encoded(&error))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -154,7 +154,8 @@ impl Tokenizer {
     /// # Errors
     /// [`ProblemKind::BadData`]: the tokenizer has no token for a part of the text.
     pub fn encode_with_offsets(&self, text: &str, around: Around) -> Result<Encoded, Problem> {
-        let encoding = self.inner.encode(text, around == Around::Specials).map_err(|error| not_encoded(&error))?;
+        let encoding =
+            self.inner.encode(text, around == Around::Specials).map_err(|error| not_encoded(&error))?;
         Ok(Encoded {
             ids: encoding.get_ids().to_vec(),
             offsets: encoding.get_offsets().iter().map(|(start, end)| *start..*end).collect(),
@@ -239,11 +240,13 @@ fn not_decoded(error: &tokenizers::Error) -> Problem {
 
 /// The file's JSON; null where there is no file.
 fn read_json(path: &Path) -> Result<Value, Problem> {
-    let broken = |message: String| Problem::new(ProblemKind::BrokenModel, message).at(path.display().to_string());
+    let broken =
+        |message: String| Problem::new(ProblemKind::BrokenModel, message).at(path.display().to_string());
     if !path.exists() {
         return Ok(Value::Null);
     }
-    let text = fs::read_to_string(path).map_err(|error| broken(format!("the file can't be read: {error}")))?;
+    let text =
+        fs::read_to_string(path).map_err(|error| broken(format!("the file can't be read: {error}")))?;
     serde_json::from_str(&text).map_err(|error| broken(format!("the file is not JSON: {error}")))
 }
 
@@ -266,8 +269,9 @@ fn named_tokens(files: &[Value]) -> Map<String, Value> {
                 tokens.insert("additional_special_tokens".to_owned(), Value::Array(texts));
             }
         }
-        // transformers 5 gives extra tokens names of their own here (`image_token`, …).
-        if let Some(Value::Object(more)) = file.get("model_specific_special_tokens") {
+        // Some models name further tokens here (`image_token`, …).
+        for key in ["extra_special_tokens", "model_specific_special_tokens"] {
+            let Some(Value::Object(more)) = file.get(key) else { continue };
             for (name, token) in more {
                 if let Some(text) = text_of(token) {
                     tokens.insert(name.clone(), Value::from(text));
@@ -283,7 +287,9 @@ fn add_missing_tokens(tokenizer: &mut tokenizers::Tokenizer, config: &Value) -> 
     let Some(Value::Object(listed)) = config.get("added_tokens_decoder") else { return Ok(()) };
     let mut missing: Vec<(u32, AddedToken)> = Vec::new();
     for (id, token) in listed {
-        let (Ok(id), Some(content)) = (id.parse(), token.get("content").and_then(Value::as_str)) else { continue };
+        let (Ok(id), Some(content)) = (id.parse(), token.get("content").and_then(Value::as_str)) else {
+            continue;
+        };
         if tokenizer.token_to_id(content).is_none() {
             let flag = |name: &str| token.get(name).and_then(Value::as_bool).unwrap_or(false);
             missing.push((

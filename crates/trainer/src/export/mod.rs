@@ -1,1 +1,3 @@
-//! To be written.
+//! What a run or a user gets out of the engine, as files that other programs read.
+
+pub mod directory;

@@ -11,11 +11,11 @@ use crate::data::batch::Batch;
 use crate::kernels::Kernels;
 use crate::ops::attention::{self, AttentionShape};
 use crate::ops::dropout::{Key, Mask};
+use crate::ops::gated_mlp;
 use crate::ops::linear::{self, BackwardInput, InputGradient, Linear};
 use crate::ops::norm::{self, RmsNorm};
 use crate::ops::param::Gradients;
 use crate::ops::rope::{self, RopeTable, Turn};
-use crate::ops::gated_mlp;
 
 /// A decoder block.
 #[derive(Clone, Debug)]
@@ -147,20 +147,25 @@ impl Block {
         };
         let d_normed = self.gate_up.backward(kernels, input, InputGradient::Wanted, gradients).expect(wanted);
         drop(d_gate_up);
-        let at = norm::Saved { x: &saved.middle, inverse_rms: &saved.middle_rms };
-        self.post_attention_norm.backward(kernels, at, &d_normed, g, gradients);
+        let input = norm::BackwardInput { x: &saved.middle, inverse_rms: &saved.middle_rms, dy: &d_normed };
+        self.post_attention_norm.backward(kernels, input, g, gradients);
 
         let dropout = mask(Place::O, &self.o);
-        let input = BackwardInput { x: &saved.attention.y, saved: &saved.o, dropout: dropout.as_ref(), dy: g };
+        let input =
+            BackwardInput { x: &saved.attention.y, saved: &saved.o, dropout: dropout.as_ref(), dy: g };
         let d_attention = self.o.backward(kernels, input, InputGradient::Wanted, gradients).expect(wanted);
         let d_turned = attention::backward(kernels, saved.attention, &d_attention, &batch.segments, shape);
         let d_qkv = rope::rotate(kernels, d_turned, &batch.positions, pass.rope, (Turn::Backward, shape));
         let dropout = mask(Place::Qkv, &self.qkv);
-        let input =
-            BackwardInput { x: &saved.input_normed, saved: &saved.qkv, dropout: dropout.as_ref(), dy: &d_qkv };
+        let input = BackwardInput {
+            x: &saved.input_normed,
+            saved: &saved.qkv,
+            dropout: dropout.as_ref(),
+            dy: &d_qkv,
+        };
         if let Some(d_normed) = self.qkv.backward(kernels, input, self.wanted_before(want), gradients) {
-            let at = norm::Saved { x, inverse_rms: &saved.input_rms };
-            self.input_norm.backward(kernels, at, &d_normed, g, gradients);
+            let input = norm::BackwardInput { x, inverse_rms: &saved.input_rms, dy: &d_normed };
+            self.input_norm.backward(kernels, input, g, gradients);
         }
     }
 

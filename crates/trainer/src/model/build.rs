@@ -13,7 +13,7 @@ use crate::model::families::{EMBED_TOKENS, FINAL_NORM, LM_HEAD, LayerLinear, Lay
 use crate::model::weights::WeightFiles;
 use crate::ops::linear::Linear;
 use crate::ops::norm::RmsNorm;
-use crate::ops::param::{Param, Piece};
+use crate::ops::param::{Owner, Param, Piece};
 
 /// Where weights come from.
 pub enum Source<'a> {
@@ -30,7 +30,8 @@ pub enum Source<'a> {
 /// Builds the decoder, all of it frozen.
 pub fn build(config: &DecoderConfig, source: &Source<'_>, device: &Device) -> Decoder {
     let builder = Builder { config, source, device };
-    let matrix = |name: &str| builder.param(vec![(name.to_owned(), vec![config.vocab_size, config.hidden_size])]);
+    let matrix =
+        |name: &str| builder.param(vec![(name.to_owned(), vec![config.vocab_size, config.hidden_size])]);
     Decoder {
         config: config.clone(),
         shape: attention_shape(config),
@@ -66,14 +67,17 @@ impl Builder<'_> {
     }
 
     fn norm(&self, name: String) -> RmsNorm {
-        RmsNorm { weight: self.param(vec![(name, vec![self.config.hidden_size])]), eps: self.config.rms_norm_eps }
+        RmsNorm {
+            weight: self.param(vec![(name, vec![self.config.hidden_size])]),
+            eps: self.config.rms_norm_eps,
+        }
     }
 
     fn linear(&self, layer_index: usize, parts: &[LayerLinear]) -> Linear {
         let config = self.config;
-        let weights = parts.iter().map(|part| {
-            (part.weight_name(layer_index), vec![part.outputs(config), part.inputs(config)])
-        });
+        let weights = parts
+            .iter()
+            .map(|part| (part.weight_name(layer_index), vec![part.outputs(config), part.inputs(config)]));
         let biases = parts
             .iter()
             .filter(|part| part.bias(config) == Bias::Present)
@@ -106,7 +110,7 @@ impl Builder<'_> {
             self.fill(piece, &mut values[piece.values.clone()]);
         }
         let value = Tensor::from_data(TensorData::new(values, [end / width, width]), self.device);
-        Param { value, slot: None, pieces }
+        Param { value, slot: None, owner: Owner::Base, pieces }
     }
 
     fn fill(&self, piece: &Piece, values: &mut [f32]) {

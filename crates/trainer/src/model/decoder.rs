@@ -13,7 +13,7 @@ use crate::ops::dropout::Key;
 use crate::ops::embedding;
 use crate::ops::linear::InputGradient;
 use crate::ops::norm::{self, RmsNorm};
-use crate::ops::param::{Gradients, Param, Slot};
+use crate::ops::param::{Gradients, Owner, Param, Slot};
 use crate::ops::rope::RopeTable;
 
 /// A decoder-only language model.
@@ -59,6 +59,15 @@ pub struct LossPass {
     pub dropout: Option<Key>,
 }
 
+/// Which weights are trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trained {
+    /// Those of the adapter.
+    Adapter,
+    /// Those of the model.
+    Base,
+}
+
 /// Keys and values of the tokens before.
 #[derive(Clone, Debug)]
 pub struct Cache {
@@ -82,6 +91,22 @@ impl Decoder {
         if self.rope.cos_sin.dims()[0] < n_positions {
             self.rope = rope::table(&self.config.rope, self.config.head_dim, n_positions, &self.device);
         }
+    }
+
+    /// Chooses what is trained and gives each of its weights a slot, in the order of
+    /// [`for_each_param`](Self::for_each_param).
+    pub fn train(&mut self, trained: Trained) {
+        let owner = match trained {
+            Trained::Adapter => Owner::Adapter,
+            Trained::Base => Owner::Base,
+        };
+        let mut n_slots = 0;
+        self.for_each_param_mut(&mut |param| {
+            param.slot = (param.owner == owner).then(|| {
+                n_slots += 1;
+                Slot(n_slots - 1)
+            });
+        });
     }
 
     /// Adds the gradients of `scale` times the summed negative log-likelihood of the supervised tokens to
@@ -110,8 +135,8 @@ impl Decoder {
         );
         drop(hidden);
         let mut g = Tensor::zeros(x.dims(), &self.device);
-        let at = norm::Saved { x: &x, inverse_rms: &inverse_rms };
-        self.norm.backward(self.kernels, at, &d_hidden, &mut g, gradients);
+        let input = norm::BackwardInput { x: &x, inverse_rms: &inverse_rms, dy: &d_hidden };
+        self.norm.backward(self.kernels, input, &mut g, gradients);
         drop((x, d_hidden));
         for (layer_index, block) in self.blocks.iter().enumerate().rev() {
             let (x, saved) = inputs.pop().expect("one input for each block");
@@ -170,10 +195,9 @@ impl Decoder {
 
     /// Zeros for the gradients of everything that is trained.
     pub fn zero_gradients(&self) -> Gradients {
-        let mut shapes: Vec<(Slot, [usize; 2])> = Vec::new();
-        self.for_each_param(&mut |param| shapes.extend(param.slot.map(|slot| (slot, param.value.dims()))));
-        shapes.sort_by_key(|(slot, _)| *slot);
-        Gradients::zeros(shapes.into_iter().map(|(_, shape)| shape), &self.device, self.kernels)
+        let mut shapes = Vec::new();
+        self.for_each_param(&mut |param| shapes.extend(param.slot.map(|_| param.value.dims())));
+        Gradients::zeros(shapes, &self.device, self.kernels)
     }
 
     /// Shows every weight, those of the base and those of an adapter.

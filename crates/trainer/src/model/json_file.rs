@@ -1,12 +1,15 @@
-//! Small JSON files beside weights (`config.json`, an index, a manifest), read with a size limit. What their keys
+//! Small JSON files beside weights (`config.json`, an index, a manifest), read with a size limit, and written. What their keys
 //! mean is their reader's business.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use ftl_core::{Problem, ProblemKind};
+use serde::Serialize;
 use serde_json::{Map, Value};
+
+use crate::error::TrainError;
 
 /// Larger than any index of weights seen (some 20 MB for the largest mixtures of experts).
 const MAX_JSON_BYTES: u64 = 128 << 20;
@@ -31,6 +34,19 @@ pub fn read_object(path: &Path, broken: ProblemKind) -> Result<Map<String, Value
             Err(Problem::new(broken, format!("is not JSON: {error}")).at(path.display().to_string()))
         }
     }
+}
+
+/// Writes a value as indented JSON.
+///
+/// # Errors
+/// [`TrainError::File`] if the operating system refuses.
+///
+/// # Panics
+/// If the value has no JSON form, such as a map whose keys are no strings.
+pub fn write(path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
+    let mut bytes = serde_json::to_vec_pretty(value).expect("the value has a JSON form");
+    bytes.push(b'\n');
+    fs::write(path, bytes).map_err(TrainError::file("write", path))
 }
 
 /// Whether these are the first bytes of a git-lfs pointer, which stands in place of a file that was not fetched.

@@ -6,6 +6,7 @@ pub mod config;
 pub mod decoder;
 pub mod families;
 pub mod json_file;
+pub mod open;
 pub mod rope;
 pub mod tensor_file;
 pub mod weights;

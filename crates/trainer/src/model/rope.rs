@@ -27,7 +27,8 @@ pub fn inverse_frequencies(rope: &Rope, head_dim: usize) -> Vec<f32> {
                 } else if wavelength > original / low_freq_factor {
                     (f64::from(frequency) / factor) as f32
                 } else {
-                    let smooth = (original / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                    let smooth =
+                        (original / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
                     ((1.0 - smooth) * f64::from(frequency) / factor + smooth * f64::from(frequency)) as f32
                 }
             })

@@ -163,7 +163,8 @@ pub fn cached(q: Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, shape: &AttentionShape
         let queries = before + start..before + end;
         let keys = shape.first_key(queries.start)..queries.end;
         let chunk = PlainChunk { queries, keys: keys.clone(), segment_start: 0 };
-        let rows = |x: &Tensor<2>| heads(x.clone().narrow(0, keys.start, keys.len()), shape.n_kv_heads, shape);
+        let rows =
+            |x: &Tensor<2>| heads(x.clone().narrow(0, keys.start, keys.len()), shape.n_kv_heads, shape);
         let q = heads(q.clone().narrow(0, start, end - start), shape.n_heads, shape);
         let p = activation::softmax(chunk.scores(q, rows(k), shape), 2);
         flat(p.matmul(rows(v)), shape.n_heads)

@@ -11,7 +11,7 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
 use super::param::{Gradients, Param};
 use crate::data::sample::IGNORED;
-use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Threads, Write};
+use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product};
 use crate::kernels::{Kernels, cpu};
 
 /// Logits that exist at once, about 16 MiB in f32.
@@ -57,7 +57,7 @@ pub fn score(kernels: Kernels, head: &Param, hidden: &Tensor<2>, targets: &[i32]
         let logits = logits(kernels, head, &gather(kernels, hidden, chunk.rows));
         match kernels {
             Kernels::Cpu => {
-                scores.extend(cpu::cross_entropy::score(&cpu::tensor::values(&logits), chunk.targets))
+                scores.extend(cpu::cross_entropy::score(&cpu::tensor::values(&logits), chunk.targets));
             }
             Kernels::Plain => {
                 let best = logits.clone().argmax(1);
@@ -137,17 +137,17 @@ fn cpu_forward_backward(
         // Shrinks only for the last chunk, so the buffers are made once.
         logits.resize(n * vocab, 0.0);
         chunk_dh.resize(n * width, 0.0);
-        MatrixMut::new(&mut logits, n, vocab).product(Write::Set, 1.0, chunk_h, w.t(), Threads::All);
+        MatrixMut::new(&mut logits, n, vocab).product(Product::SET, chunk_h, w.t());
         let nll = cpu::cross_entropy::gradient(&mut logits, chunk.targets, scale as f32);
         sum_nats += nll.iter().map(|nll| f64::from(*nll)).sum::<f64>();
         let dz = Matrix::new(&logits, n, vocab);
-        MatrixMut::new(&mut chunk_dh, n, width).product(Write::Set, 1.0, dz, w, Threads::All);
+        MatrixMut::new(&mut chunk_dh, n, width).product(Product::SET, dz, w);
         for (row, chunk_dh) in chunk.rows.iter().zip(chunk_dh.chunks(width)) {
             dh[*row as usize * width..][..width].copy_from_slice(chunk_dh);
         }
         if let Some(slot) = head.slot {
             gradients.modify(slot, |dw| {
-                MatrixMut::new(dw, vocab, width).product(Write::Add, 1.0, dz.t(), chunk_h, Threads::All);
+                MatrixMut::new(dw, vocab, width).product(Product::ADD, dz.t(), chunk_h);
             });
         }
     }

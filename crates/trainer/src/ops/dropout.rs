@@ -33,6 +33,12 @@ impl Key {
     pub fn fold(self, index: u64) -> Self {
         Self(mix(self.0 ^ mix(index.wrapping_add(1).wrapping_mul(GAMMA))))
     }
+
+    /// Number `index` of the stream.
+    #[inline]
+    pub fn random(self, index: u64) -> u64 {
+        mix(self.0.wrapping_add(index.wrapping_add(1).wrapping_mul(GAMMA)))
+    }
 }
 
 /// Which values of a tensor are dropped, in row order.
@@ -54,8 +60,7 @@ impl Mask {
     /// What value `index` is multiplied by.
     #[inline]
     pub fn factor(&self, index: u64) -> f32 {
-        let random = mix(self.key.0.wrapping_add(index.wrapping_add(1).wrapping_mul(GAMMA)));
-        if random < self.threshold { 0.0 } else { self.scale }
+        if self.key.random(index) < self.threshold { 0.0 } else { self.scale }
     }
 
     /// `x` with dropped values zeroed and the others scaled up.

@@ -13,8 +13,19 @@ pub struct Param {
     pub value: Tensor<2>,
     /// Where its gradient goes; `None`: it is frozen.
     pub slot: Option<Slot>,
+    /// Whether it came with the model or with an adapter.
+    pub owner: Owner,
     /// The tensors that it holds, as files name them, in order.
     pub pieces: Vec<Piece>,
+}
+
+/// Where a weight belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The model.
+    Base,
+    /// An adapter beside it.
+    Adapter,
 }
 
 /// One tensor of a file inside a [`Param`]: q, k and v are pieces of one weight.
@@ -35,7 +46,7 @@ pub struct Slot(pub usize);
 impl Param {
     /// A weight that is not trained and stands in no file.
     pub fn frozen(value: Tensor<2>) -> Self {
-        Self { value, slot: None, pieces: Vec::new() }
+        Self { value, slot: None, owner: Owner::Base, pieces: Vec::new() }
     }
 
     /// Whether it is a norm or a bias rather than a matrix.

@@ -1,1 +1,3 @@
-//! To be written.
+//! The run.
+
+pub mod optimizer;

@@ -1,1 +1,35 @@
-fn main() {}
+//! `ftl-train`: the engine without a server. One file for each subcommand.
+
+mod bench;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// FineTune Lab's engine: one job in the foreground.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Print one JSON document on stdout.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure training speed and memory on random tokens.
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    ftl_trainer::device::keep_heap();
+    let Cli { command, json } = Cli::parse();
+    let format = if json { output::Format::Json } else { output::Format::Text };
+    let result = match command {
+        Command::Bench(args) => bench::run(args, format),
+    };
+    output::exit(result, format)
+}

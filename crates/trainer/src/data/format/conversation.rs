@@ -104,7 +104,10 @@ impl Conversation {
 
     /// A question of the user and the assistant's answer.
     pub fn question_answer(question: &str, answer: &str) -> Self {
-        Self { messages: vec![Message::new(Role::User, question), Message::new(Role::Assistant, answer)], tools: None }
+        Self {
+            messages: vec![Message::new(Role::User, question), Message::new(Role::Assistant, answer)],
+            tools: None,
+        }
     }
 
     /// Messages that are learned.
@@ -199,7 +202,9 @@ fn is_trained(role: Role, fields: &Map<String, Value>) -> Result<bool, String> {
             Some(Value::Bool(wish)) => *wish,
             Some(number) if number.as_f64() == Some(0.0) => false,
             Some(number) if number.as_f64() == Some(1.0) => true,
-            Some(other) => return Err(format!("has {other} as `{key}`; a message is learned (1) or not (0)")),
+            Some(other) => {
+                return Err(format!("has {other} as `{key}`; a message is learned (1) or not (0)"));
+            }
         };
         if asked.is_some_and(|earlier| earlier != wish) {
             return Err("says both that it is learned and that it is not".to_owned());
@@ -208,7 +213,9 @@ fn is_trained(role: Role, fields: &Map<String, Value>) -> Result<bool, String> {
     }
     match (role, asked) {
         (Role::Assistant, wish) => Ok(wish.unwrap_or(true)),
-        (_, Some(true)) => Err(format!("is to be learned but has the role `{role}`; only the assistant's can be")),
+        (_, Some(true)) => {
+            Err(format!("is to be learned but has the role `{role}`; only the assistant's can be"))
+        }
         (_, Some(false) | None) => Ok(false),
     }
 }
@@ -219,7 +226,8 @@ fn read_tools(tools: &Value) -> Result<Option<Value>, String> {
     let tools = match tools {
         Value::String(text) if text.trim().is_empty() => return Ok(None),
         Value::String(text) => {
-            parsed = serde_json::from_str(text).map_err(|error| format!("has `tools` that are not JSON: {error}"))?;
+            parsed = serde_json::from_str(text)
+                .map_err(|error| format!("has `tools` that are not JSON: {error}"))?;
             &parsed
         }
         other => other,

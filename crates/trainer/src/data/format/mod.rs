@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::data::sample::Sample;
 
 pub use conversation::{Conversation, Message, Role};
+pub use tokens::unpadded;
 
 /// What a row of a dataset is.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +41,8 @@ pub enum Example {
 }
 
 /// The formats by name, for messages.
-const EXPECTED: &str = "messages, instruction + output, prompt + completion, question + answer, text, input_ids";
+const EXPECTED: &str =
+    "messages, instruction + output, prompt + completion, question + answer, text, input_ids";
 
 /// The format that `row` shows by its keys.
 ///
@@ -53,7 +55,8 @@ pub fn detect(row: &Value) -> Result<DataFormat, String> {
         other => return Err(format!("is {}; expected an object with one of: {EXPECTED}", kind_of(other))),
     };
     let has = |key: &str| fields.contains_key(key);
-    if ["chosen", "rejected", "chosen_messages", "rejected_messages", "chosen_input_ids"].into_iter().any(has) {
+    if ["chosen", "rejected", "chosen_messages", "rejected_messages", "chosen_input_ids"].into_iter().any(has)
+    {
         return Ok(DataFormat::Preference);
     }
     for key in ["messages", "conversations", "conversation"] {
@@ -166,7 +169,11 @@ fn prompt_completion(fields: &Map<String, Value>) -> Result<Example, String> {
             let turns: Vec<Value> = prompt.iter().chain(completion).cloned().collect();
             let mut conversation = Conversation::from_parts(&Value::Array(turns), fields.get("tools"))?;
             // Only the completion is learned, also where the prompt has answers of the assistant.
-            conversation.messages.iter_mut().take(prompt.len()).for_each(|message| message.is_trained = false);
+            conversation
+                .messages
+                .iter_mut()
+                .take(prompt.len())
+                .for_each(|message| message.is_trained = false);
             if conversation.n_trained() == 0 {
                 return Err("has no assistant message in `completion`".to_owned());
             }
@@ -178,7 +185,9 @@ fn prompt_completion(fields: &Map<String, Value>) -> Result<Example, String> {
             not_blank("completion", &completion)?;
             Ok(Example::PromptCompletion { prompt, completion })
         }
-        (Some(_), Some(_)) => Err("has a `prompt` and a `completion` that are neither texts nor lists of messages".to_owned()),
+        (Some(_), Some(_)) => {
+            Err("has a `prompt` and a `completion` that are neither texts nor lists of messages".to_owned())
+        }
     }
 }
 
@@ -272,13 +281,21 @@ mod tests {
             ),
             (json!({"instruction": " ", "output": "b"}), DataFormat::Alpaca, "has an empty `instruction`"),
             (json!({"instruction": "a", "output": ""}), DataFormat::Alpaca, "has an empty `output`"),
-            (json!({"instruction": "a", "output": null}), DataFormat::Alpaca, "has null as `output`; expected text"),
+            (
+                json!({"instruction": "a", "output": null}),
+                DataFormat::Alpaca,
+                "has null as `output`; expected text",
+            ),
             (
                 json!({"instruction": "a", "output": "b", "history": [["c", "d"]]}),
                 DataFormat::Alpaca,
                 "has `history`, which the alpaca format can't hold; write it as `messages`",
             ),
-            (json!({"prompt": "a", "completion": ""}), DataFormat::PromptCompletion, "has an empty `completion`"),
+            (
+                json!({"prompt": "a", "completion": ""}),
+                DataFormat::PromptCompletion,
+                "has an empty `completion`",
+            ),
             (
                 json!({"prompt": [{"role": "user", "content": "a"}], "completion": []}),
                 DataFormat::PromptCompletion,
@@ -315,11 +332,11 @@ mod tests {
         ] {
             assert_eq!(example(&row, format), Err(expected.to_owned()), "{row}");
         }
+        assert_eq!(detect(&json!({"a": 1})), Err(format!("has the key `a`; expected one of: {EXPECTED}")));
         assert_eq!(
-            detect(&json!({"a": 1})),
-            Err(format!("has the key `a`; expected one of: {EXPECTED}"))
+            detect(&json!(3)),
+            Err(format!("is a number; expected an object with one of: {EXPECTED}"))
         );
-        assert_eq!(detect(&json!(3)), Err(format!("is a number; expected an object with one of: {EXPECTED}")));
     }
 
     #[test]

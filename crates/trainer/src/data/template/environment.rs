@@ -31,9 +31,8 @@ pub fn environment() -> Environment<'static> {
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
     environment.add_filter("tojson", json::to_json);
-    environment.add_filter(generation::FILTER, |text: &str, start: &str, end: &str| {
-        format!("{start}{text}{end}")
-    });
+    environment
+        .add_filter(generation::FILTER, |text: &str, start: &str, end: &str| format!("{start}{text}{end}"));
     environment.add_test("sequence", |value: &Value| has_length(value));
     environment.add_test("iterable", |value: &Value| {
         has_length(value) || value.kind() == ValueKind::Iterable || value.is_undefined()
@@ -145,4 +144,3 @@ fn python_method(state: &mut State, value: &Value, method: &str, args: &[Value])
     }
     pycompat::unknown_method_callback(state, value, method, args)
 }
-

@@ -87,7 +87,7 @@ impl Writer {
                 if self.order == KeyOrder::Sorted {
                     pairs.sort_by(|(left, _), (right, _)| left.cmp(right));
                 }
-                self.write_items("{", "}", depth, pairs, |writer, (key, value)| {
+                self.write_items(["{", "}"], depth, pairs, |writer, (key, value)| {
                     writer.write_string(&key);
                     let colon = writer.colon.clone();
                     writer.out.push_str(&colon);
@@ -96,7 +96,7 @@ impl Writer {
             }
             ValueKind::Seq | ValueKind::Iterable => {
                 let items: Vec<Value> = value.try_iter()?.collect();
-                self.write_items("[", "]", depth, items, |writer, item| writer.write(&item, depth + 1))?;
+                self.write_items(["[", "]"], depth, items, |writer, item| writer.write(&item, depth + 1))?;
             }
             kind => {
                 let message = format!("a value of type {kind} can't be written as JSON");
@@ -108,8 +108,7 @@ impl Writer {
 
     fn write_items<T>(
         &mut self,
-        open: &str,
-        close: &str,
+        [open, close]: [&str; 2],
         depth: usize,
         items: Vec<T>,
         mut write: impl FnMut(&mut Self, T) -> Result<(), Error>,

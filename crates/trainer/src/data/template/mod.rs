@@ -8,6 +8,7 @@ mod environment;
 mod generation;
 mod json;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
@@ -19,6 +20,9 @@ use serde_json::{Map, Value};
 use crate::data::format::Conversation;
 
 pub use environment::value_from_json;
+
+/// What a template can name.
+type Variables<'a> = BTreeMap<&'a str, minijinja::Value>;
 
 /// The name that the template has inside its environment.
 const DEFAULT: &str = "chat_template";
@@ -157,13 +161,14 @@ impl ChatTemplate {
         if !self.tells_strings_apart {
             messages.iter_mut().for_each(parse_call_arguments);
         }
-        let marks = self.unused_marks(&messages, conversation.tools.as_ref(), arguments)?;
+        let tools = conversation.tools.as_ref();
+        let marks = self.unused_marks(&messages, tools, arguments)?;
         if ending == Ending::ContinueFinalMessage {
             mark_final_message(&mut messages, marks.cut)?;
         }
-        let text = self.fill_in(&messages, conversation.tools.as_ref(), ending, arguments, &marks)?;
-        let mut rendered = generation::take_marks(&text, &marks)
-            .map_err(|message| self.problem(message))?;
+        let variables = self.variables(&messages, tools, arguments, ending);
+        let text = self.fill_in(variables, tools, &marks)?;
+        let mut rendered = generation::take_marks(&text, &marks).map_err(|message| self.problem(message))?;
         if ending == Ending::ContinueFinalMessage {
             cut_after_final_message(&mut rendered, marks.cut)?;
         }
@@ -181,31 +186,32 @@ impl ChatTemplate {
         })
     }
 
-    fn fill_in(
-        &self,
+    fn variables<'a>(
+        &'a self,
         messages: &[Value],
         tools: Option<&Value>,
+        arguments: &'a Map<String, Value>,
         ending: Ending,
-        arguments: &Map<String, Value>,
+    ) -> Variables<'a> {
+        let none = || minijinja::Value::from(());
+        let mut variables: Variables<'_> =
+            self.special_tokens.iter().map(|(name, value)| (name.as_str(), value_from_json(value))).collect();
+        variables.insert("messages", minijinja::Value::from_iter(messages.iter().map(value_from_json)));
+        variables.insert("tools", tools.map_or_else(none, value_from_json));
+        variables.insert("documents", none());
+        variables.insert("add_generation_prompt", (ending == Ending::GenerationPrompt).into());
+        variables.extend(arguments.iter().map(|(name, value)| (name.as_str(), value_from_json(value))));
+        variables
+    }
+
+    fn fill_in(
+        &self,
+        mut variables: Variables<'_>,
+        tools: Option<&Value>,
         marks: &generation::Marks,
     ) -> Result<String, Problem> {
-        let list = |values: &[Value]| values.iter().map(value_from_json).collect::<minijinja::Value>();
-        let mut variables = std::collections::BTreeMap::new();
-        for (name, value) in &self.special_tokens {
-            variables.insert(name.as_str(), value_from_json(value));
-        }
-        variables.insert("messages", list(messages));
-        variables.insert("tools", tools.map_or(minijinja::Value::from(()), value_from_json));
-        variables.insert("documents", minijinja::Value::from(()));
-        variables.insert(
-            "add_generation_prompt",
-            minijinja::Value::from(ending == Ending::GenerationPrompt),
-        );
-        for (name, value) in arguments {
-            variables.insert(name.as_str(), value_from_json(value));
-        }
-        variables.insert(generation::START_VARIABLE, minijinja::Value::from(marks.start.to_string()));
-        variables.insert(generation::END_VARIABLE, minijinja::Value::from(marks.end.to_string()));
+        variables.insert(generation::START_VARIABLE, marks.start.to_string().into());
+        variables.insert(generation::END_VARIABLE, marks.end.to_string().into());
         let has_tools = tools.is_some() && self.environment.get_template(TOOL_USE).is_ok();
         let template = self
             .environment
@@ -213,7 +219,8 @@ impl ChatTemplate {
             .expect("added when it was made");
         template.render(minijinja::Value::from(variables)).map_err(|error| {
             if environment::is_refusal(&error) {
-                return self.problem(format!("the chat template refuses the conversation: {}", describe(&error)));
+                return self
+                    .problem(format!("the chat template refuses the conversation: {}", describe(&error)));
             }
             let line = error.line().map(|line| format!(" in line {line}")).unwrap_or_default();
             let what = match error.kind() {
@@ -233,7 +240,9 @@ impl ChatTemplate {
         arguments: &Map<String, Value>,
     ) -> Result<generation::Marks, Problem> {
         let mut taken = [false; generation::NONCHARACTERS];
-        for value in messages.iter().chain(tools).chain(self.special_tokens.values()).chain(arguments.values()) {
+        for value in
+            messages.iter().chain(tools).chain(self.special_tokens.values()).chain(arguments.values())
+        {
             generation::find_noncharacters(value, &mut taken);
         }
         generation::Marks::outside(&taken).ok_or_else(|| {
@@ -255,8 +264,10 @@ impl std::fmt::Debug for ChatTemplate {
 /// A model directory's text file.
 fn read_text(path: &Path, missing: ProblemKind) -> Result<String, Problem> {
     let problem = |kind, message: String| Problem::new(kind, message).at(path.display().to_string());
-    let bytes = fs::read(path).map_err(|error| problem(missing, format!("the file can't be read: {error}")))?;
-    String::from_utf8(bytes).map_err(|_| problem(ProblemKind::BadTemplate, "the file is not UTF-8".to_owned()))
+    let bytes =
+        fs::read(path).map_err(|error| problem(missing, format!("the file can't be read: {error}")))?;
+    String::from_utf8(bytes)
+        .map_err(|_| problem(ProblemKind::BadTemplate, "the file is not UTF-8".to_owned()))
 }
 
 fn describe(error: &minijinja::Error) -> String {
@@ -290,10 +301,7 @@ fn mark_final_message(messages: &mut [Value], mark: char) -> Result<(), Problem>
             text.push(' ');
             Ok(())
         }
-        _ => Err(Problem::new(
-            ProblemKind::BadData,
-            "the last message has no text that could be continued",
-        )),
+        _ => Err(Problem::new(ProblemKind::BadData, "the last message has no text that could be continued")),
     }
 }
 

@@ -193,8 +193,10 @@ impl<'a> Keys<'a> {
     }
 
     fn refuse_key(&mut self, key: &'static str, message: String) {
-        self.faulty.insert(key);
-        self.refuse(message);
+        // One key may be asked for twice: `attention_bias` decides about q, k, v and about o.
+        if self.faulty.insert(key) {
+            self.refuse(message);
+        }
     }
 
     fn unsupported(&mut self, message: String) {

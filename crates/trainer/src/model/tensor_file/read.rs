@@ -1,6 +1,6 @@
 //! Opening a safetensors file: its header is checked against the file's length before anything is believed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use memmap2::Mmap;
 use safetensors::tensor::Metadata;
 
 use crate::model::json_file;
+use crate::model::tensor_file::TensorSpec;
 use crate::model::tensor_file::convert::{Stored, to_f32};
 
 /// The length of the header's length.
@@ -22,6 +23,7 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
+    broken: ProblemKind,
     map: Mmap,
     tensors: BTreeMap<String, Entry>,
 }
@@ -58,7 +60,36 @@ impl TensorFile {
         }
         let tensors = entries(&map)
             .map_err(|message| refuse(message).hint("the file is damaged; download it again"))?;
-        Ok(Self { path: path.to_owned(), map, tensors })
+        Ok(Self { path: path.to_owned(), broken, map, tensors })
+    }
+
+    /// Checks that the file holds exactly these tensors, readable as f32.
+    ///
+    /// # Errors
+    /// Every problem, of the kind that [`open`](Self::open) was given.
+    pub fn expect(&self, tensors: &[TensorSpec]) -> Result<(), Vec<Problem>> {
+        let mut messages = Vec::new();
+        for TensorSpec { name, shape } in tensors {
+            match self.tensors.get(name) {
+                None => messages.push(format!("tensor `{name}` is missing")),
+                Some(entry) if entry.shape != *shape => {
+                    messages.push(format!("`{name}` has shape {:?}, expected {shape:?}", entry.shape));
+                }
+                Some(entry) if Stored::of(entry.dtype).is_none() => messages.push(format!(
+                    "`{name}` is stored as {}, but only F32, BF16 and F16 are read",
+                    entry.dtype
+                )),
+                Some(_) => {}
+            }
+        }
+        let expected: HashSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+        let unknown = self.names().filter(|name| !expected.contains(name));
+        messages.extend(unknown.map(|name| format!("has a tensor `{name}` that does not belong there")));
+        let problems: Vec<_> = messages
+            .into_iter()
+            .map(|message| Problem::new(self.broken, message).at(self.path.display().to_string()))
+            .collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
     /// Where it is.

@@ -1,0 +1,134 @@
+//! `[data]`.
+
+use std::ops::Bound;
+use std::path::PathBuf;
+
+use super::findings::{Findings, POSITIVE, Range};
+use crate::spec::resolved::{Data, DataFormat, Eval, ExcessLength, LossOn, SampleOrder, TrainFile};
+use crate::spec::{DataSpec, EvalSpec, MethodKind, TrainFileSpec};
+
+/// Longest sample that can be asked for: 16 Mi tokens, beyond any model, so that products of sizes fit 64 bits.
+const MAX_LENGTH: u64 = 1 << 24;
+/// Largest number of samples: 2^40, for the same reason.
+const MAX_SAMPLES: u64 = 1 << 40;
+/// A held-out share.
+const FRACTION: Range = (Bound::Excluded(0.0), Bound::Excluded(1.0));
+
+/// The data, whose files nobody has opened yet.
+pub(super) fn checked(data: &DataSpec, method: Option<MethodKind>, findings: &mut Findings) -> Data {
+    let DataSpec {
+        train,
+        format,
+        eval,
+        max_length,
+        excess_length_strategy,
+        assistant_only_loss,
+        packing: _, // See `not_available`.
+        shuffle,
+        max_samples,
+        chat_template,
+    } = data;
+    if train.is_empty() {
+        findings.missing("data.train", "name at least one file, as in `train = [\"data/train.jsonl\"]`");
+    }
+    let train: Vec<_> =
+        train.iter().enumerate().map(|(index, file)| checked_file(index, file, findings)).collect();
+    let eval = eval.as_ref().map_or(Eval::Never, |eval| checked_eval(eval, &train, findings));
+    let format = format.unwrap_or(DataFormat::Auto);
+    Data {
+        train,
+        format,
+        eval,
+        // One token predicts nothing.
+        max_length: max_length.map(|tokens| {
+            findings.count(
+                "data.max_length",
+                tokens,
+                2..=MAX_LENGTH,
+                "drop the key to take the model's context",
+            )
+        }),
+        excess_length_strategy: excess_length_strategy.unwrap_or(ExcessLength::Error),
+        loss_on: loss_on(*assistant_only_loss, method, findings),
+        order: if shuffle.unwrap_or(true) { SampleOrder::Shuffled } else { SampleOrder::File },
+        max_samples: max_samples.map(|samples| samples_within("data.max_samples", samples, findings)),
+        chat_template: chat_template.as_deref().map(|path| checked_template(path.into(), format, findings)),
+    }
+}
+
+fn checked_file(index: usize, file: &TrainFileSpec, findings: &mut Findings) -> TrainFile {
+    let TrainFileSpec { path, weight, max_samples } = file;
+    let key = format!("data.train[{index}]");
+    if let Some(weight) = weight {
+        findings.number(&format!("{key}.weight"), *weight, POSITIVE, "drop the file to leave it out");
+    }
+    TrainFile {
+        path: findings.path(&format!("{key}.path"), path),
+        max_samples: max_samples
+            .map(|samples| samples_within(&format!("{key}.max_samples"), samples, findings)),
+    }
+}
+
+fn samples_within(key: &str, samples: u64, findings: &mut Findings) -> u64 {
+    findings.count(key, samples, 1..=MAX_SAMPLES, "drop the key to read all")
+}
+
+fn checked_eval(eval: &EvalSpec, train: &[TrainFile], findings: &mut Findings) -> Eval {
+    let hint = "give `{ fraction = 0.05 }` or `{ path = \"data/eval.jsonl\" }`, or drop `eval`";
+    match (eval.fraction, &eval.path) {
+        (Some(fraction), None) => Eval::Fraction(findings.number(
+            "data.eval.fraction",
+            fraction,
+            FRACTION,
+            "0.05 holds out a twentieth",
+        )),
+        (None, Some(path)) => {
+            let path = findings.path("data.eval.path", path);
+            if train.iter().any(|file| file.path == path) {
+                let message =
+                    format!("`{}` is trained on too, so that its loss would say nothing", path.display());
+                findings.refuse("data.eval.path", message, "name another file, or hold out a `fraction`");
+            }
+            Eval::File(path)
+        }
+        (Some(_), Some(_)) => {
+            findings.refuse("data.eval", "both `fraction` and `path` are given, expected one of them", hint);
+            Eval::Never
+        }
+        (None, None) => {
+            findings.refuse(
+                "data.eval",
+                "neither `fraction` nor `path` is given, expected one of them",
+                hint,
+            );
+            Eval::Never
+        }
+    }
+}
+
+fn loss_on(assistant_only: Option<bool>, method: Option<MethodKind>, findings: &mut Findings) -> LossOn {
+    let default = method != Some(MethodKind::Cpt);
+    if !default && assistant_only == Some(true) {
+        findings.refuse(
+            "data.assistant_only_loss",
+            "continued pre-training counts every token, there is no assistant in its text",
+            "drop the key, or set `method.kind` to `sft`",
+        );
+    }
+    if assistant_only.unwrap_or(default) { LossOn::AssistantTokens } else { LossOn::AllTokens }
+}
+
+fn checked_template(path: PathBuf, format: DataFormat, findings: &mut Findings) -> PathBuf {
+    match format {
+        DataFormat::Text => findings.no_effect("data.chat_template", "`data.format` = `text`"),
+        DataFormat::Tokens => findings.no_effect("data.chat_template", "`data.format` = `tokens`"),
+        DataFormat::Auto
+        | DataFormat::Messages
+        | DataFormat::Sharegpt
+        | DataFormat::Alpaca
+        | DataFormat::PromptCompletion
+        | DataFormat::QuestionAnswer
+        | DataFormat::Preference => {}
+    }
+    findings.path("data.chat_template", &path)
+}

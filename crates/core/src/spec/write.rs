@@ -1,0 +1,229 @@
+//! The way back: a checked spec as the user could have written it, with every default in place.
+//!
+//! What a default has no value for (`data.max_samples`: all; `train.save_steps`: every epoch) stays absent, which
+//! means the same.
+
+use super::resolved::{
+    AdamW, Adapter, CheckedSpec, Data, Device, Duration, Eval, Every, Lora, LoraExpectation, LoraShape,
+    LossOn, Method, Model, SampleOrder, Schedule, Train, TrainFile, Wsd,
+};
+use super::{
+    AdapterKind, AdapterSpec, DataSpec, DeviceSpec, EvalSpec, JobSpec, LrSchedulerKwargs, LrSchedulerType,
+    MethodKind, MethodSpec, ModelSpec, Optim, QuantizationKind, QuantizationSpec, TrainFileSpec, TrainSpec,
+};
+
+impl CheckedSpec {
+    /// The spec with every default written out. Checking it gives `self` again.
+    pub fn to_spec(&self) -> JobSpec {
+        let Self { name, model, data, method, adapter, train, device } = self;
+        let Model { path, dtype, init } = model;
+        let Device { kind: device_kind } = device;
+        let kind = match method {
+            Method::Sft => MethodKind::Sft,
+            Method::Cpt => MethodKind::Cpt,
+        };
+        JobSpec {
+            name: Some(name.clone()),
+            model: ModelSpec { path: Some(path.clone()), dtype: Some(*dtype), init: Some(*init) },
+            data: data_spec(data),
+            method: MethodSpec { kind: Some(kind), ..MethodSpec::default() },
+            adapter: adapter_spec(adapter),
+            quantization: QuantizationSpec { kind: Some(QuantizationKind::None), double_quant: None },
+            train: train_spec(train),
+            predictions: None,
+            device: DeviceSpec { max_memory: None, kind: Some(device_kind.to_string()) },
+        }
+    }
+
+    /// [`CheckedSpec::to_spec`] as indented JSON: the text of `spec.resolved.json`.
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(&self.to_spec())
+            .expect("a checked spec holds UTF-8 paths and text keys, which are all that JSON can refuse");
+        text.push('\n');
+        text
+    }
+
+    /// [`CheckedSpec::to_spec`] as TOML.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(&self.to_spec()).expect(
+            "a checked spec holds UTF-8 paths and integers below 2^63, which are all that TOML can refuse",
+        )
+    }
+}
+
+fn data_spec(data: &Data) -> DataSpec {
+    let Data {
+        train,
+        format,
+        eval,
+        max_length,
+        excess_length_strategy,
+        loss_on,
+        order,
+        max_samples,
+        chat_template,
+    } = data;
+    DataSpec {
+        train: train
+            .iter()
+            .map(|TrainFile { path, max_samples }| TrainFileSpec {
+                path: path.clone(),
+                weight: None,
+                max_samples: *max_samples,
+            })
+            .collect(),
+        format: Some(*format),
+        eval: match eval {
+            Eval::Never => None,
+            Eval::Fraction(fraction) => Some(EvalSpec { fraction: Some(*fraction), path: None }),
+            Eval::File(path) => Some(EvalSpec { fraction: None, path: Some(path.clone()) }),
+        },
+        max_length: *max_length,
+        excess_length_strategy: Some(*excess_length_strategy),
+        assistant_only_loss: Some(match loss_on {
+            LossOn::AssistantTokens => true,
+            LossOn::AllTokens => false,
+        }),
+        packing: Some(false),
+        shuffle: Some(match order {
+            SampleOrder::Shuffled => true,
+            SampleOrder::File => false,
+        }),
+        max_samples: *max_samples,
+        chat_template: chat_template.clone(),
+    }
+}
+
+fn adapter_spec(adapter: &Adapter) -> AdapterSpec {
+    let lora = AdapterSpec { kind: Some(AdapterKind::Lora), ..AdapterSpec::default() };
+    match adapter {
+        Adapter::None => AdapterSpec { kind: Some(AdapterKind::None), ..AdapterSpec::default() },
+        Adapter::Lora(Lora::Fresh(LoraShape { r, lora_alpha, lora_dropout_prob, target_modules })) => {
+            AdapterSpec {
+                r: Some(*r),
+                lora_alpha: Some(*lora_alpha),
+                lora_dropout: Some(*lora_dropout_prob),
+                target_modules: Some(target_modules.clone()),
+                use_rslora: Some(false),
+                use_dora: Some(false),
+                ..lora
+            }
+        }
+        Adapter::Lora(Lora::From {
+            path,
+            expected: LoraExpectation { r, lora_alpha, target_modules },
+            lora_dropout_prob,
+        }) => AdapterSpec {
+            r: *r,
+            lora_alpha: *lora_alpha,
+            lora_dropout: Some(*lora_dropout_prob),
+            target_modules: target_modules.clone(),
+            init_from: Some(path.clone()),
+            ..lora
+        },
+    }
+}
+
+fn train_spec(train: &Train) -> TrainSpec {
+    let Train {
+        duration,
+        per_device_train_batch_size,
+        gradient_accumulation_steps,
+        learning_rate,
+        schedule,
+        warmup,
+        adamw: AdamW { beta1, beta2, epsilon, weight_decay },
+        max_grad_norm,
+        gradient_checkpointing,
+        seed,
+        logging,
+        eval,
+        save,
+        save_total_limit,
+    } = train;
+    let (num_train_epochs, max_steps) = match duration {
+        Duration::Epochs(epochs) => (Some(*epochs), None),
+        Duration::Steps(steps) => (None, Some(*steps)),
+    };
+    let (lr_scheduler_type, lr_scheduler_kwargs) = schedule_spec(*schedule);
+    TrainSpec {
+        num_train_epochs,
+        max_steps,
+        per_device_train_batch_size: Some(*per_device_train_batch_size),
+        gradient_accumulation_steps: Some(*gradient_accumulation_steps),
+        learning_rate: Some(*learning_rate),
+        lr_scheduler_type: Some(lr_scheduler_type),
+        lr_scheduler_kwargs: Some(lr_scheduler_kwargs)
+            .filter(|kwargs| *kwargs != LrSchedulerKwargs::default()),
+        warmup_steps: Some(*warmup),
+        optim: Some(Optim::Adamw),
+        adam_beta1: Some(*beta1),
+        adam_beta2: Some(*beta2),
+        adam_epsilon: Some(*epsilon),
+        weight_decay: Some(*weight_decay),
+        max_grad_norm: Some(max_grad_norm.unwrap_or(0.0)),
+        neftune_noise_alpha: Some(0.0),
+        gradient_checkpointing: Some(*gradient_checkpointing),
+        seed: Some(*seed),
+        logging_steps: steps_of(*logging),
+        eval_steps: steps_of(*eval),
+        save_steps: steps_of(*save),
+        save_total_limit: *save_total_limit,
+        load_best_model_at_end: Some(false),
+        early_stopping_patience: Some(0),
+    }
+}
+
+fn steps_of(every: Every) -> Option<u64> {
+    match every {
+        Every::Never => Some(0),
+        Every::Epoch => None,
+        Every::Steps(steps) => Some(steps),
+    }
+}
+
+fn schedule_spec(schedule: Schedule) -> (LrSchedulerType, LrSchedulerKwargs) {
+    let none = LrSchedulerKwargs::default();
+    match schedule {
+        Schedule::Constant => (LrSchedulerType::Constant, none),
+        Schedule::ConstantWithWarmup => (LrSchedulerType::ConstantWithWarmup, none),
+        Schedule::Linear => (LrSchedulerType::Linear, none),
+        Schedule::Cosine { num_cycles } => {
+            (LrSchedulerType::Cosine, LrSchedulerKwargs { num_cycles: Some(num_cycles), ..none })
+        }
+        Schedule::CosineWithRestarts { num_cycles } => (
+            LrSchedulerType::CosineWithRestarts,
+            LrSchedulerKwargs { num_cycles: Some(num_cycles as f64), ..none },
+        ),
+        Schedule::CosineWithMinLr { min_lr_rate, num_cycles } => (
+            LrSchedulerType::CosineWithMinLr,
+            LrSchedulerKwargs { min_lr_rate: Some(min_lr_rate), num_cycles: Some(num_cycles), ..none },
+        ),
+        Schedule::Polynomial { lr_end, power } => (
+            LrSchedulerType::Polynomial,
+            LrSchedulerKwargs { lr_end: Some(lr_end), power: Some(power), ..none },
+        ),
+        Schedule::InverseSqrt { timescale } => {
+            (LrSchedulerType::InverseSqrt, LrSchedulerKwargs { timescale, ..none })
+        }
+        Schedule::Wsd(Wsd {
+            num_stable_steps,
+            num_decay_steps,
+            warmup_type,
+            decay_type,
+            min_lr_ratio,
+            num_cycles,
+        }) => (
+            LrSchedulerType::Wsd,
+            LrSchedulerKwargs {
+                num_stable_steps,
+                num_decay_steps: Some(num_decay_steps),
+                warmup_type: Some(warmup_type),
+                decay_type: Some(decay_type),
+                min_lr_ratio: Some(min_lr_ratio),
+                num_cycles: Some(num_cycles),
+                ..none
+            },
+        ),
+    }
+}

@@ -1,0 +1,50 @@
+use ftl_core::spec::MaxMemory;
+use ftl_core::spec::resolved::DeviceKind;
+use serde_json::json;
+
+use super::{lines, patched};
+
+#[test]
+fn memory_sizes_are_read_in_the_usual_units() {
+    let problem = "is not an amount of memory; give bytes, or a number with one of the units B, kB, MB, GB, KiB, MiB, \
+                   GiB, TiB, as in `8GiB`";
+    for (text, bytes) in [
+        ("8GiB", Some(8 << 30)),
+        ("1.5 GiB", Some(3 << 29)),
+        ("500 MB", Some(500_000_000)),
+        ("12kb", Some(12_000)),
+        ("8", None),
+        ("0GiB", None),
+        ("GiB", None),
+        ("-1GiB", None),
+        ("1e9 B", None),
+        ("99999999999GiB", None),
+        ("1.2.3GB", None),
+        ("", None),
+    ] {
+        let amount = MaxMemory::Text(text.to_owned());
+        match bytes {
+            Some(bytes) => assert_eq!(amount.bytes(), Ok(bytes), "{text}"),
+            None => assert_eq!(amount.bytes().expect_err(text).to_string(), format!("`{text}` {problem}")),
+        }
+    }
+    let problems = patched(&json!({ "device": { "max_memory": "much" } })).check().expect_err("no amount");
+    assert!(lines(&problems).contains(&format!("device.max_memory: `much` {problem}")));
+}
+
+#[test]
+fn devices_are_read_as_they_are_written() {
+    for (text, device, written) in [
+        ("auto", DeviceKind::Auto, "auto"),
+        ("cpu", DeviceKind::Cpu, "cpu"),
+        ("cuda", DeviceKind::Cuda(0), "cuda:0"),
+        ("cuda:1", DeviceKind::Cuda(1), "cuda:1"),
+    ] {
+        assert_eq!(text.parse(), Ok(device));
+        assert_eq!(device.to_string(), written);
+        assert_eq!(written.parse(), Ok(device));
+    }
+    for text in ["", "CPU", "auto:0", "cpu:", "cuda:", "cuda:x", "cuda:-1", "cuda:99999", "rocm"] {
+        assert_eq!(text.parse::<DeviceKind>().expect_err(text).message, format!("`{text}` is not a device"));
+    }
+}

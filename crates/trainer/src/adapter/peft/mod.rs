@@ -1,0 +1,17 @@
+//! LoRA adapters in PEFT's directory format: `adapter_config.json` and `adapter_model.safetensors`.
+//!
+//! Knows files, names and shapes; what an adapter computes is the rest of `adapter`'s business. Reference: PEFT
+//! 0.21.2, `LoraConfig` and `save_pretrained`. Pickles are never read.
+
+mod config;
+mod target;
+mod tensors;
+
+pub use config::AdapterConfig;
+pub use target::{Target, resolve_targets};
+pub use tensors::{AdapterWeights, Factor, write_adapter};
+
+/// The adapter's shape.
+pub const ADAPTER_CONFIG_JSON: &str = "adapter_config.json";
+/// The adapter's weights.
+pub const ADAPTER_MODEL_SAFETENSORS: &str = "adapter_model.safetensors";

@@ -1,0 +1,111 @@
+//! `ftl-train bench`: steady-state training speed and memory.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use ftl_core::spec::resolved::{DeviceKind, TargetModules};
+use ftl_trainer::adapter::lora::{self, LoraConfig, LoraSource};
+use ftl_trainer::bench::{BenchOptions, BenchReport, bench};
+use ftl_trainer::model::decoder::{Keep, Trained};
+use ftl_trainer::model::open::{Start, open_decoder};
+use ftl_trainer::{device, memory};
+use serde_json::json;
+
+use crate::output::{CommandResult, DeviceArg, Ended, Format, print};
+
+/// Flags of `bench`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A model directory; weights are random when it holds only a config.json.
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// What is trained.
+    #[arg(long, value_enum, default_value = "lora")]
+    method: Method,
+    /// Rank of the adapter.
+    #[arg(long, value_name = "RANK", default_value_t = 16)]
+    r: usize,
+    /// Rows of a batch.
+    #[arg(long, value_name = "ROWS", default_value_t = 4)]
+    batch: usize,
+    /// Tokens of a row.
+    #[arg(long, value_name = "TOKENS", default_value_t = 256)]
+    tokens: usize,
+    /// Steps that are timed.
+    #[arg(long, value_name = "STEPS", default_value_t = 12)]
+    steps: usize,
+    /// Steps before.
+    #[arg(long, value_name = "STEPS", default_value_t = 3)]
+    warmup: usize,
+    /// Which activations are kept for the backward pass.
+    #[arg(long, value_enum, default_value = "none")]
+    gradient_checkpointing: Recompute,
+    #[command(flatten)]
+    device: DeviceArg,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Method {
+    Lora,
+    Full,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Recompute {
+    None,
+    Block,
+}
+
+/// Runs it.
+pub fn run(args: Args, format: Format) -> CommandResult {
+    let open = device::open(args.device.device.unwrap_or(DeviceKind::Auto))?;
+    let mut decoder = open_decoder(&args.model, Start::PretrainedOrRandom { seed: 0 }, &open.device)?;
+    decoder.check_length(args.tokens)?;
+    let trained = match args.method {
+        Method::Full => Trained::Base,
+        Method::Lora => {
+            let config = LoraConfig {
+                r: args.r,
+                lora_alpha: 2.0 * args.r as f64,
+                lora_dropout_prob: 0.0,
+                target_modules: TargetModules::AllLinear,
+            };
+            lora::attach(&mut decoder, &config, &LoraSource::Fresh { seed: 0 })?;
+            Trained::Adapter
+        }
+    };
+    decoder.train(trained);
+    let options = BenchOptions {
+        n_rows: args.batch,
+        n_tokens: args.tokens,
+        n_steps: args.steps,
+        n_warmup_steps: args.warmup,
+        keep: match args.gradient_checkpointing {
+            Recompute::None => Keep::Everything,
+            Recompute::Block => Keep::BlockInputs,
+        },
+    };
+    let report = bench(&mut decoder, &open, &options);
+    let peak_rss_bytes = memory::peak_rss_bytes();
+    match format {
+        Format::Text => print(&text(&report, peak_rss_bytes)),
+        Format::Json => {
+            let mut document = serde_json::to_value(&report).expect("a report is plain data");
+            document["peak_rss_bytes"] = json!(peak_rss_bytes);
+            document["versions"] = json!({"ftl-train": env!("CARGO_PKG_VERSION"), "burn": "0.22.1"});
+            print(&document.to_string());
+        }
+    }
+    Ok(Ended::Done)
+}
+
+fn text(report: &BenchReport, peak_rss_bytes: Option<u64>) -> String {
+    let BenchReport { tokens_per_sec: speed, step_millis, device, precision, trained_parameters, .. } =
+        report;
+    let memory = peak_rss_bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
+    format!(
+        "{:.0} tokens/s ({:.0} to {:.0}), step {:.0} ms, peak memory {memory}, {trained_parameters} trained \
+         parameters, {precision} on {device}",
+        speed.median, speed.min, speed.max, step_millis.median
+    )
+}

@@ -1,0 +1,100 @@
+//! What the program prints and how it ends: results on stdout, everything else on stderr.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use ftl_core::spec::resolved::DeviceKind;
+use ftl_trainer::error::TrainError;
+use serde_json::json;
+
+/// What goes to stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// How a command that did not fail ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All was done.
+    Done,
+    /// Stopped after saving.
+    Stopped,
+    /// The answer is no, and was printed.
+    Negative,
+}
+
+/// What every command gives back.
+pub type CommandResult = Result<Ended, TrainError>;
+
+/// Refused input.
+const EXIT_REFUSED: u8 = 2;
+/// Stopped after saving.
+const EXIT_STOPPED: u8 = 3;
+
+/// Prints what went wrong and chooses the exit code.
+pub fn exit(result: CommandResult, format: Format) -> ExitCode {
+    let error = match result {
+        Ok(Ended::Done) => return ExitCode::SUCCESS,
+        Ok(Ended::Stopped) => return ExitCode::from(EXIT_STOPPED),
+        Ok(Ended::Negative) => return ExitCode::FAILURE,
+        Err(error) => error,
+    };
+    let (problems, code) = match &error {
+        TrainError::Refused(problems) => (problems.clone(), ExitCode::from(EXIT_REFUSED)),
+        TrainError::Diverged(problem) => (vec![problem.clone()], ExitCode::FAILURE),
+        TrainError::File { .. } => (Vec::new(), ExitCode::FAILURE),
+    };
+    if format == Format::Json {
+        let first = problems.first().map_or_else(
+            || json!({"kind": "io", "message": chain(&error)}),
+            |problem| serde_json::to_value(problem).expect("a problem is plain data"),
+        );
+        print(&json!({"problem": first, "problems": problems}).to_string());
+    }
+    if problems.is_empty() {
+        note(&format!("error: {}", chain(&error)));
+    }
+    for problem in &problems {
+        note(&format!("error: {problem}"));
+    }
+    code
+}
+
+/// The error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// One line of the result. A reader that went away is no fault of the command.
+pub fn print(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// One line beside the result.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Whether progress may be drawn.
+pub fn is_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// `--device`, the same on every command that computes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DeviceArg {
+    /// Where to compute: auto, cpu, cuda or cuda:N.
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<DeviceKind>,
+}

@@ -1,0 +1,82 @@
+//! Every name that a run writes.
+
+/// The spec with every default filled in.
+pub const SPEC_RESOLVED_JSON: &str = "spec.resolved.json";
+/// One event per line.
+pub const EVENTS_JSONL: &str = "events.jsonl";
+/// The report on the data.
+pub const REPORT_JSON: &str = "report.json";
+/// The result of a run.
+pub const FINAL: &str = "final";
+
+/// Size and SHA-256 of every other file of a directory; written last.
+pub const MANIFEST_JSON: &str = "MANIFEST.json";
+/// Where the run stood: data cursor, spec, hashes, build.
+pub const FTL_STATE_JSON: &str = "ftl_state.json";
+/// Where the run stood, with transformers' keys.
+pub const TRAINER_STATE_JSON: &str = "trainer_state.json";
+/// The optimizer's moments.
+pub const OPTIMIZER_SAFETENSORS: &str = "optimizer.safetensors";
+
+/// A model's shape.
+pub const CONFIG_JSON: &str = crate::model::config::CONFIG_JSON;
+/// A model's weights in one file.
+pub const MODEL_SAFETENSORS: &str = crate::model::weights::MODEL_SAFETENSORS;
+/// An adapter's shape, as PEFT names it.
+pub const ADAPTER_CONFIG_JSON: &str = crate::adapter::peft::ADAPTER_CONFIG_JSON;
+/// An adapter's weights, as PEFT names them.
+pub const ADAPTER_MODEL_SAFETENSORS: &str = crate::adapter::peft::ADAPTER_MODEL_SAFETENSORS;
+/// The model card.
+pub const README_MD: &str = "README.md";
+
+const CHECKPOINT: &str = "checkpoint-";
+/// A directory that is being filled.
+const TEMPORARY: &str = ".tmp-";
+/// A directory that gives way to a new one of its name.
+const RETIRED: &str = ".tmp-retired-";
+/// A directory that is being deleted.
+const REMOVED: &str = ".tmp-removed-";
+
+/// The name of the checkpoint after a step: `checkpoint-500`.
+pub fn checkpoint_name(step: u64) -> String {
+    format!("{CHECKPOINT}{step}")
+}
+
+/// The step in a checkpoint's name; `None` for any other name.
+pub fn step_of(name: &str) -> Option<u64> {
+    let step = name.strip_prefix(CHECKPOINT)?.parse().ok()?;
+    // `checkpoint-007` and `checkpoint-+7` are somebody else's.
+    (checkpoint_name(step) == name).then_some(step)
+}
+
+/// Where a directory is filled before it appears under its name.
+pub fn temporary_name(name: &str) -> String {
+    format!("{TEMPORARY}{name}")
+}
+
+pub(super) fn retired_name(name: &str) -> String {
+    format!("{RETIRED}{name}")
+}
+
+pub(super) fn removed_name(name: &str) -> String {
+    format!("{REMOVED}{name}")
+}
+
+/// What an unfinished act left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leftover<'a> {
+    /// Half written or half deleted.
+    Rubbish,
+    /// The directory that stood under this name before it was to be replaced.
+    Retired(&'a str),
+}
+
+/// What a name says about an unfinished act; `None` for names that are not ours.
+pub(super) fn leftover(name: &str) -> Option<Leftover<'_>> {
+    let ours = |name: &str| name == FINAL || step_of(name).is_some();
+    if let Some(retired) = name.strip_prefix(RETIRED) {
+        return ours(retired).then_some(Leftover::Retired(retired));
+    }
+    let rest = name.strip_prefix(REMOVED).or_else(|| name.strip_prefix(TEMPORARY))?;
+    ours(rest).then_some(Leftover::Rubbish)
+}

@@ -1,0 +1,120 @@
+//! Finding the checkpoint to go on from: the newest that is exactly what was written.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ftl_core::{Problem, ProblemKind};
+
+use crate::checkpoint::layout::{self, MANIFEST_JSON};
+use crate::checkpoint::manifest::{Manifest, ManifestFile};
+use crate::error::TrainError;
+
+/// A directory with a checkpoint's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The step after which it was written.
+    pub step: u64,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// What [`newest_valid`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The newest checkpoint that is as it was written.
+    pub newest: Option<Checkpoint>,
+    /// Newer ones that are not, newest first.
+    pub damaged: Vec<Damaged>,
+}
+
+/// A checkpoint that can't be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// Which.
+    pub checkpoint: Checkpoint,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// The newest checkpoint in `out` that passes [`verify`].
+///
+/// # Errors
+/// [`TrainError::File`] if `out` can't be listed. A damaged checkpoint is no error: it is named, and an older one is
+/// tried.
+pub fn newest_valid(out: &Path) -> Result<Found, TrainError> {
+    let mut damaged = Vec::new();
+    for checkpoint in list(out)?.into_iter().rev() {
+        match verify(&checkpoint.path) {
+            Ok(_) => return Ok(Found { newest: Some(checkpoint), damaged }),
+            Err(problem) => damaged.push(Damaged { checkpoint, problem }),
+        }
+    }
+    Ok(Found { newest: None, damaged })
+}
+
+/// The directories in `out` with a checkpoint's name, oldest first, unverified. Where there is no `out`, there are
+/// none.
+///
+/// # Errors
+/// [`TrainError::File`] if `out` can't be listed.
+pub fn list(out: &Path) -> Result<Vec<Checkpoint>, TrainError> {
+    let entries = match fs::read_dir(out) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(TrainError::file("list", out)(error)),
+    };
+    let mut checkpoints = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(TrainError::file("list", out))?;
+        if let Some(step) = entry.file_name().to_str().and_then(layout::step_of) {
+            checkpoints.push(Checkpoint { step, path: entry.path() });
+        }
+    }
+    checkpoints.sort_unstable_by_key(|checkpoint| checkpoint.step);
+    Ok(checkpoints)
+}
+
+/// Compares a saved directory, byte for byte, with its manifest.
+///
+/// # Errors
+/// `BrokenCheckpoint`, naming the first file that is missing, extra, shorter, longer or changed.
+pub fn verify(dir: &Path) -> Result<Manifest, Problem> {
+    let refuse =
+        |message: String| Problem::new(ProblemKind::BrokenCheckpoint, message).at(dir.display().to_string());
+    let bytes = fs::read(dir.join(MANIFEST_JSON)).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => refuse(format!("has no `{MANIFEST_JSON}`: it was not saved to the end")),
+        _ => refuse(format!("its `{MANIFEST_JSON}` can't be read: {error}")),
+    })?;
+    let written = Manifest::from_bytes(&bytes)
+        .map_err(|reason| refuse(format!("its `{MANIFEST_JSON}` is damaged: {reason}")))?;
+    let found = Manifest::of(dir).map_err(|error| {
+        let reason = error.source().map_or_else(String::new, |source| format!(": {source}"));
+        refuse(format!("{error}{reason}"))
+    })?;
+    match first_difference(&written, &found) {
+        None => Ok(written),
+        Some(difference) => Err(refuse(difference)),
+    }
+}
+
+fn first_difference(written: &Manifest, found: &Manifest) -> Option<String> {
+    let by_path = |manifest: &Manifest| -> BTreeMap<String, ManifestFile> {
+        manifest.files.iter().map(|file| (file.path.clone(), file.clone())).collect()
+    };
+    let (written, mut found) = (by_path(written), by_path(found));
+    for (path, written) in written {
+        let Some(found) = found.remove(&path) else {
+            return Some(format!("`{path}` is missing"));
+        };
+        if found.bytes != written.bytes {
+            return Some(format!("`{path}` has {} bytes, but {} were written", found.bytes, written.bytes));
+        }
+        if found.sha256 != written.sha256 {
+            return Some(format!("`{path}` was changed after it was written (SHA-256 differs)"));
+        }
+    }
+    found.keys().next().map(|path| format!("`{path}` was not there when it was written"))
+}

@@ -1,0 +1,453 @@
+//! All of a job's data: from files to samples for training and evaluation.
+//!
+//! Reads files row by row, tokenizes on all cores, keeps the order of the files. Everything that is wrong is
+//! collected, so that a user mends a file once and not line by line.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use ftl_core::job::Phase;
+use ftl_core::spec::resolved::{Data, DataFormat, Eval, ExcessLength};
+use ftl_core::{Event, Observer, Problem, ProblemKind};
+use rayon::prelude::*;
+
+use super::encode::Encoder;
+use super::excess::{Fitted, fit};
+use super::format::{self, Example};
+use super::holdout::{ContentHash, content_hash, held_out};
+use super::read::{Place, Row, Rows, file_name};
+use super::sample::{IGNORED, Sample};
+
+/// What [`prepare`] needs to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The files and what to do with them.
+    pub data: &'a Data,
+    /// The model's way from examples to tokens.
+    pub encoder: &'a Encoder,
+    /// Longest sample in tokens, at least 2.
+    pub max_length: usize,
+    /// Ids that the model has, from 0.
+    pub vocab_size: usize,
+    /// Decides what is held out.
+    pub seed: u64,
+}
+
+/// A job's data as tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// What is trained on, in the order of the files; at least one.
+    pub train: Vec<Sample>,
+    /// What is held out; empty when nothing is to be.
+    pub eval: Vec<Sample>,
+    /// What the user should know, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// How many bad rows are listed.
+const LISTED_PROBLEMS: usize = 20;
+/// Rows that are tokenized at once; between two lots progress is told.
+const ROWS_AT_ONCE: usize = 2048;
+
+/// Reads and tokenizes everything.
+///
+/// # Errors
+/// All rows and files that can't be used; at most 20 of them one by one.
+pub fn prepare(request: &Request<'_>, observer: &mut dyn Observer) -> Result<Prepared, Vec<Problem>> {
+    let data = request.data;
+    if let Err(name) = format::availability(data.format) {
+        let message = format!("the format `{name}` is not available in this version");
+        return Err(vec![Problem::new(ProblemKind::NotAvailable, message).at("data.format")]);
+    }
+    let mut loader = Loader {
+        request,
+        observer,
+        problems: Vec::new(),
+        n_unlisted: 0,
+        n_rows: 0,
+        counts: Counts::default(),
+    };
+    let mut left = data.max_samples.unwrap_or(u64::MAX);
+    let mut train = Vec::new();
+    for file in &data.train {
+        let limit = left.min(file.max_samples.unwrap_or(u64::MAX));
+        left -= loader.file(&file.path, limit, &mut train);
+        if loader.is_hopeless() {
+            break;
+        }
+    }
+    let mut eval = Vec::new();
+    if let Eval::File(path) = &data.eval
+        && !loader.is_hopeless()
+    {
+        loader.file(path, u64::MAX, &mut eval);
+    }
+    let Loader { problems, n_unlisted, counts, .. } = loader;
+    let problems = all_problems(problems, n_unlisted);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut notes = counts.notes(request);
+    if let Eval::Fraction(fraction) = data.eval {
+        (train, eval) = hold_out(train, fraction, request.seed).map_err(|problem| vec![problem])?;
+    } else if let Some(note) = overlap(&train, &eval) {
+        notes.push(note);
+    }
+    if train.is_empty() {
+        return Err(vec![none_left("data.train", request)]);
+    }
+    if eval.is_empty() && matches!(data.eval, Eval::File(_)) {
+        return Err(vec![none_left("data.eval", request)]);
+    }
+    let samples = |loaded: Vec<Loaded>| loaded.into_iter().map(|loaded| loaded.sample).collect();
+    Ok(Prepared { train: samples(train), eval: samples(eval), notes })
+}
+
+/// A sample and the hash of the row that it comes from.
+struct Loaded {
+    sample: Sample,
+    row: ContentHash,
+}
+
+struct Loader<'a> {
+    request: &'a Request<'a>,
+    observer: &'a mut dyn Observer,
+    problems: Vec<Problem>,
+    n_unlisted: usize,
+    n_rows: u64,
+    counts: Counts,
+}
+
+/// What happened to samples that is no problem, but worth a note.
+#[derive(Default)]
+struct Counts {
+    n_dropped: usize,
+    n_cut: usize,
+    n_split: usize,
+    n_pieces: usize,
+    n_pieces_left_out: usize,
+    n_with_controls: usize,
+    n_without_end: usize,
+    has_conversations: bool,
+    has_other_text: bool,
+}
+
+/// What became of a row.
+struct Outcome {
+    fitted: Fitted,
+    row: ContentHash,
+    is_conversation: bool,
+    is_text: bool,
+    has_controls: bool,
+    has_end: bool,
+}
+
+impl Loader<'_> {
+    /// Reads at most `limit` rows of a file; says how many it was.
+    fn file(&mut self, path: &Path, limit: u64, into: &mut Vec<Loaded>) -> u64 {
+        let rows = match Rows::open(path) {
+            Ok(rows) => rows,
+            Err(problem) => {
+                self.problem(problem);
+                return 0;
+            }
+        };
+        let controls = self.request.encoder.tokenizer.special_texts();
+        let mut format = match self.request.data.format {
+            DataFormat::Auto => None,
+            given => Some(given),
+        };
+        let mut rows = rows.take(usize::try_from(limit).unwrap_or(usize::MAX));
+        let mut n_read = 0;
+        loop {
+            let mut lot: Vec<Row> = Vec::new();
+            let mut n_lot = 0;
+            for row in rows.by_ref().take(ROWS_AT_ONCE) {
+                n_lot += 1;
+                match row {
+                    Ok(row) => lot.push(row),
+                    Err(problem) => self.problem(problem),
+                }
+            }
+            if n_lot == 0 {
+                return n_read;
+            }
+            n_read += n_lot;
+            self.n_rows += n_lot;
+            if format.is_none()
+                && let Some(first) = lot.first()
+            {
+                match found_format(first) {
+                    Ok(found) => format = Some(found),
+                    Err(problem) => {
+                        self.problem(problem);
+                        return n_read;
+                    }
+                }
+            }
+            if let Some(format) = format {
+                let request = self.request;
+                let outcomes: Vec<Result<Outcome, Problem>> =
+                    lot.into_par_iter().map(|row| outcome(request, &row, format, &controls)).collect();
+                for outcome in outcomes {
+                    match outcome {
+                        Ok(outcome) => self.keep(outcome, into),
+                        Err(problem) => self.problem(problem),
+                    }
+                }
+            }
+            self.observer.observe(&Event::Phase {
+                phase: Phase::Tokenizing,
+                done: Some(self.n_rows),
+                total: None,
+                unit: Some("rows".to_owned()),
+            });
+            if self.is_hopeless() {
+                return n_read;
+            }
+        }
+    }
+
+    fn keep(&mut self, outcome: Outcome, into: &mut Vec<Loaded>) {
+        let Outcome { fitted, row, is_conversation, is_text, has_controls, has_end } = outcome;
+        let counts = &mut self.counts;
+        counts.has_conversations |= is_conversation;
+        counts.has_other_text |= is_text;
+        counts.n_with_controls += usize::from(has_controls);
+        counts.n_without_end += usize::from(!has_end);
+        match fitted {
+            Fitted::Whole(sample) => into.push(Loaded { sample, row }),
+            Fitted::Cut(sample) => {
+                counts.n_cut += 1;
+                into.push(Loaded { sample, row });
+            }
+            Fitted::Pieces { kept, n_left_out } => {
+                counts.n_split += 1;
+                counts.n_pieces += kept.len();
+                counts.n_pieces_left_out += n_left_out;
+                into.extend(kept.into_iter().map(|sample| Loaded { sample, row }));
+            }
+            // A refused one became a problem before.
+            Fitted::Dropped | Fitted::Refused => counts.n_dropped += 1,
+        }
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        if self.problems.len() < LISTED_PROBLEMS {
+            self.problems.push(problem);
+        } else {
+            self.n_unlisted += 1;
+        }
+    }
+
+    /// A missing template is one problem, not one for each row.
+    fn is_hopeless(&self) -> bool {
+        self.problems.iter().any(is_about_the_job)
+    }
+}
+
+impl Counts {
+    fn notes(&self, request: &Request<'_>) -> Vec<String> {
+        let limit = request.max_length;
+        let mut notes = Vec::new();
+        let mut note = |n: usize, text: String| {
+            if n > 0 {
+                notes.push(text);
+            }
+        };
+        note(self.n_dropped, format!("{} left out, longer than {limit} tokens", samples(self.n_dropped)));
+        note(
+            self.n_cut,
+            format!("{} cut off at {limit} tokens; their ends are not learned", samples(self.n_cut)),
+        );
+        note(
+            self.n_split,
+            format!("{} longer than {limit} tokens became {} pieces", samples(self.n_split), self.n_pieces),
+        );
+        note(
+            self.n_pieces_left_out,
+            format!("{} pieces of split samples left out, without a token to learn", self.n_pieces_left_out),
+        );
+        note(
+            self.n_with_controls,
+            format!(
+                "{} with control tokens of the model written out in a message; they act as control tokens",
+                samples(self.n_with_controls)
+            ),
+        );
+        note(
+            self.n_without_end,
+            format!(
+                "{} whose last learned token is no control token: the model may not learn to stop",
+                samples(self.n_without_end)
+            ),
+        );
+        if self.has_conversations
+            && let Some(template) =
+                request.encoder.template.as_ref().filter(|template| template.reads_the_clock())
+        {
+            notes.push(format!(
+                "the chat template {} writes today's date, so another day gives other tokens",
+                template.origin()
+            ));
+        }
+        if self.has_other_text && request.encoder.tokenizer.eos().is_none() {
+            notes.push("the tokenizer has no end token, so samples do not teach where to stop".to_owned());
+        }
+        notes
+    }
+}
+
+fn outcome(
+    request: &Request<'_>,
+    row: &Row,
+    format: DataFormat,
+    controls: &[String],
+) -> Result<Outcome, Problem> {
+    let place = &row.place;
+    let example = format::example(&row.value, format).map_err(|what| place.problem(what))?;
+    let tokenizer = &request.encoder.tokenizer;
+    let sample = request
+        .encoder
+        .sample(&example, request.data.loss_on)
+        .map_err(|problem| if is_about_the_job(&problem) { problem } else { in_row(place, problem) })?;
+    check_vocabulary(place, &sample, request.vocab_size)?;
+    if sample.supervised_tokens() == 0 {
+        let what = if sample.ids.len() < 2 {
+            "is empty, so there is nothing to learn"
+        } else {
+            "has no token to learn"
+        };
+        return Err(place.problem(what));
+    }
+    let row = hash_of(&sample);
+    // Two, since white space behind the end token is learned where the template says so.
+    let mut last_learned =
+        sample.ids.iter().zip(&sample.labels).rev().filter(|(_, label)| **label != IGNORED).take(2);
+    let is_conversation = matches!(example, Example::Conversation(_) | Example::Instruction { .. });
+    let has_end = !is_conversation || last_learned.any(|(id, _)| tokenizer.is_special(*id));
+    let has_controls = match &example {
+        Example::Conversation(conversation) => conversation
+            .messages
+            .iter()
+            .any(|message| controls.iter().any(|control| message.content().contains(control.as_str()))),
+        Example::PromptCompletion { .. }
+        | Example::Instruction { .. }
+        | Example::Text(_)
+        | Example::Tokens(_) => false,
+    };
+    let n_tokens = sample.ids.len();
+    let strategy = request.data.excess_length_strategy;
+    let fitted = fit(sample, request.max_length, strategy, tokenizer.bos());
+    if fitted == Fitted::Refused {
+        return Err(place
+            .problem(format_args!(
+                "has {n_tokens} tokens, more than the {} of `data.max_length`",
+                request.max_length
+            ))
+            .hint(
+                "raise `data.max_length`, or set `data.excess_length_strategy` to drop, truncate or split",
+            ));
+    }
+    let is_text = matches!(example, Example::Text(_) | Example::PromptCompletion { .. });
+    Ok(Outcome { fitted, row, is_conversation, is_text, has_controls, has_end })
+}
+
+fn found_format(row: &Row) -> Result<DataFormat, Problem> {
+    let found = format::detect(&row.value).map_err(|what| row.place.problem(what))?;
+    match format::availability(found) {
+        Ok(()) => Ok(found),
+        Err(name) => {
+            let file = file_name(&row.place.path);
+            let message = format!("`{file}` is in the format `{name}`, which this version does not read yet");
+            Err(Problem::new(ProblemKind::NotAvailable, message).at(row.place.at()).hint(
+                "write it as messages, instruction + output, prompt + completion, question + answer or text",
+            ))
+        }
+    }
+}
+
+fn is_about_the_job(problem: &Problem) -> bool {
+    problem.field.as_deref() == Some("data.chat_template")
+}
+
+fn in_row(place: &Place, problem: Problem) -> Problem {
+    let Problem { kind, field: _, message, hint } = problem;
+    Problem { kind, field: Some(place.at()), message: format!("{place}: {message}"), hint }
+}
+
+fn check_vocabulary(place: &Place, sample: &Sample, vocab_size: usize) -> Result<(), Problem> {
+    let is_known = |id: i64| usize::try_from(id).is_ok_and(|id| id < vocab_size);
+    for (index, (id, label)) in sample.ids.iter().zip(&sample.labels).enumerate() {
+        if !is_known(i64::from(*id)) {
+            return Err(place.problem(format_args!(
+                "has the id {id} at place {index}; the model has {vocab_size} ids from 0"
+            )));
+        }
+        if *label != IGNORED && !is_known(i64::from(*label)) {
+            return Err(place.problem(format_args!(
+                "has the label {label} at place {index}; the model has {vocab_size} ids from 0"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn hash_of(sample: &Sample) -> ContentHash {
+    let bytes: Vec<u8> = sample
+        .ids
+        .iter()
+        .flat_map(|id| id.to_le_bytes())
+        .chain(sample.labels.iter().flat_map(|label| label.to_le_bytes()))
+        .collect();
+    content_hash(&bytes)
+}
+
+/// Splits off what is held out. Pieces of one row stay together, unless the row is all there is.
+fn hold_out(all: Vec<Loaded>, fraction: f64, seed: u64) -> Result<(Vec<Loaded>, Vec<Loaded>), Problem> {
+    let rows: Vec<ContentHash> = all.iter().map(|loaded| loaded.row).collect();
+    let pieces = || all.iter().map(|loaded| hash_of(&loaded.sample)).collect::<Vec<_>>();
+    let held =
+        held_out(&rows, fraction, seed).or_else(|| held_out(&pieces(), fraction, seed)).ok_or_else(|| {
+            Problem::new(ProblemKind::BadData, "holding out a fraction needs at least two different samples")
+                .at("data.eval.fraction")
+                .hint("leave `data.eval` out, or give it a file of its own")
+        })?;
+    let (mut train, mut eval) = (Vec::new(), Vec::new());
+    for (loaded, held) in all.into_iter().zip(held) {
+        if held { &mut eval } else { &mut train }.push(loaded);
+    }
+    Ok((train, eval))
+}
+
+fn overlap(train: &[Loaded], eval: &[Loaded]) -> Option<String> {
+    let trained: HashSet<&ContentHash> = train.iter().map(|loaded| &loaded.row).collect();
+    let n_shared = eval.iter().filter(|loaded| trained.contains(&loaded.row)).count();
+    (n_shared > 0)
+        .then(|| format!("{n_shared} of {} evaluation samples are also in the training data", eval.len()))
+}
+
+fn none_left(field: &str, request: &Request<'_>) -> Problem {
+    let problem = Problem::new(ProblemKind::BadData, "no sample is left to use").at(field);
+    match request.data.excess_length_strategy {
+        ExcessLength::Error | ExcessLength::Split => problem,
+        ExcessLength::Drop | ExcessLength::Truncate => problem.hint(format!(
+            "all are longer than {} tokens; raise `data.max_length`, or set `data.excess_length_strategy` to split",
+            request.max_length
+        )),
+    }
+}
+
+fn all_problems(mut problems: Vec<Problem>, n_unlisted: usize) -> Vec<Problem> {
+    if let Some(index) = problems.iter().position(is_about_the_job) {
+        return vec![problems.swap_remove(index)];
+    }
+    if n_unlisted > 0 {
+        problems.push(Problem::new(ProblemKind::BadData, format!("{n_unlisted} more rows can't be used")));
+    }
+    problems
+}
+
+fn samples(n: usize) -> String {
+    if n == 1 { "1 sample".to_owned() } else { format!("{n} samples") }
+}

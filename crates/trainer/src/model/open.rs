@@ -1,0 +1,71 @@
+//! Opens a model directory: config, files checked against it, then weights.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use ftl_core::{Problem, ProblemKind};
+
+use crate::model::build::{Source, build};
+use crate::model::config::DecoderConfig;
+use crate::model::decoder::Decoder;
+use crate::model::weights::WeightFiles;
+
+/// Where the weights come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The directory's files.
+    Pretrained,
+    /// Random numbers; the directory needs only a config.json.
+    Random {
+        /// Where they come from.
+        seed: u64,
+    },
+    /// The directory's files, or random numbers when it has none.
+    PretrainedOrRandom {
+        /// Where they come from.
+        seed: u64,
+    },
+}
+
+/// Reads the decoder of a model directory.
+///
+/// # Errors
+/// What is wrong with the directory, all at once; nothing is loaded before it was checked.
+pub fn open_decoder(dir: &Path, start: Start, device: &Device) -> Result<Decoder, Vec<Problem>> {
+    let config = DecoderConfig::read(dir)?;
+    let seed = match start {
+        Start::Random { seed } => Some(seed),
+        Start::PretrainedOrRandom { seed } if !has_weights(dir) => Some(seed),
+        Start::Pretrained | Start::PretrainedOrRandom { .. } => None,
+    };
+    if let Some(seed) = seed {
+        return Ok(build(&config, &Source::Random { seed }, device));
+    }
+    let files = WeightFiles::open(dir).map_err(|problem| vec![problem])?;
+    files.check(&config)?;
+    Ok(build(&config, &Source::Files(&files), device))
+}
+
+fn has_weights(dir: &Path) -> bool {
+    let weights = |name: &std::ffi::OsStr| {
+        let name = name.to_string_lossy();
+        name.contains(".safetensors") || name.ends_with(".bin")
+    };
+    std::fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|entry| weights(&entry.file_name())))
+}
+
+impl Decoder {
+    /// Refuses sequences beyond the model's context.
+    ///
+    /// # Errors
+    /// A problem that names the limit.
+    pub fn check_length(&self, n_tokens: usize) -> Result<(), Problem> {
+        let limit = self.config.max_positions;
+        if n_tokens <= limit {
+            return Ok(());
+        }
+        let message = format!("a sequence of {n_tokens} tokens exceeds the model's context of {limit}");
+        Err(Problem::new(ProblemKind::InvalidValue, message)
+            .hint("shorten it, or choose a model with more context"))
+    }
+}

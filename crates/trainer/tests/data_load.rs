@@ -1,0 +1,447 @@
+//! From files to samples: what is read, what is refused and in which words, what is held out.
+
+use std::path::{Path, PathBuf};
+
+use ftl_core::spec::resolved::{Data, DataFormat, Eval, ExcessLength, LossOn, SampleOrder, TrainFile};
+use ftl_core::{Event, Problem, ProblemKind};
+use ftl_trainer::data::encode::Encoder;
+use ftl_trainer::data::load::{Prepared, Request, prepare};
+use ftl_trainer::data::read::Rows;
+use ftl_trainer::data::sample::{IGNORED, Sample};
+use ftl_trainer::data::template::ChatTemplate;
+use ftl_trainer::data::tokenize::Tokenizer;
+use serde_json::Map;
+
+fn encoder(template: Option<&str>) -> Encoder {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizers/chatml");
+    let tokenizer = Tokenizer::load(&dir).expect("a tokenizer");
+    let template = template
+        .map(|source| ChatTemplate::new(source, "a test", tokenizer.special_tokens()).expect("compiles"));
+    Encoder { tokenizer, template, arguments: Map::new() }
+}
+
+const CHAT: &str = "{% for m in messages %}<|im_start|>{{ m.role + '\n' + (m.content or '') }}\
+                    {% for c in m.tool_calls or [] %}{{ c.function | tojson }}{% endfor %}<|im_end|>{{ '\n' }}\
+                    {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+/// A job's data in a directory of its own.
+struct Job {
+    dir: tempfile::TempDir,
+    data: Data,
+    max_length: usize,
+    vocab_size: usize,
+    template: Option<&'static str>,
+}
+
+impl Job {
+    fn of(files: &[(&str, &[u8])]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut train = Vec::new();
+        for (name, bytes) in files {
+            let path = dir.path().join(name);
+            std::fs::write(&path, bytes).expect("written");
+            train.push(TrainFile { path, max_samples: None });
+        }
+        let data = Data {
+            train,
+            format: DataFormat::Auto,
+            eval: Eval::Never,
+            max_length: None,
+            excess_length_strategy: ExcessLength::Error,
+            loss_on: LossOn::AssistantTokens,
+            order: SampleOrder::File,
+            max_samples: None,
+            chat_template: None,
+        };
+        Self { dir, data, max_length: 100_000, vocab_size: 512, template: Some(CHAT) }
+    }
+
+    fn prepare(&self) -> Result<Prepared, Vec<Problem>> {
+        let encoder = encoder(self.template);
+        let Self { data, max_length, vocab_size, .. } = self;
+        let request =
+            Request { data, encoder: &encoder, max_length: *max_length, vocab_size: *vocab_size, seed: 42 };
+        prepare(&request, &mut |_: &Event| {})
+    }
+
+    fn refusal(&self) -> Vec<String> {
+        self.prepare().expect_err("refused").into_iter().map(|problem| problem.message).collect()
+    }
+}
+
+fn tokens(rows: &[&[u32]]) -> String {
+    rows.iter().map(|row| format!("{{\"input_ids\": {row:?}}}\n")).collect()
+}
+
+#[test]
+fn every_layout_of_the_same_rows_gives_the_same_samples() {
+    let rows = ["{\"text\": \"One.\"}", "{\"text\": \"Twö\\n2.\"}"];
+    let expected = Job::of(&[("a.jsonl", rows.join("\n").as_bytes())]).prepare().expect("samples");
+    assert_eq!(expected.train.len(), 2);
+    for text in [
+        format!("\u{feff}{}\r\n\r\n{}\r\n", rows[0], rows[1]),
+        format!("\n\n{}\n  \n{}\n\n", rows[0], rows[1]),
+        format!("[{}, {}]", rows[0], rows[1]),
+        format!("\u{feff}[\r\n  {},\r\n  {}\r\n]\r\n", rows[0], rows[1]),
+        format!("[\n{{\n\"text\":\n\"One.\"}},{}]", rows[1]),
+    ] {
+        for name in ["a.jsonl", "a.json"] {
+            assert_eq!(Job::of(&[(name, text.as_bytes())]).prepare().as_ref(), Ok(&expected), "{text}");
+        }
+    }
+    let text = Job::of(&[("a.txt", b"One.")]).prepare().expect("samples");
+    assert_eq!(text.train, expected.train[..1]);
+}
+
+#[test]
+fn files_that_are_no_data_are_refused_by_name() {
+    let lfs = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+    let cases: [(&str, &[u8], &str); 17] = [
+        ("a.jsonl", b"", "`a.jsonl` is empty"),
+        ("a.jsonl", b"\xEF\xBB\xBF", "`a.jsonl` is empty"),
+        ("a.jsonl", b"\n \n", "`a.jsonl` is empty"),
+        ("a.json", b"[]", "`a.json` is empty"),
+        ("a.txt", b" \n", "`a.txt` is empty"),
+        (
+            "a.jsonl",
+            b"<!DOCTYPE html><html>",
+            "`a.jsonl` is a web page, not data: a download may have failed",
+        ),
+        (
+            "a.jsonl",
+            b"\x1F\x8B\x08",
+            "`a.jsonl` is compressed with gzip, which this version does not read yet",
+        ),
+        ("a.jsonl", b"PAR1", "`a.jsonl` is a Parquet file, which this version does not read yet"),
+        ("a.jsonl", b"PK\x03\x04", "`a.jsonl` is a compressed archive"),
+        ("a.jsonl", b"\xFF\xFE{\0", "`a.jsonl` is UTF-16"),
+        ("a.jsonl", b"{\0\"\0", "`a.jsonl` is not text: it has zero bytes"),
+        ("a.jsonl", lfs, "`a.jsonl` is a git-lfs pointer, not the data itself"),
+        (
+            "a.csv",
+            b"text\nOne.",
+            "`a.csv` is a table of comma or tab separated values, which this version does not read yet",
+        ),
+        ("a.jsonl", b"hello", "`a.jsonl` is neither JSON Lines nor a JSON array; it begins with `hello`"),
+        (
+            "a.json",
+            b"{\n\"data\": []}",
+            "`a.json` is one JSON object over several lines; expected one object per line, or an array",
+        ),
+        (
+            "a.json",
+            b"[{\"text\": 1},\n{]",
+            "`a.json` is not valid JSON: key must be a string at line 2 column 2",
+        ),
+        ("a.txt", b"a\n\xFF", "`a.txt` is not UTF-8 in line 2"),
+    ];
+    for (name, bytes, expected) in cases {
+        assert_eq!(Job::of(&[(name, bytes)]).refusal(), [expected], "{name}");
+    }
+    let mut job = Job::of(&[]);
+    job.data.train = vec![TrainFile { path: job.dir.path().join("missing.jsonl"), max_samples: None }];
+    let problem = job.prepare().expect_err("refused").remove(0);
+    assert_eq!(problem.kind, ProblemKind::NotFound);
+    assert!(problem.message.starts_with("the file can't be read: "), "{problem}");
+    assert!(problem.field.expect("a file").ends_with("missing.jsonl"));
+}
+
+#[test]
+fn bad_rows_are_refused_with_their_line() {
+    for (text, line, expected) in [
+        (
+            "{\"text\": \"a\"}\n\n{\"text\"",
+            3,
+            "row 3 of `a.jsonl` is not valid JSON: EOF while parsing an object at column 7",
+        ),
+        (
+            "{\"text\": \"a\"}\n{\"txt\": \"b\"}",
+            2,
+            "row 2 of `a.jsonl` has no `text`; it has the key `txt`, expected `text`",
+        ),
+        (
+            "{\"a\": 1}",
+            1,
+            "row 1 of `a.jsonl` has the key `a`; expected one of: messages, instruction + output, prompt + completion, \
+             question + answer, text, input_ids",
+        ),
+        (
+            "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}",
+            1,
+            "row 1 of `a.jsonl`: there is no assistant message, so there is nothing to learn",
+        ),
+        (
+            "{\"input_ids\": [1, 600]}",
+            1,
+            "row 1 of `a.jsonl` has the id 600 at place 1; the model has 512 ids from 0",
+        ),
+        (
+            "{\"input_ids\": [1, 2], \"labels\": [1, 600]}",
+            1,
+            "row 1 of `a.jsonl` has the label 600 at place 1; the model has 512 ids from 0",
+        ),
+        ("{\"input_ids\": [1, 2], \"labels\": [1, -100]}", 1, "row 1 of `a.jsonl` has no token to learn"),
+        ("{\"input_ids\": [1]}", 1, "row 1 of `a.jsonl` is empty, so there is nothing to learn"),
+    ] {
+        let problems = Job::of(&[("a.jsonl", text.as_bytes())]).prepare().expect_err("refused");
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].message, expected);
+        assert!(problems[0].field.as_ref().expect("a place").ends_with(&format!("a.jsonl:{line}")));
+    }
+    let problems = Job::of(&[("a.jsonl", b"{\"text\": \"a\"}\n{\"text\": \"\xFF\"}")]).refusal();
+    assert_eq!(problems, ["row 2 of `a.jsonl` is not UTF-8 at byte 11"]);
+}
+
+#[test]
+fn many_bad_rows_are_listed_up_to_twenty() {
+    let text = "{\"text\": 1}\n".repeat(25);
+    let problems = Job::of(&[("a.jsonl", text.as_bytes())]).refusal();
+    assert_eq!(problems.len(), 21);
+    assert_eq!(problems[19], "row 20 of `a.jsonl` has a number as `text`; expected text");
+    assert_eq!(problems[20], "5 more rows can't be used");
+}
+
+#[test]
+fn formats_of_later_versions_are_refused_by_name() {
+    for (row, name) in [
+        (r#"{"conversations": [{"from": "human", "value": "a"}]}"#, "sharegpt"),
+        (r#"{"prompt": "a", "chosen": "b", "rejected": "c"}"#, "preference"),
+    ] {
+        let problems = Job::of(&[("a.jsonl", row.as_bytes())]).prepare().expect_err("refused");
+        assert_eq!(problems[0].kind, ProblemKind::NotAvailable);
+        assert_eq!(
+            problems[0].message,
+            format!("`a.jsonl` is in the format `{name}`, which this version does not read yet")
+        );
+    }
+    for (format, name) in [(DataFormat::Sharegpt, "sharegpt"), (DataFormat::Preference, "preference")] {
+        let mut job = Job::of(&[("a.jsonl", b"{\"text\": \"a\"}")]);
+        job.data.format = format;
+        assert_eq!(job.refusal(), [format!("the format `{name}` is not available in this version")]);
+    }
+}
+
+#[test]
+fn a_missing_chat_template_is_one_problem() {
+    let row = "{\"question\": \"a\", \"answer\": \"b\"}\n".repeat(3);
+    let mut job = Job::of(&[("a.jsonl", row.as_bytes())]);
+    job.template = None;
+    let problems = job.prepare().expect_err("refused");
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].field.as_deref(), Some("data.chat_template"));
+    assert_eq!(problems[0].message, "the model has no chat template, which messages need");
+    job.template = Some(CHAT);
+    assert_eq!(job.prepare().expect("samples").train.len(), 3);
+}
+
+#[test]
+fn token_rows_are_taken_as_they_are() {
+    let rows = concat!(
+        "{\"input_ids\": [5, 6, 7, 3, 3], \"labels\": [-100, 6, 7, -100, -100], \"attention_mask\": [1, 1, 1, 0, 0]}\n",
+        "{\"input_ids\": [8, 9]}\n",
+    );
+    let prepared = Job::of(&[("a.jsonl", rows.as_bytes())]).prepare().expect("samples");
+    assert_eq!(
+        prepared.train,
+        [
+            Sample { ids: vec![5, 6, 7], labels: vec![IGNORED, 6, 7] },
+            Sample { ids: vec![8, 9], labels: vec![8, 9] }
+        ]
+    );
+}
+
+#[test]
+fn long_samples_follow_the_strategy_and_are_counted() {
+    let rows = tokens(&[&[4, 5], &[4, 5, 6, 7, 8], &[4, 5, 6]]);
+    let mut job = Job::of(&[("a.jsonl", rows.as_bytes())]);
+    job.max_length = 3;
+    assert_eq!(job.refusal(), ["row 2 of `a.jsonl` has 5 tokens, more than the 3 of `data.max_length`"]);
+    for (strategy, lengths, note) in [
+        (ExcessLength::Drop, vec![2, 3], "1 sample left out, longer than 3 tokens"),
+        (ExcessLength::Truncate, vec![2, 3, 3], "1 sample cut off at 3 tokens; their ends are not learned"),
+        (ExcessLength::Split, vec![2, 3, 2, 3], "1 sample longer than 3 tokens became 2 pieces"),
+    ] {
+        job.data.excess_length_strategy = strategy;
+        let prepared = job.prepare().expect("samples");
+        assert_eq!(prepared.train.iter().map(|sample| sample.ids.len()).collect::<Vec<_>>(), lengths);
+        assert_eq!(prepared.notes, [note]);
+    }
+    let mut job = Job::of(&[("a.jsonl", tokens(&[&[4, 5, 6, 7]]).as_bytes())]);
+    job.max_length = 3;
+    job.data.excess_length_strategy = ExcessLength::Drop;
+    assert_eq!(job.refusal(), ["no sample is left to use"]);
+}
+
+#[test]
+fn limits_count_rows_over_all_files() {
+    let rows = tokens(&[&[4, 5], &[5, 6], &[6, 7]]);
+    let mut job = Job::of(&[("a.jsonl", rows.as_bytes()), ("b.jsonl", rows.as_bytes())]);
+    job.data.train[0].max_samples = Some(2);
+    assert_eq!(job.prepare().expect("samples").train.len(), 5);
+    job.data.max_samples = Some(3);
+    let firsts: Vec<u32> = job.prepare().expect("samples").train.iter().map(|sample| sample.ids[0]).collect();
+    assert_eq!(firsts, [4, 5, 4]);
+}
+
+#[test]
+fn a_fraction_is_held_out_by_content() {
+    let rows: Vec<Vec<u32>> = (4..104).map(|id| vec![id, id + 1]).collect();
+    let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+    let mut job =
+        Job::of(&[("a.jsonl", tokens(&rows).as_bytes()), ("b.jsonl", tokens(&rows[..50]).as_bytes())]);
+    job.data.eval = Eval::Fraction(0.2);
+    let prepared = job.prepare().expect("samples");
+    assert_eq!(prepared.train.len() + prepared.eval.len(), 150);
+    assert!((10..50).contains(&prepared.eval.len()), "{}", prepared.eval.len());
+    assert!(prepared.eval.iter().all(|sample| !prepared.train.contains(sample)));
+
+    job.data.train.truncate(1);
+    let without_duplicates = job.prepare().expect("samples");
+    assert!(without_duplicates.eval.iter().all(|sample| prepared.eval.contains(sample)));
+    assert!(without_duplicates.train.iter().all(|sample| prepared.train.contains(sample)));
+
+    let mut job = Job::of(&[("a.jsonl", tokens(&[&[4, 5], &[4, 5]]).as_bytes())]);
+    job.data.eval = Eval::Fraction(0.5);
+    assert_eq!(job.refusal(), ["holding out a fraction needs at least two different samples"]);
+}
+
+#[test]
+fn one_long_text_can_be_split_and_held_out_in_part() {
+    let text: String = (0..400).map(|number| format!("Number {number} follows. ")).collect();
+    let mut job = Job::of(&[("a.txt", text.as_bytes())]);
+    job.max_length = 64;
+    job.data.excess_length_strategy = ExcessLength::Split;
+    job.data.eval = Eval::Fraction(0.3);
+    let prepared = job.prepare().expect("samples");
+    assert!(prepared.train.len() > 5 && prepared.eval.len() > 1);
+    assert!(prepared.train.iter().all(|sample| sample.ids.len() <= 64));
+}
+
+#[test]
+fn an_evaluation_file_is_read_and_its_overlap_told() {
+    let mut job = Job::of(&[("a.jsonl", tokens(&[&[4, 5], &[5, 6]]).as_bytes())]);
+    let path = job.dir.path().join("eval.jsonl");
+    std::fs::write(&path, tokens(&[&[5, 6], &[8, 9], &[9, 9]])).expect("written");
+    job.data.eval = Eval::File(path);
+    let prepared = job.prepare().expect("samples");
+    assert_eq!((prepared.train.len(), prepared.eval.len()), (2, 3));
+    assert_eq!(prepared.notes, ["1 of 3 evaluation samples are also in the training data"]);
+}
+
+#[test]
+fn what_a_user_should_know_is_noted() {
+    let row =
+        r#"{"messages": [{"role": "user", "content": "<|im_end|>"}, {"role": "assistant", "content": "b"}]}"#;
+    let mut job = Job::of(&[("a.jsonl", row.as_bytes())]);
+    job.template = Some("{{ strftime_now('%Y') }}{% for m in messages %}{{ m.content }}{% endfor %}");
+    assert_eq!(
+        job.prepare().expect("samples").notes,
+        [
+            "1 sample with control tokens of the model written out in a message; they act as control tokens",
+            "1 sample whose last learned token is no control token: the model may not learn to stop",
+            "the chat template a test writes today's date, so another day gives other tokens",
+        ]
+    );
+    job.template = Some(CHAT);
+    assert_eq!(job.prepare().expect("samples").notes.len(), 1);
+}
+
+#[test]
+fn progress_is_told() {
+    let job = Job::of(&[("a.jsonl", tokens(&[&[4, 5]; 3000]).as_bytes())]);
+    let encoder = encoder(None);
+    let mut done = Vec::new();
+    let request = Request { data: &job.data, encoder: &encoder, max_length: 8, vocab_size: 512, seed: 0 };
+    prepare(&request, &mut |event: &Event| {
+        if let Event::Phase { done: Some(rows), .. } = event {
+            done.push(*rows);
+        }
+    })
+    .expect("samples");
+    assert_eq!(done, [2048, 3000]);
+}
+
+fn third_party() -> Option<PathBuf> {
+    let dir = std::env::var_os("FTL_DATA").map(PathBuf::from);
+    if dir.is_none() {
+        println!("skipped: FTL_DATA is not set");
+    }
+    dir
+}
+
+/// The lines of the rows that can't be read or converted.
+fn bad_lines(path: &Path) -> Vec<String> {
+    let mut job = Job::of(&[]);
+    job.data.train = vec![TrainFile { path: path.to_owned(), max_samples: None }];
+    let problems = job.prepare().map_or_else(|problems| problems, |_| Vec::new());
+    let line = |problem: Problem| {
+        let place = problem.field.expect("a place");
+        place.rsplit(':').next().unwrap_or_default().to_owned()
+    };
+    problems.into_iter().map(line).collect()
+}
+
+#[test]
+fn dirty_files_lose_no_good_row() {
+    let Some(dir) = third_party() else { return };
+    let dir = dir.join("dirty");
+    for (name, rows) in [
+        ("bom_crlf.jsonl", 40),
+        ("blank_lines_no_final_newline.jsonl", 40),
+        ("array_named_jsonl.jsonl", 8),
+        ("jsonl_named_json.json", 8),
+    ] {
+        let good = Rows::open(&dir.join(name)).expect("opens").filter(Result::is_ok).count();
+        assert_eq!(good, rows, "{name}");
+    }
+    for (name, lines) in [
+        ("malformed.jsonl", &["2", "4", "6", "8", "10", "12", "14", "16", "17", "19", "21", "23", "25"][..]),
+        ("invalid_utf8.jsonl", &["3", "5", "7", "9"]),
+        ("missing_fields_alpaca.json", &["2", "3", "4", "5", "6", "7", "10", "11"]),
+        ("bad_roles.jsonl", &["3", "7", "8", "9", "10", "12"]),
+        ("huge_line.jsonl", &["4"]),
+        ("bom_crlf.jsonl", &[]),
+    ] {
+        assert_eq!(bad_lines(&dir.join(name)), lines, "{name}");
+    }
+    for name in [
+        "empty.jsonl",
+        "only_bom.jsonl",
+        "only_newlines.jsonl",
+        "gzip_named_jsonl.jsonl",
+        "html_error_page.jsonl",
+        "lfs_pointer_dataset.jsonl",
+        "utf16le.jsonl",
+        "alpaca_export.csv",
+    ] {
+        assert_eq!(bad_lines(&dir.join(name)).len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn real_datasets_become_samples() {
+    let Some(dir) = third_party() else { return };
+    let qwen = dir.join("tokenizers/qwen2.5-0.5b-instruct");
+    let encoder = Encoder::load(&qwen, None).expect("an encoder");
+    for (name, rows) in [
+        ("alpaca/alpaca_en_demo.json", 999),
+        ("alpaca/identity.json", 91),
+        ("openai_messages/sft_messages_from_kto.jsonl", 150),
+        ("openai_messages/v1_sft_demo.jsonl", 300),
+        ("prompt_completion/wwdc25_valid.jsonl", 50),
+        ("question_answer/gsm8k_train_first2000.jsonl", 2000),
+        ("text/wikisql_valid.jsonl", 100),
+        ("openai_messages/xtuner_openai_sft.jsonl", 50),
+    ] {
+        let mut job = Job::of(&[]);
+        job.data.train = vec![TrainFile { path: dir.join("datasets").join(name), max_samples: None }];
+        let request =
+            Request { data: &job.data, encoder: &encoder, max_length: 100_000, vocab_size: 151_936, seed: 0 };
+        let prepared = prepare(&request, &mut |_: &Event| {}).unwrap_or_else(|problems| {
+            panic!("{name}: {} problems, the first: {}", problems.len(), problems[0]);
+        });
+        println!("{name}: {} samples, {:?}", prepared.train.len(), prepared.notes);
+        assert_eq!(prepared.train.len(), rows, "{name}");
+        assert!(prepared.train.iter().all(|sample| sample.supervised_tokens() > 0));
+    }
+}

@@ -1,0 +1,322 @@
+//! PEFT adapters: real ones read, what is written read again, and every refusal.
+
+#![expect(clippy::unwrap_used, reason = "a failed helper fails its test")]
+
+mod files_support;
+
+use std::borrow::Cow;
+use std::fs;
+use std::path::Path;
+
+use files_support::{data, fixture, read_json, set_key, text};
+use ftl_core::spec::resolved::TargetModules;
+use ftl_core::{Problem, ProblemKind};
+use ftl_trainer::adapter::peft::{
+    AdapterConfig, AdapterWeights, Factor, Target, resolve_targets, write_adapter,
+};
+use ftl_trainer::model::config::DecoderConfig;
+use ftl_trainer::model::families::LayerLinear;
+use serde_json::json;
+use tempfile::TempDir;
+
+fn named(names: &[&str]) -> TargetModules {
+    TargetModules::Named(names.iter().map(|name| (*name).to_owned()).collect())
+}
+
+fn model() -> DecoderConfig {
+    let json = json!({"model_type": "llama", "vocab_size": 32, "hidden_size": 16, "intermediate_size": 24,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2});
+    DecoderConfig::from_json(json.as_object().unwrap().clone(), Path::new("config.json")).unwrap()
+}
+
+fn open(dir: &Path, model: &DecoderConfig) -> Result<(AdapterConfig, AdapterWeights), Vec<Problem>> {
+    let config = AdapterConfig::read(dir)?;
+    let weights = AdapterWeights::open(dir, &config, model)?;
+    Ok((config, weights))
+}
+
+#[test]
+fn real_adapters_are_read() {
+    let cases = [
+        (data("parity/lora_init"), data("models/stories260K"), 35, 8),
+        (data("parity/lora_after_20"), data("models/stories260K"), 35, 8),
+        (fixture("adapters/plain_llama"), fixture("models/llama"), 14, 8),
+        (fixture("training/lora_llama_linear/final_adapter"), fixture("models/llama"), 14, 8),
+    ];
+    for (adapter, model, n_targets, r) in cases {
+        let (Some(adapter), Some(model)) = (adapter, model) else { continue };
+        let model = DecoderConfig::read(&model).unwrap();
+        let (config, weights) = open(&adapter, &model).unwrap();
+        assert_eq!((config.r, config.lora_alpha, config.lora_dropout_prob), (r, 16.0, 0.0));
+        assert_eq!(weights.targets().len(), n_targets);
+        for target in weights.targets() {
+            let (a, b) = (weights.read_f32(*target, Factor::A), weights.read_f32(*target, Factor::B));
+            assert_eq!(a.len(), r * target.linear.inputs(&model));
+            assert_eq!(b.len(), r * target.linear.outputs(&model));
+            let is_fresh = adapter.ends_with("lora_init");
+            assert_eq!(b.iter().all(|x| *x == 0.0), is_fresh, "B is zero only before training");
+            assert!(a.iter().any(|x| *x != 0.0));
+        }
+    }
+}
+
+#[test]
+fn written_adapter_is_read_as_it_was_and_has_the_bytes_of_its_source() {
+    let (Some(source), Some(model)) = (fixture("adapters/plain_llama"), fixture("models/llama")) else {
+        return;
+    };
+    let model = DecoderConfig::read(&model).unwrap();
+    let (config, weights) = open(&source, &model).unwrap();
+    let copy = TempDir::new().unwrap();
+    write_adapter(copy.path(), &config, &model, |target, factor| {
+        Ok(Cow::Owned(weights.read_f32(target, factor)))
+    })
+    .unwrap();
+    let (config_again, weights_again) = open(copy.path(), &model).unwrap();
+    assert_eq!(config_again, config);
+    for target in weights.targets() {
+        for factor in [Factor::A, Factor::B] {
+            assert_eq!(weights_again.read_f32(*target, factor), weights.read_f32(*target, factor));
+        }
+    }
+    // What PEFT wrote and what is written here agree in every key that both have.
+    let (theirs, ours) =
+        (read_json(&source.join("adapter_config.json")), read_json(&copy.path().join("adapter_config.json")));
+    for (key, value) in &ours {
+        assert_eq!(Some(value), theirs.get(key), "{key}");
+    }
+    let first = Target { layer_index: 0, linear: LayerLinear::Q };
+    assert_ne!(weights.read_f32(first, Factor::A), weights.read_f32(weights.targets()[1], Factor::A));
+}
+
+#[test]
+fn all_linear_and_fractional_alpha_are_written_by_name_and_value() {
+    let model = model();
+    let dir = TempDir::new().unwrap();
+    let config = AdapterConfig {
+        r: 2,
+        lora_alpha: 2.5,
+        lora_dropout_prob: 0.1,
+        target_modules: TargetModules::AllLinear,
+        base_model_name_or_path: Some("base".to_owned()),
+    };
+    write_adapter(dir.path(), &config, &model, |target, factor| {
+        let n = match factor {
+            Factor::A => target.linear.inputs(&model),
+            Factor::B => target.linear.outputs(&model),
+        };
+        Ok(Cow::Owned(vec![1.0; 2 * n]))
+    })
+    .unwrap();
+    let json = read_json(&dir.path().join("adapter_config.json"));
+    assert_eq!(
+        json["target_modules"],
+        json!(["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"])
+    );
+    assert_eq!((&json["lora_alpha"], &json["r"]), (&json!(2.5), &json!(2)));
+    let (read, weights) = open(dir.path(), &model).unwrap();
+    assert_eq!((read.lora_alpha, read.lora_dropout_prob, weights.targets().len()), (2.5, 0.1, 14));
+}
+
+#[test]
+fn targets_are_matched_by_whole_parts_of_names() {
+    let model = model();
+    let count = |names: &[&str]| resolve_targets(&model, &named(names)).unwrap().len();
+    assert_eq!(resolve_targets(&model, &TargetModules::AllLinear).unwrap().len(), 14);
+    assert_eq!(count(&["q_proj"]), 2);
+    assert_eq!(count(&["q_proj", "v_proj", "self_attn.q_proj"]), 4);
+    assert_eq!(count(&["layers.1.mlp.up_proj"]), 1);
+    assert_eq!(count(&["model.layers.0.self_attn.o_proj"]), 1);
+    let cases = [
+        (
+            "proj",
+            ProblemKind::InvalidValue,
+            "`proj` is no linear of this model; choose from q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj",
+        ),
+        ("self_attn", ProblemKind::InvalidValue, "`self_attn` is no linear"),
+        ("layers.2.self_attn.q_proj", ProblemKind::InvalidValue, "is no linear of this model"),
+        ("", ProblemKind::InvalidValue, "`` is no linear"),
+        ("lm_head", ProblemKind::NotAvailable, "`lm_head` can't have an adapter in this version"),
+        ("embed_tokens", ProblemKind::NotAvailable, "`embed_tokens` can't have an adapter in this version"),
+    ];
+    for (name, kind, expected) in cases {
+        let problems = resolve_targets(&model, &named(&["q_proj", name])).unwrap_err();
+        assert!(text(&problems).contains(expected), "{}", text(&problems));
+        assert_eq!((problems.len(), problems[0].kind), (1, kind));
+    }
+    let nothing = resolve_targets(&model, &named(&[])).unwrap_err();
+    assert!(text(&nothing).contains("names no module; choose from"), "{}", text(&nothing));
+}
+
+/// An adapter of rank 2 on `q_proj` and `down_proj`.
+fn small_adapter() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let config = AdapterConfig {
+        r: 2,
+        lora_alpha: 4.0,
+        lora_dropout_prob: 0.0,
+        target_modules: named(&["q_proj", "down_proj"]),
+        base_model_name_or_path: None,
+    };
+    let model = model();
+    write_adapter(dir.path(), &config, &model, |target, factor| {
+        let n = match factor {
+            Factor::A => target.linear.inputs(&model),
+            Factor::B => target.linear.outputs(&model),
+        };
+        Ok(Cow::Owned(vec![0.5; 2 * n]))
+    })
+    .unwrap();
+    dir
+}
+
+#[test]
+fn configs_that_ask_for_what_is_not_there_are_refused_by_name() {
+    let unavailable = [
+        ("use_dora", json!(true), "`use_dora` is true, which this version can't do"),
+        ("use_rslora", json!(true), "`use_rslora` is true, which this version can't do"),
+        (
+            "rank_pattern",
+            json!({"q_proj": 4}),
+            "`rank_pattern` is {\"q_proj\":4}, which this version can't do",
+        ),
+        ("alpha_pattern", json!({"q_proj": 4}), "`alpha_pattern` is"),
+        ("modules_to_save", json!(["lm_head"]), "`modules_to_save` is [\"lm_head\"], which"),
+        ("layers_to_transform", json!([0]), "`layers_to_transform` is [0], which"),
+        ("layers_to_transform", json!(0), "`layers_to_transform` is 0, which"),
+        ("layers_pattern", json!("h"), "`layers_pattern` is \"h\", which"),
+        ("exclude_modules", json!(["k_proj"]), "`exclude_modules` is [\"k_proj\"], which"),
+        ("fan_in_fan_out", json!(true), "`fan_in_fan_out` is true, which"),
+        ("lora_bias", json!(true), "`lora_bias` is true, which"),
+        ("trainable_token_indices", json!([1]), "`trainable_token_indices` is [1], which"),
+        ("target_parameters", json!(["w"]), "`target_parameters` is [\"w\"], which"),
+        ("layer_replication", json!([[0, 1]]), "`layer_replication` is [[0,1]], which"),
+        ("bias", json!("all"), "`bias` is \"all\", but only \"none\" can be used"),
+        ("peft_type", json!("IA3"), "`peft_type` is `IA3`, but only LORA can be used"),
+        ("task_type", json!("SEQ_CLS"), "`task_type` is \"SEQ_CLS\", but only CAUSAL_LM can be used"),
+        (
+            "init_lora_weights",
+            json!("pissa_niter_4"),
+            "`init_lora_weights` is \"pissa_niter_4\", a start that changes the base's weights; convert it",
+        ),
+        (
+            "target_modules",
+            json!(".*_proj"),
+            "`target_modules` is the pattern `.*_proj`, but only a list of names can be used",
+        ),
+        ("use_later", json!(3), "`use_later` is 3, a key that this version does not know"),
+    ];
+    let broken = [
+        ("peft_type", json!(null), "has no `peft_type`"),
+        ("r", json!(0), "`r` is 0, but must be a whole number from 1 to 65536"),
+        ("r", json!(-8), "`r` is -8, but must be"),
+        ("r", json!(1u64 << 40), "`r` is 1099511627776, but must be"),
+        ("lora_alpha", json!(0), "`lora_alpha` is 0, but must be a number above 0"),
+        ("lora_alpha", json!("16"), "`lora_alpha` is \"16\", but must be a number above 0"),
+        ("lora_dropout", json!(1.0), "`lora_dropout` is 1.0, but must be a probability from 0 to below 1"),
+        ("target_modules", json!(null), "`target_modules` is missing, but must be a list of module names"),
+        ("target_modules", json!([]), "`target_modules` is [], but must be a list"),
+        ("target_modules", json!([1]), "`target_modules` is [1], but must be a list"),
+    ];
+    let cases = unavailable
+        .map(|case| (case, ProblemKind::NotAvailable))
+        .into_iter()
+        .chain(broken.map(|case| (case, ProblemKind::BrokenAdapter)));
+    for ((key, value, expected), kind) in cases {
+        let dir = small_adapter();
+        let path = dir.path().join("adapter_config.json");
+        set_key(&path, key, value);
+        let problems = AdapterConfig::read(dir.path()).unwrap_err();
+        assert!(text(&problems).contains(expected), "{key}: {}", text(&problems));
+        assert_eq!((problems.len(), problems[0].kind), (1, kind), "{}", text(&problems));
+    }
+    let dir = small_adapter();
+    for init in [json!(true), json!(false), json!("gaussian"), json!(null)] {
+        set_key(&dir.path().join("adapter_config.json"), "init_lora_weights", init);
+        AdapterConfig::read(dir.path()).unwrap();
+    }
+}
+
+#[test]
+fn reference_adapters_of_other_kinds_are_refused() {
+    let cases = [
+        ("adapters/dora_llama", "`use_dora` is true"),
+        ("adapters/patterns_llama", "`rank_pattern` is"),
+        ("adapters/rslora_qwen2", "`use_rslora` is true"),
+        ("adapters/layers_qwen2", "`layers_to_transform` is [1]"),
+        ("adapters/lm_head_embed_llama", "target_modules: `embed_tokens` can't have an adapter"),
+    ];
+    for (adapter, expected) in cases {
+        let (Some(dir), Some(model)) = (fixture(adapter), fixture("models/llama")) else { return };
+        let problems = open(&dir, &DecoderConfig::read(&model).unwrap()).unwrap_err();
+        assert!(text(&problems).contains(expected), "{adapter}: {}", text(&problems));
+    }
+}
+
+#[test]
+fn weights_that_do_not_fit_are_refused() {
+    let model = model();
+    let refusal = |dir: &Path| text(&open(dir, &model).unwrap_err());
+    let with_key = |key: &str, value| {
+        let dir = small_adapter();
+        set_key(&dir.path().join("adapter_config.json"), key, value);
+        refusal(dir.path())
+    };
+    open(small_adapter().path(), &model).unwrap();
+
+    let message = with_key("r", json!(4));
+    assert!(message.contains("adapter_model.safetensors: `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight` has shape [2, 16], expected [4, 16]"), "{message}");
+    let message = with_key("target_modules", json!(["q_proj", "k_proj", "down_proj"]));
+    assert!(
+        message
+            .contains("tensor `base_model.model.model.layers.0.self_attn.k_proj.lora_A.weight` is missing"),
+        "{message}"
+    );
+    let message = with_key("target_modules", json!(["q_proj"]));
+    assert!(message.contains("has a tensor `base_model.model.model.layers.0.mlp.down_proj.lora_A.weight` that does not belong there"), "{message}");
+    let message = with_key("target_modules", json!(["c_attn"]));
+    assert!(
+        message.contains(
+            "adapter_config.json: target_modules: `c_attn` is no linear of this model; choose from"
+        ),
+        "{message}"
+    );
+
+    let dir = small_adapter();
+    let weights = dir.path().join("adapter_model.safetensors");
+    let bytes = fs::read(&weights).unwrap();
+    fs::write(&weights, &bytes[..bytes.len() - 4]).unwrap();
+    let problems = open(dir.path(), &model).unwrap_err();
+    assert!(text(&problems).contains("is cut off: its header promises"), "{}", text(&problems));
+    assert_eq!(problems[0].kind, ProblemKind::BrokenAdapter);
+
+    fs::remove_file(&weights).unwrap();
+    assert!(
+        refusal(dir.path()).contains("adapter_model.safetensors: does not exist"),
+        "{}",
+        refusal(dir.path())
+    );
+    fs::write(dir.path().join("adapter_model.bin"), b"\x80").unwrap();
+    assert!(
+        refusal(dir.path())
+            .contains("only as `adapter_model.bin`, a pickle, which is never read; convert it"),
+        "{}",
+        refusal(dir.path())
+    );
+    fs::write(dir.path().join("adapter_config.json"), b"{").unwrap();
+    assert!(refusal(dir.path()).contains("adapter_config.json: is not JSON"), "{}", refusal(dir.path()));
+    fs::remove_file(dir.path().join("adapter_config.json")).unwrap();
+    assert!(refusal(dir.path()).contains("adapter_config.json: does not exist"), "{}", refusal(dir.path()));
+}
+
+#[test]
+fn adapter_of_another_model_is_refused() {
+    let (Some(adapter), Some(model)) = (data("parity/lora_init"), fixture("models/llama")) else { return };
+    let problems = open(&adapter, &DecoderConfig::read(&model).unwrap()).unwrap_err();
+    let message = text(&problems);
+    assert!(
+        message.contains("layers.0.mlp.gate_proj.lora_B.weight` has shape [172, 8], expected [96, 8]"),
+        "{message}"
+    );
+    assert!(message.contains("layers.4.mlp.up_proj.lora_B.weight` that does not belong there"), "{message}");
+}
