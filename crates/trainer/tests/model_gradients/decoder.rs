@@ -11,12 +11,12 @@ use ftl_trainer::model::config::DecoderConfig;
 use ftl_trainer::model::decoder::{Decoder, Keep, LossPass};
 use ftl_trainer::ops::dropout::Key;
 use ftl_trainer::ops::linear::{Linear, Lora, LoraPart};
-use ftl_trainer::ops::param::{Param, Piece};
+use ftl_trainer::ops::param::{Owner, Param, Piece, Slot};
 use serde_json::{Value, json};
 
 use crate::draw::Draw;
 use crate::outcome::Outcome;
-use crate::training::{by_name, train_everything};
+use crate::training::by_name;
 
 pub const VOCAB: usize = 61;
 
@@ -99,12 +99,21 @@ impl Variant {
     }
 }
 
+/// Trains the model and the adapter.
+fn train_everything(decoder: &mut Decoder) {
+    let mut n_slots = 0;
+    decoder.for_each_param_mut(&mut |param| {
+        param.slot = Some(Slot(n_slots));
+        n_slots += 1;
+    });
+}
+
 fn add_lora(linear: &mut Linear, name: &str, parts: &[[usize; 2]], draw: &mut Draw) {
     let n_in = linear.weight.value.dims()[1];
     let mut factor = |name: String, shape: [usize; 2]| {
         let value = draw.tensor(shape).mul_scalar(0.3);
         let piece = Piece { name, values: 0..shape[0] * shape[1], shape: shape.to_vec() };
-        Param { pieces: vec![piece], ..Param::frozen(value) }
+        Param { owner: Owner::Adapter, pieces: vec![piece], ..Param::frozen(value) }
     };
     let mut n_ranks = 0;
     let mut made = Vec::new();

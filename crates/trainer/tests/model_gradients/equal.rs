@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use ftl_trainer::data::batch::Batch;
 use ftl_trainer::kernels::Kernels;
-use ftl_trainer::model::decoder::{Keep, LossPass};
+use ftl_trainer::model::decoder::{Keep, LossPass, Trained};
 use ftl_trainer::ops::param::Slot;
 
 use crate::decoder::{LowRank, PASS, VARIANTS, batch, dropping, pass};
@@ -105,6 +105,30 @@ fn a_weight_has_the_same_gradient_whatever_else_is_trained() {
                 assert!(gradient == all[&name], "{variant:?} {kernels:?}: {name}");
             }
         }
+    }
+}
+
+#[test]
+fn the_adapter_and_the_base_are_trained_apart() {
+    let batch = batch(&[9, 6], 1);
+    for (variant, kernels) in VARIANTS.into_iter().flat_map(|v| KERNELS.map(|kernels| (v, kernels))) {
+        let mut decoder = variant.decoder(kernels);
+        let mut all = pass(&decoder, &batch, dropping(3));
+        let loss = all.remove("loss");
+        for trained in [Trained::Adapter, Trained::Base] {
+            decoder.train(trained);
+            let mut part = pass(&decoder, &batch, dropping(3));
+            assert_eq!(part.remove("loss"), loss);
+            assert_eq!(part.is_empty(), trained == Trained::Adapter && variant.lora == LowRank::None);
+            for (name, gradient) in part {
+                assert_eq!(
+                    name.starts_with("model.") || name.starts_with("lm_head."),
+                    trained == Trained::Base
+                );
+                assert!(all.remove(&name) == Some(gradient), "{variant:?} {kernels:?}: {name}");
+            }
+        }
+        assert!(all.is_empty(), "every weight is the adapter's or the base's: {:?}", all.keys());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 use ftl_trainer::kernels::Kernels;
-use ftl_trainer::ops::norm::{RmsNorm, Saved};
+use ftl_trainer::ops::norm::{BackwardInput, RmsNorm};
 use ftl_trainer::ops::param::{Gradients, Param, Slot};
 
 use crate::draw::Draw;
@@ -41,7 +41,8 @@ impl Operation for Norm {
         let norm = RmsNorm { weight: Param { slot: Some(Slot(0)), ..Param::frozen(weight) }, eps: self.eps };
         let (y, inverse_rms) = norm.forward(kernels, &x);
         let mut dx = dx_before.clone();
-        norm.backward(kernels, Saved { x: &x, inverse_rms: &inverse_rms }, &dy, &mut dx, &mut gradients);
+        let input = BackwardInput { x: &x, inverse_rms: &inverse_rms, dy: &dy };
+        norm.backward(kernels, input, &mut dx, &mut gradients);
         Outcome::from([
             ("y".to_owned(), values(&y)),
             ("x".to_owned(), values(&(dx - dx_before))),
@@ -100,9 +101,9 @@ fn a_frozen_norm_passes_the_same_gradient_on() {
             let mut gradients = Gradients::zeros([[1, 7]], &Device::flex(), kernels);
             let norm = RmsNorm { weight: Param { slot, ..Param::frozen(inputs.weight.clone()) }, eps: 1e-5 };
             let inverse_rms = norm.forward(kernels, &inputs.x).1;
-            let saved = Saved { x: &inputs.x, inverse_rms: &inverse_rms };
+            let input = BackwardInput { x: &inputs.x, inverse_rms: &inverse_rms, dy: &inputs.dy };
             let mut dx = inputs.dx_before.clone();
-            norm.backward(kernels, saved, &inputs.dy, &mut dx, &mut gradients);
+            norm.backward(kernels, input, &mut dx, &mut gradients);
             (values(&dx), values(gradients.get(Slot(0))))
         };
         let (frozen, trained) = (through(None), through(Some(Slot(0))));

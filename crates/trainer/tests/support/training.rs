@@ -1,18 +1,9 @@
-//! Full training of a decoder, and its gradients by the names that files use.
+//! Gradients by the names that files use.
 
 use ftl_trainer::model::decoder::Decoder;
-use ftl_trainer::ops::param::{Gradients, Slot};
+use ftl_trainer::ops::param::Gradients;
 
 use crate::outcome::{Outcome, values};
-
-/// Gives every weight a slot.
-pub fn train_everything(decoder: &mut Decoder) {
-    let mut next = 0;
-    decoder.for_each_param_mut(&mut |param| {
-        param.slot = Some(Slot(next));
-        next += 1;
-    });
-}
 
 /// The gradient of every tensor that is trained.
 pub fn by_name(decoder: &Decoder, gradients: &Gradients) -> Outcome {
