@@ -1,0 +1,11 @@
+//! Whole runs, through the library and through the program: what they compute, how they stop and go on, what they
+//! refuse, and what they leave on disk.
+
+mod job;
+mod output;
+mod parity;
+mod program;
+mod refusals;
+mod resume;
+mod text;
+mod trajectories;
