@@ -41,10 +41,12 @@ impl Moments {
 /// The numbers of one update, as the formula uses them.
 #[derive(Clone, Copy, Debug)]
 pub struct Coefficients {
-    /// β₁.
-    pub beta1: f32,
+    /// `1 − β₁`.
+    pub new1: f32,
     /// β₂.
     pub beta2: f32,
+    /// `1 − β₂`. Not to be computed from `beta2` in f32: for 0.999 that is too small by one part in 80,000.
+    pub new2: f32,
     /// ε.
     pub epsilon: f32,
     /// `lr / (1 − β₁ᵗ)`.
@@ -67,8 +69,9 @@ impl Coefficients {
         };
         let step = step as f64;
         Self {
-            beta1: beta1 as f32,
+            new1: (1.0 - beta1) as f32,
             beta2: beta2 as f32,
+            new2: (1.0 - beta2) as f32,
             epsilon: epsilon as f32,
             step_size: (learning_rate / (1.0 - beta1.powf(step))) as f32,
             root_correction: (1.0 / (1.0 - beta2.powf(step)).sqrt()) as f32,
@@ -88,12 +91,12 @@ pub fn update(
 ) {
     match kernels {
         Kernels::Plain => {
-            let Coefficients { beta1, beta2, epsilon, step_size, root_correction, kept, clip } =
+            let Coefficients { new1, beta2, new2, epsilon, step_size, root_correction, kept, clip } =
                 *coefficients;
             let g = gradient.clone().mul_scalar(clip);
             let first = moments.first.clone();
-            moments.first = first.clone() + (g.clone() - first).mul_scalar(1.0 - beta1);
-            moments.second = moments.second.clone().mul_scalar(beta2) + g.square().mul_scalar(1.0 - beta2);
+            moments.first = first.clone() + (g.clone() - first).mul_scalar(new1);
+            moments.second = moments.second.clone().mul_scalar(beta2) + g.square().mul_scalar(new2);
             let denominator = moments.second.clone().sqrt().mul_scalar(root_correction).add_scalar(epsilon);
             *weight = weight.clone().mul_scalar(kept)
                 - moments.first.clone().div(denominator).mul_scalar(step_size);

@@ -15,11 +15,11 @@ use crate::train::run::Run;
 use crate::train::snapshot::write_weights;
 
 /// Writes the result and reads it back.
-pub(super) fn write_final(run: &Run<'_, '_>, evaluated: Option<&Evaluated>) -> Result<PathBuf, TrainError> {
+pub(super) fn write_final(run: &Run<'_, '_>) -> Result<PathBuf, TrainError> {
     let saved = save(run.out, FINAL, |dir| {
         write_weights(dir, &run.decoder, run.adapter.as_ref(), &run.spec.model.path)?;
         json_file::write(&dir.join(FTL_STATE_JSON), &run.state())?;
-        write_file(&dir.join(README_MD), card(run, evaluated).as_bytes())
+        write_file(&dir.join(README_MD), card(run).as_bytes())
     })?;
     verify(&saved.path)
         .map_err(|problem: Problem| Problem { kind: ProblemKind::BrokenCheckpoint, ..problem })?;
@@ -27,7 +27,7 @@ pub(super) fn write_final(run: &Run<'_, '_>, evaluated: Option<&Evaluated>) -> R
 }
 
 /// The model card, in the Hugging Face layout.
-fn card(run: &Run<'_, '_>, evaluated: Option<&Evaluated>) -> String {
+fn card(run: &Run<'_, '_>) -> String {
     let base = run.spec.model.path.display();
     let name = &run.spec.name;
     let (tags, library) = match run.adapter {
@@ -41,7 +41,8 @@ fn card(run: &Run<'_, '_>, evaluated: Option<&Evaluated>) -> String {
         run.step,
         run.data.train.len(),
     );
-    if let Some(Evaluated { loss_nats, perplexity, token_accuracy, tokens, .. }) = evaluated {
+    if let Some(Evaluated { loss_nats, perplexity, token_accuracy, tokens, .. }) = run.scores.after(run.step)
+    {
         let _ = write!(
             card,
             "\n| held-out | |\n|---|---|\n| loss | {loss_nats:.4} nats per token |\n| perplexity | {perplexity:.3} |\n\

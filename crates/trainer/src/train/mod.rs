@@ -56,7 +56,7 @@ pub struct Summary {
     pub steps: u64,
     /// Loss of the last step; `None` where this attempt took none.
     pub loss_nats: Option<f64>,
-    /// Held-out scores before the first step of this attempt.
+    /// Held-out scores before the first step.
     pub eval_before: Option<Evaluated>,
     /// Held-out scores after the last step.
     pub eval_after: Option<Evaluated>,
@@ -79,8 +79,10 @@ pub fn train(
     let weights = match output::inspect(out, begin, spec, &mut reporter)? {
         Found::Nothing => Weights::Spec,
         Found::Checkpoint(path) => Weights::Checkpoint(path),
-        Found::Result { path, steps } => {
-            let summary = Summary { steps, loss_nats: None, eval_before: None, eval_after: None, path };
+        Found::Result { path, state } => {
+            let (eval_before, eval_after) =
+                (state.scores.first.clone(), state.scores.after(state.step).cloned());
+            let summary = Summary { steps: state.step, loss_nats: None, eval_before, eval_after, path };
             return Ok(Outcome::Finished(summary));
         }
     };

@@ -11,10 +11,10 @@ use crate::checkpoint::{remove_leftovers, write_file};
 use crate::error::TrainError;
 use crate::train::Begin;
 use crate::train::report::{note, warn};
-use crate::train::snapshot::{check_spec, read_state};
+use crate::train::snapshot::{State, check_spec, read_state};
 
 /// What a run directory holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Found {
     /// Nothing to go on from.
     Nothing,
@@ -24,8 +24,8 @@ pub enum Found {
     Result {
         /// Where it is.
         path: PathBuf,
-        /// Steps that were taken.
-        steps: u64,
+        /// What the run came to.
+        state: Box<State>,
     },
 }
 
@@ -99,7 +99,7 @@ fn finished(out: &Path, spec: &CheckedSpec) -> Result<Option<Found>, TrainError>
     }
     let state = read_state(&path)?;
     check_spec(&state.spec, spec, &path)?;
-    Ok(Some(Found::Result { path, steps: state.step }))
+    Ok(Some(Found::Result { path, state: Box::new(state) }))
 }
 
 /// Makes the directory, removes what a killed process left unfinished, and puts the resolved spec there.

@@ -1,9 +1,9 @@
 //! The loop of a run and what it does between steps.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ftl_core::job::{Phase, State};
-use ftl_core::metrics::{Evaluated, Stepped};
+use ftl_core::metrics::Stepped;
 use ftl_core::spec::resolved::Every;
 use ftl_core::{CheckedSpec, Event, Observer, Problem, ProblemKind, StopSignal};
 
@@ -19,7 +19,7 @@ use crate::model::decoder::{Decoder, Keep, LossPass};
 use crate::ops::dropout::Key;
 use crate::ops::param::Gradients;
 use crate::optim::schedule::LearningRate;
-use crate::train::eval::evaluate;
+use crate::train::eval::{Scores, evaluate};
 use crate::train::finish::write_final;
 use crate::train::keep;
 use crate::train::meter::{Meter, StepResult};
@@ -38,9 +38,11 @@ pub struct Run<'a, 'b> {
     pub(super) data: Prepared,
     pub(super) plan: Plan,
     pub(super) identity: Identity,
-    pub(super) best: Option<Evaluated>,
+    pub(super) scores: Scores,
     /// Steps taken.
     pub(super) step: u64,
+    /// The steps taken when the last checkpoint was written.
+    saved: Option<u64>,
     schedule: LearningRate,
     optimizer: Optimizer,
     gradients: Gradients,
@@ -75,8 +77,9 @@ impl<'a, 'b> Run<'a, 'b> {
             ),
             optimizer: Optimizer::new(&decoder, train.adamw, train.max_grad_norm),
             gradients: decoder.zero_gradients(),
-            best: None,
+            scores: Scores::default(),
             step: 0,
+            saved: None,
             history: Vec::new(),
             spec,
             out,
@@ -101,7 +104,8 @@ impl<'a, 'b> Run<'a, 'b> {
         self.history = snapshot::read_history(checkpoint);
         self.step = state.step;
         self.optimizer.n_steps = state.step;
-        self.best = state.best;
+        self.saved = Some(state.step);
+        self.scores = state.scores;
         Ok(())
     }
 
@@ -124,39 +128,38 @@ impl<'a, 'b> Run<'a, 'b> {
     /// A loss that is no number any more, and files that can't be written.
     pub fn all_steps(&mut self, stop: &StopSignal) -> Result<Outcome, TrainError> {
         let total_steps = self.plan.total_steps();
-        let eval_before = self.evaluate(stop);
-        let (mut evaluated, mut saved_at, mut loss_nats) = (eval_before.clone(), None, None);
+        let mut loss_nats = None;
+        self.evaluate_if_due(stop);
         self.training();
         while self.step < total_steps {
             let Some(stepped) = self.take_step(stop)? else {
-                return self.stop(saved_at);
+                return self.stop();
             };
             loss_nats = Some(stepped.loss_nats);
             if due(self.spec.train.logging, self.step, &self.plan) || self.step == total_steps {
                 self.observe(Event::Stepped(stepped));
             }
-            if due(self.spec.train.eval, self.step, &self.plan) || self.step == total_steps {
-                evaluated = self.evaluate(stop);
+            if self.evaluate_if_due(stop) {
                 self.training();
             }
             if due(self.spec.train.save, self.step, &self.plan) {
-                saved_at = Some(self.save()?);
+                self.save()?;
             }
             self.reporter.check()?;
         }
         if stop.raised().is_some() {
-            return self.stop(saved_at);
+            return self.stop();
         }
         phase(self.reporter, Phase::Exporting);
-        let path = write_final(self, evaluated.as_ref())?;
+        let path = write_final(self)?;
         let kind = if self.adapter.is_some() { "peft" } else { "model" };
         self.observe(Event::Exported { path: path.display().to_string(), kind: kind.to_owned() });
         self.reporter.check()?;
         Ok(Outcome::Finished(Summary {
             steps: self.step,
             loss_nats,
-            eval_before,
-            eval_after: evaluated,
+            eval_before: self.scores.first.clone(),
+            eval_after: self.scores.after(self.step).cloned(),
             path,
         }))
     }
@@ -203,25 +206,28 @@ impl<'a, 'b> Run<'a, 'b> {
         self.observe(Event::Phase { phase: Phase::Training, done, total, unit: Some("steps".to_owned()) });
     }
 
-    /// Scores the held-out samples, where there are some and they are asked for.
-    fn evaluate(&mut self, stop: &StopSignal) -> Option<Evaluated> {
-        if self.data.eval.is_empty() || self.spec.train.eval == Every::Never {
-            return None;
+    /// Scores the held-out samples where that is asked for here: before the first step, as the spec says, and after
+    /// the last step. A resumed run scores where the uninterrupted one does, so that both know the same best.
+    fn evaluate_if_due(&mut self, stop: &StopSignal) -> bool {
+        let asked = self.spec.train.eval;
+        let ends = self.step == 0 || self.step == self.plan.total_steps();
+        let wanted = asked != Every::Never && (ends || due(asked, self.step, &self.plan));
+        if !wanted || self.data.eval.is_empty() || self.scores.after(self.step).is_some() {
+            return false;
         }
         phase(self.reporter, Phase::Evaluating);
         let batch_size = self.spec.train.per_device_train_batch_size as usize;
-        let evaluated = evaluate(&self.decoder, &self.data.eval, (batch_size, self.step), stop)?;
-        if self.best.as_ref().is_none_or(|best| evaluated.loss_nats < best.loss_nats) {
-            self.best = Some(evaluated.clone());
+        if let Some(evaluated) = evaluate(&self.decoder, &self.data.eval, (batch_size, self.step), stop) {
+            self.scores.add(evaluated.clone());
+            self.observe(Event::Evaluated(evaluated));
         }
-        self.observe(Event::Evaluated(evaluated.clone()));
-        Some(evaluated)
+        true
     }
 
     /// Writes a checkpoint, then deletes those that are too many.
-    fn save(&mut self) -> Result<PathBuf, TrainError> {
+    fn save(&mut self) -> Result<(), TrainError> {
         phase(self.reporter, Phase::Saving);
-        let state = self.identity.state(self.step, self.best.clone());
+        let state = self.state();
         let saved = save(self.out, &checkpoint_name(self.step), |dir| {
             snapshot::write_weights(dir, &self.decoder, self.adapter.as_ref(), &self.spec.model.path)?;
             snapshot::write_optimizer(dir, &self.optimizer)?;
@@ -230,30 +236,28 @@ impl<'a, 'b> Run<'a, 'b> {
         let path = saved.path.display().to_string();
         self.observe(Event::Saved { step: self.step, path, bytes: saved.n_bytes });
         if let Some(limit) = self.spec.train.save_total_limit {
-            let best = self.best.as_ref().map(|best| self.out.join(checkpoint_name(best.step)));
+            let best = self.scores.best.as_ref().map(|best| self.out.join(checkpoint_name(best.step)));
             retain_newest(self.out, limit, best.as_slice())?;
         }
+        self.saved = Some(self.step);
         self.training();
-        Ok(saved.path)
+        Ok(())
     }
 
-    fn stop(&mut self, saved_at: Option<PathBuf>) -> Result<Outcome, TrainError> {
+    fn stop(&mut self) -> Result<Outcome, TrainError> {
         self.observe(Event::State { state: State::Stopping, reason: None });
-        let here = self.out.join(checkpoint_name(self.step));
-        let checkpoint = if self.step == 0 {
-            None
-        } else if saved_at.as_ref() == Some(&here) || here.exists() {
-            Some(here)
-        } else {
-            Some(self.save()?)
-        };
+        // A directory of this name may be a damaged one of an earlier attempt: what was saved now counts.
+        if self.step > 0 && self.saved != Some(self.step) {
+            self.save()?;
+        }
+        let checkpoint = (self.step > 0).then(|| self.out.join(checkpoint_name(self.step)));
         self.reporter.check()?;
         Ok(Outcome::Stopped { step: self.step, checkpoint })
     }
 
     /// The state that goes with the result.
     pub(super) fn state(&self) -> snapshot::State {
-        self.identity.state(self.step, self.best.clone())
+        self.identity.state(self.step, self.scores.clone())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use ftl_core::metrics::{Evaluated, Stepped};
+use ftl_core::metrics::Stepped;
 use ftl_core::{CheckedSpec, Problem, ProblemKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -19,6 +19,7 @@ use crate::model::json_file;
 use crate::model::tensor_file::{TensorFile, TensorSpec, write_f32};
 use crate::ops::param::Owner;
 use crate::optim::adamw::Moments;
+use crate::train::eval::Scores;
 use crate::train::optimizer::Optimizer;
 
 /// Counts up when the state's meaning changes.
@@ -49,8 +50,8 @@ pub struct State {
     pub data_sha256: String,
     /// SHA-256 of what identifies the base model: its config and the headers of its weights.
     pub base_sha256: String,
-    /// The evaluation with the lowest loss so far.
-    pub best: Option<Evaluated>,
+    /// What the held-out samples said so far.
+    pub scores: Scores,
 }
 
 /// What identifies a run: a checkpoint goes on only where all of it is the same.
@@ -68,10 +69,10 @@ impl Identity {
     }
 
     /// The state after `step`.
-    pub fn state(&self, step: u64, best: Option<Evaluated>) -> State {
+    pub fn state(&self, step: u64, scores: Scores) -> State {
         let Self { spec, data_sha256, base_sha256 } = self.clone();
         let build = format!("ftl {}", env!("CARGO_PKG_VERSION"));
-        State { version: STATE_VERSION, build, step, spec, data_sha256, base_sha256, best }
+        State { version: STATE_VERSION, build, step, spec, data_sha256, base_sha256, scores }
     }
 
     /// Compares a checkpoint's state with this run.
@@ -227,8 +228,8 @@ pub fn write_state(
 ) -> Result<(), TrainError> {
     json_file::write(&dir.join(FTL_STATE_JSON), state)?;
     let trainer_state = json!({
-        "best_global_step": state.best.as_ref().map(|best| best.step),
-        "best_metric": state.best.as_ref().map(|best| best.loss_nats),
+        "best_global_step": state.scores.best.as_ref().map(|best| best.step),
+        "best_metric": state.scores.best.as_ref().map(|best| best.loss_nats),
         "epoch": history.last().map(|entry| entry["epoch"].clone()),
         "global_step": state.step,
         "is_local_process_zero": true,

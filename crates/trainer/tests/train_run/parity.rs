@@ -1,9 +1,10 @@
 //! A LoRA run on a real model equals PEFT's.
 //!
 //! The reference is `parity/` of the directory in `FTL_DATA`: 20 steps on TinyStories weights (260K), torch 2.15.0 and
-//! PEFT 0.21.2 in float32. No rounding study comes with it: losses of about 3.5 in float32 agree to some 1e-5 after 20
-//! steps at a rate of 5e-3, and the parameters, which Adam moves by the rate whatever the size of a gradient, to some
-//! 1e-3 where a gradient is as small as its rounding error; their root mean square tells more.
+//! PEFT 0.21.2 in float32, equal to themselves bit for bit. With `eager` in place of `sdpa` attention the same run moves
+//! by 6e-5 in the loss, 6e-5 of the gradient norm, 3e-5 in the held-out loss and 4.7e-5 (root mean square) in the
+//! parameters; in float64 by 8e-5, 1.2e-4, 5e-5 and 6.8e-5: at a rate of 5e-3 Adam moves a weight by the rate whatever
+//! the size of its gradient, rounding errors included. The tolerances are three times the larger numbers.
 
 use std::fmt::Write;
 use std::fs;
@@ -14,9 +15,12 @@ use serde_json::{Value, json};
 use crate::job::{Job, directory};
 use crate::trajectories::difference;
 
-const LOSS_TOLERANCE: f64 = 2e-5;
-const GRAD_NORM_TOLERANCE: f64 = 2e-4;
-const RMS_TOLERANCE: f64 = 2e-5;
+const LOSS_TOLERANCE: f64 = 2.5e-4;
+const GRAD_NORM_TOLERANCE: f64 = 3.6e-4;
+const HELD_OUT_TOLERANCE: f64 = 1.5e-4;
+const RMS_TOLERANCE: f64 = 2e-4;
+/// Until the second update nothing is amplified.
+const FIRST_LOSS_TOLERANCE: f64 = 5e-6;
 
 #[test]
 fn twenty_steps_on_stories_equal_peft() {
@@ -47,7 +51,9 @@ fn twenty_steps_on_stories_equal_peft() {
     assert_eq!(steps.len(), 20);
     for (ours, theirs) in steps.iter().zip(lora["steps"].as_array().expect("steps")) {
         let number = |key: &str| theirs[key].as_f64().expect("a number");
-        loss = loss.max((ours.loss_nats - number("loss")).abs());
+        let difference = (ours.loss_nats - number("loss")).abs();
+        assert!(ours.step > 2 || difference <= FIRST_LOSS_TOLERANCE, "step {}: loss {difference}", ours.step);
+        loss = loss.max(difference);
         grad_norm = grad_norm.max((ours.grad_norm / number("grad_norm") - 1.0).abs());
     }
     let evaluations = job.evaluations("out");
@@ -64,7 +70,7 @@ fn twenty_steps_on_stories_equal_peft() {
     );
     assert!(loss <= LOSS_TOLERANCE, "loss {loss}");
     assert!(grad_norm <= GRAD_NORM_TOLERANCE, "gradient norm {grad_norm}");
-    assert!(held_out.iter().all(|difference| *difference <= LOSS_TOLERANCE), "held out {held_out:?}");
+    assert!(held_out.iter().all(|difference| *difference <= HELD_OUT_TOLERANCE), "held out {held_out:?}");
     assert!(rms <= RMS_TOLERANCE, "parameters {rms}");
 }
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 use ftl_core::event::NoteLevel;
 use ftl_core::job::Phase;
 use ftl_core::{Event, StopReason, StopSignal};
+use ftl_trainer::checkpoint::verify;
 use ftl_trainer::train::{Begin, Outcome};
 use serde_json::json;
 
 use crate::job::Job;
 
-/// 13 samples in microbatches of 2, 3 to a step: 3 steps an epoch, the last of one microbatch with one sample.
+/// 13 samples of 17, in microbatches of 2, 3 to a step: 3 steps an epoch, the last of one microbatch with one sample.
 const TOTAL_STEPS: u64 = 9;
 
 fn lora() -> Job {
@@ -82,7 +83,7 @@ fn resuming_without_the_optimizers_moments_would_differ() {
 
 #[test]
 fn run_stopped_within_a_step_keeps_only_whole_steps() {
-    let job = lora().set("train.gradient_accumulation_steps", 4).set("train.num_train_epochs", 200);
+    let job = lora().set("train.gradient_accumulation_steps", 4).set("train.num_train_epochs", 50);
     job.finish("whole", Begin::New);
     let (mut n_stops, mut begin) = (0, Begin::New);
     loop {
@@ -127,6 +128,7 @@ fn run_stopped_during_an_evaluation_goes_on_the_same() {
         });
         job.finish(&out, Begin::Resume);
         assert_eq!(differing(&job, &out, &job.result("whole")), [""; 0], "stopped at evaluation {stop_at}");
+        assert_eq!(job.evaluations(&out), job.evaluations("whole"), "stopped at evaluation {stop_at}");
     }
 }
 
@@ -258,4 +260,16 @@ fn differing(job: &Job, out: &str, whole: &std::collections::BTreeMap<String, Ve
     let result = job.result(out);
     assert_eq!(result.keys().collect::<Vec<_>>(), whole.keys().collect::<Vec<_>>());
     result.into_iter().filter(|(name, bytes)| whole[name] != *bytes).map(|(name, _)| name).collect()
+}
+
+#[test]
+fn run_stopped_at_a_damaged_checkpoint_writes_it_anew() {
+    let job = lora();
+    job.finish("whole", Begin::New);
+    job.stop_at(("stopped", Begin::New), |event| matches!(event, Event::Stepped(s) if s.step == 7));
+    fs::write(job.path("stopped/checkpoint-7/optimizer.safetensors"), "x").expect("damaged");
+    job.stop_at(("stopped", Begin::Resume), |event| matches!(event, Event::Stepped(s) if s.step == 7));
+    verify(&job.path("stopped/checkpoint-7")).expect("a whole checkpoint");
+    job.finish("stopped", Begin::Resume);
+    assert_eq!(differing(&job, "stopped", &job.result("whole")), [""; 0]);
 }

@@ -146,6 +146,9 @@ impl Reference {
         let [loss, grad_norm, learning_rate] = worst;
         println!("{what}: loss {loss:.1e}, grad norm {grad_norm:.1e}, learning rate {learning_rate:.1e}");
         assert!(loss <= self.tolerance("loss_abs"), "{what}: loss {loss}");
+        // Closer than suggested: 1 - beta2 taken in float32 shows here and nowhere else.
+        let rounding = self.trajectory["rounding_only"]["max_loss_diff"].as_f64().expect("a difference");
+        assert!(loss <= 5.0 * rounding, "{what}: loss {loss}, rounding alone moves it by {rounding}");
         assert!(grad_norm <= self.tolerance("grad_norm_rel"), "{what}: gradient norm {grad_norm}");
         assert!(learning_rate <= 1e-18, "{what}: learning rate {learning_rate}");
         match self.difference(job) {

@@ -11,11 +11,11 @@ const CHUNK: usize = 1 << 15;
 simd! { fn update_chunk(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: &Coefficients) {
     let n = p.len();
     let (g, m, v) = (&g[..n], &mut m[..n], &mut v[..n]);
-    let Coefficients { beta1, beta2, epsilon, step_size, root_correction, kept, clip } = *c;
+    let Coefficients { new1, beta2, new2, epsilon, step_size, root_correction, kept, clip } = *c;
     for i in 0..n {
         let g = g[i] * clip;
-        m[i] += (1.0 - beta1) * (g - m[i]);
-        v[i] = beta2 * v[i] + (1.0 - beta2) * g * g;
+        m[i] += new1 * (g - m[i]);
+        v[i] = beta2 * v[i] + new2 * g * g;
         p[i] = p[i] * kept - step_size * m[i] / (v[i].sqrt() * root_correction + epsilon);
     }
 }}
