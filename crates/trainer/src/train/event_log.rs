@@ -1,7 +1,7 @@
 //! `events.jsonl`: every event with its number and time, across all attempts of a run.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,7 +22,7 @@ impl EventLog {
     /// Begins to write to `path`, after what earlier attempts wrote there.
     ///
     /// # Errors
-    /// [`TrainError::File`] if the operating system refuses.
+    /// [`TrainError::File`] if the operating system refuses, or if the file holds something else than events.
     pub fn open(&mut self, path: &Path) -> Result<(), TrainError> {
         let (last_seq, good_bytes) = read_end(path)?;
         let mut file = OpenOptions::new()
@@ -67,21 +67,37 @@ impl EventLog {
     }
 }
 
-/// The number of the last whole event in the file, and where it ends.
+/// The highest number of an event in the file, and where the last whole event ends.
 fn read_end(path: &Path) -> Result<(u64, u64), TrainError> {
     if !fs::exists(path).map_err(TrainError::file("open", path))? {
         return Ok((0, 0));
     }
     let file = File::open(path).map_err(TrainError::file("open", path))?;
     let mut reader = BufReader::new(file);
-    let (mut last_seq, mut good_bytes, mut line) = (0, 0, Vec::new());
+    let (mut last_seq, mut good_bytes, mut read_bytes, mut line) = (0, 0, 0, Vec::new());
     loop {
         line.clear();
         let n = reader.read_until(b'\n', &mut line).map_err(TrainError::file("read", path))?;
-        match serde_json::from_slice::<EventRecord>(&line) {
-            Ok(record) if line.ends_with(b"\n") => last_seq = record.seq,
-            _ => return Ok((last_seq, good_bytes)),
+        if n == 0 {
+            return Ok((last_seq, good_bytes));
         }
-        good_bytes += n as u64;
+        read_bytes += n as u64;
+        match serde_json::from_slice::<EventRecord>(&line) {
+            Ok(record) if line.ends_with(b"\n") => {
+                last_seq = record.seq.max(last_seq);
+                good_bytes = read_bytes;
+            }
+            // A person's file, named by mistake: cutting it down would lose what is in it.
+            Err(_) if good_bytes == 0 && !is_beginning(&line) => {
+                return Err(TrainError::file("write", path)(io::Error::other("it holds no events")));
+            }
+            Ok(_) | Err(_) => {}
+        }
     }
+}
+
+/// Whether a line may be what was written of an event before the process was killed.
+fn is_beginning(line: &[u8]) -> bool {
+    const START: &[u8] = b"{\"seq\":";
+    line.starts_with(START) || START.starts_with(line)
 }

@@ -255,6 +255,22 @@ fn numbers_of_events_go_on_across_attempts_and_half_a_line_is_repaired() {
     assert_eq!(steps, (1..=TOTAL_STEPS).collect::<Vec<_>>());
 }
 
+#[test]
+fn unreadable_line_in_the_middle_of_the_events_costs_none_of_the_others() {
+    let job = lora();
+    job.stop_at(("out", Begin::New), |event| matches!(event, Event::Stepped(s) if s.step == 3));
+    let path = job.path("out/events.jsonl");
+    let text = fs::read_to_string(&path).expect("events");
+    let (first, rest) = text.split_at(text.find('\n').expect("a line") + 1);
+    fs::write(&path, format!("{first}{{\"seq\":\n{rest}")).expect("events");
+    job.finish("out", Begin::Resume);
+    let repaired = fs::read_to_string(&path).expect("events");
+    assert!(repaired.starts_with(&format!("{first}{{\"seq\":\n{rest}")));
+    let last = repaired.lines().last().expect("events");
+    let last: ftl_core::EventRecord = serde_json::from_str(last).expect("an event");
+    assert_eq!(last.seq, repaired.lines().count() as u64 - 1);
+}
+
 /// The files of the result that are not as in `whole`.
 fn differing(job: &Job, out: &str, whole: &std::collections::BTreeMap<String, Vec<u8>>) -> Vec<String> {
     let result = job.result(out);

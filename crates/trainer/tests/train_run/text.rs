@@ -1,1 +1,57 @@
-//! soon
+//! From text and conversations to a loss that falls.
+
+use std::fmt::Write;
+
+use ftl_trainer::train::Begin;
+use serde_json::json;
+
+use crate::job::Job;
+
+const CHAT: &str = "{% for m in messages %}<|im_start|>{{ m.role + '\n' + m.content }}<|im_end|>{{ '\n' }}\
+                    {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+#[test]
+fn loss_falls_on_a_text_file_in_pieces() {
+    let job = Job::small(1)
+        .set("data", json!({"train": ["text.txt"], "max_length": 32, "excess_length_strategy": "split", "eval": {"fraction": 0.1}}))
+        .set("method.kind", "cpt")
+        .set("adapter", json!({"kind": "none"}))
+        .set("train.num_train_epochs", 4);
+    let text = "The cat sat on the mat, and the dog sat on the log. Then the cat and the dog ran away. ";
+    job.write("text.txt", &text.repeat(40));
+    let summary = job.finish("out", Begin::New);
+    let (before, after) = (summary.eval_before.expect("scores"), summary.eval_after.expect("scores"));
+    assert!(after.loss_nats < 0.5 * before.loss_nats, "{before:?}, {after:?}");
+    let steps = job.steps("out");
+    assert!(steps[steps.len() - 1].loss_nats < 0.5 * steps[0].loss_nats, "{steps:?}");
+    // Continued pre-training counts every token but the first of a piece.
+    assert!(steps.iter().all(|s| s.supervised_tokens == s.tokens - s.samples), "{:?}", steps[0]);
+}
+
+#[test]
+fn loss_falls_on_conversations_and_prompts_are_not_counted() {
+    let mut job = Job::small(1)
+        .set("data", json!({"train": ["chat.jsonl"]}))
+        .set("adapter", json!({"kind": "none"}))
+        .set("train.num_train_epochs", 6);
+    job.write("model/chat_template.jinja", CHAT);
+    let mut rows = String::new();
+    for n in 0..20 {
+        let messages = json!([
+            {"role": "user", "content": format!("What comes after {n}?")},
+            {"role": "assistant", "content": format!("After {n} comes {}.", n + 1)},
+        ]);
+        let _ = writeln!(rows, "{}", json!({"messages": messages}));
+    }
+    job.write("chat.jsonl", &rows);
+    job.finish("answers", Begin::New);
+    let answers = job.steps("answers");
+    let (first, last) = (answers[0].loss_nats, answers[answers.len() - 1].loss_nats);
+    assert!(last < 0.5 * first, "{first} to {last}");
+    job.change("data.assistant_only_loss", false);
+    job.finish("all", Begin::New);
+    let all = job.steps("all");
+    assert_eq!(answers[0].tokens, all[0].tokens);
+    assert!(answers[0].supervised_tokens < all[0].supervised_tokens);
+    assert_ne!(job.weights("answers"), job.weights("all"));
+}
