@@ -88,7 +88,7 @@ impl Job {
 
     /// The spec as the engine takes it.
     pub fn checked(&self) -> Result<CheckedSpec, TrainError> {
-        Ok(JobSpec::read_with(&self.spec_file(), &[])?.check()?)
+        Ok(JobSpec::read_with(self.spec_file(), &[])?.check()?)
     }
 
     /// Runs it through the library.

@@ -1,6 +1,8 @@
 //! Whole runs, through the library and through the program: what they compute, how they stop and go on, what they
 //! refuse, and what they leave on disk.
 
+#![expect(clippy::print_stdout, reason = "a test that compares or skips says how far")]
+
 mod job;
 mod output;
 mod parity;
