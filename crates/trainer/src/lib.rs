@@ -13,4 +13,5 @@ pub mod memory;
 pub mod model;
 pub mod ops;
 pub mod optim;
+pub mod score;
 pub mod train;

@@ -12,7 +12,7 @@ use crate::ops::linear::{Linear, Lora, LoraPart};
 use crate::ops::param::{Owner, Param, Piece};
 
 /// What PEFT puts before a module's name.
-const PEFT_PREFIX: &str = "base_model.model.";
+pub const PEFT_PREFIX: &str = "base_model.model.";
 
 /// What an adapter is.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,7 +1,13 @@
 //! `ftl-train`: the engine without a server. One file for each subcommand.
 
 mod bench;
+mod generate;
+mod messages;
+mod model;
 mod output;
+mod render;
+mod schema;
+mod score;
 
 use std::process::ExitCode;
 
@@ -22,6 +28,14 @@ struct Cli {
 enum Command {
     /// Measure training speed and memory on random tokens.
     Bench(bench::Args),
+    /// Continue a text or a conversation.
+    Generate(generate::Args),
+    /// Show a conversation as the model will see it, with the trained tokens marked.
+    Render(render::Args),
+    /// Print the JSON Schema of the spec.
+    Schema,
+    /// Score given tokens: the negative log-likelihood of each.
+    Score(score::Args),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +44,10 @@ fn main() -> ExitCode {
     let format = if json { output::Format::Json } else { output::Format::Text };
     let result = match command {
         Command::Bench(args) => bench::run(args, format),
+        Command::Generate(args) => generate::run(args, format),
+        Command::Render(args) => render::run(args, format),
+        Command::Schema => schema::run(),
+        Command::Score(args) => score::run(args, format),
     };
     output::exit(result, format)
 }

@@ -81,6 +81,12 @@ pub fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// A part of a line of the result, shown at once.
+pub fn print_part(text: &str) {
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
 /// One line beside the result.
 pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
