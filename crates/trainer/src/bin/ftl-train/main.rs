@@ -1,7 +1,9 @@
 //! `ftl-train`: the engine without a server. One file for each subcommand.
 
 mod bench;
+mod doctor;
 mod generate;
+mod inspect;
 mod messages;
 mod model;
 mod output;
@@ -28,8 +30,12 @@ struct Cli {
 enum Command {
     /// Measure training speed and memory on random tokens.
     Bench(bench::Args),
+    /// Say on which devices this machine can train, and what is missing.
+    Doctor,
     /// Continue a text or a conversation.
     Generate(generate::Args),
+    /// Describe a model or adapter directory.
+    Inspect(inspect::Args),
     /// Show a conversation as the model will see it, with the trained tokens marked.
     Render(render::Args),
     /// Print the JSON Schema of the spec.
@@ -44,7 +50,9 @@ fn main() -> ExitCode {
     let format = if json { output::Format::Json } else { output::Format::Text };
     let result = match command {
         Command::Bench(args) => bench::run(args, format),
+        Command::Doctor => doctor::run(format),
         Command::Generate(args) => generate::run(args, format),
+        Command::Inspect(args) => inspect::run(args, format),
         Command::Render(args) => render::run(args, format),
         Command::Schema => schema::run(),
         Command::Score(args) => score::run(args, format),
