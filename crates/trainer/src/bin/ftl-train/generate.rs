@@ -1,6 +1,6 @@
 //! `ftl-train generate`: text after a prompt.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ftl_core::{Problem, ProblemKind, StopSignal};
 use ftl_trainer::data::encode::Encoder;
@@ -124,18 +124,27 @@ impl Args {
             (None, messages) => {
                 let path = messages.as_ref().expect("clap asks for one of the three");
                 let conversations = read_conversations(path)?;
-                let prompt = |conversation: &Conversation| {
-                    let is_begun =
-                        conversation.messages.last().map(|message| message.role) == Some(Role::Assistant);
-                    let ending =
-                        if is_begun { Ending::ContinueFinalMessage } else { Ending::GenerationPrompt };
-                    encoder.view(conversation, ending).map(|view| view.ids)
-                };
-                conversations.iter().map(prompt).collect::<Result<_, Problem>>()?
+                conversations
+                    .iter()
+                    .map(|conversation| chat_prompt(&encoder, conversation, dir))
+                    .collect::<Result<_, Problem>>()?
             }
         };
         Ok((prompts, Some(encoder.tokenizer)))
     }
+}
+
+/// The ids of a conversation up to where the model answers, or goes on with an answer that was begun.
+fn chat_prompt(encoder: &Encoder, conversation: &Conversation, dir: &Path) -> Result<Vec<u32>, Problem> {
+    let template = encoder.template.as_ref().ok_or_else(|| {
+        Problem::new(ProblemKind::BadTemplate, "the model has no chat template, which messages need")
+            .at(dir.display().to_string())
+            .hint("use `--prompt`, or put a chat_template.jinja into the directory")
+    })?;
+    let is_begun = conversation.messages.last().map(|message| message.role) == Some(Role::Assistant);
+    let ending = if is_begun { Ending::ContinueFinalMessage } else { Ending::GenerationPrompt };
+    let rendered = template.render(conversation, ending, &encoder.arguments)?;
+    encoder.tokenizer.encode(&rendered.text, Around::Nothing)
 }
 
 /// The ids of the beginning of a text: without the end token that some tokenizers add, and never empty.

@@ -46,7 +46,10 @@ enum Command {
 
 fn main() -> ExitCode {
     ftl_trainer::device::keep_heap();
-    let Cli { command, json } = Cli::parse();
+    let Cli { command, json } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::usage(&error),
+    };
     let format = if json { output::Format::Json } else { output::Format::Text };
     let result = match command {
         Command::Bench(args) => bench::run(args, format),

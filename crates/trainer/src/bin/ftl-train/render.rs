@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
+use ftl_core::{Problem, ProblemKind};
 use ftl_trainer::data::encode::{Encoder, View};
 use ftl_trainer::data::template::Ending;
 use ftl_trainer::data::tokenize::Around;
@@ -38,6 +39,13 @@ pub struct Args {
 /// Runs it.
 pub fn run(args: Args, format: Format) -> CommandResult {
     let mut encoder = Encoder::load(&args.model, args.template.as_deref())?;
+    if encoder.template.is_none() {
+        let message = "the model has no chat template, which messages need";
+        return Err(Problem::new(ProblemKind::BadTemplate, message)
+            .at(args.model.display().to_string())
+            .hint("give one with `--template FILE`")
+            .into());
+    }
     if let Some(path) = &args.template_args {
         encoder.arguments = read_map(path)?;
     }

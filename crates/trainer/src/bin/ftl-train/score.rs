@@ -56,7 +56,7 @@ pub fn run(args: Args, format: Format) -> CommandResult {
             Some(LogitsFile::create(path, [rows.len(), n_tokens, decoder.config.vocab_size])?)
         }
     };
-    let scores = score(&mut decoder, &rows, file.as_mut())?;
+    let scores = score(&mut decoder, &rows, file.as_mut()).map_err(|error| args.input.name_file(error))?;
     if let Some(file) = file {
         file.finish()?;
     }
@@ -89,6 +89,19 @@ fn text(scores: &Scores) -> String {
     }
 }
 
+impl Input {
+    /// Problems with rows do not know the file that the rows are from.
+    fn name_file(&self, error: TrainError) -> TrainError {
+        let Self { ids, data, text } = self;
+        let path = ids.as_ref().or(data.as_ref()).or(text.as_ref()).map(|path| path.display().to_string());
+        let named = |problem: Problem| Problem { field: problem.field.or_else(|| path.clone()), ..problem };
+        match error {
+            TrainError::Refused(problems) => TrainError::Refused(problems.into_iter().map(named).collect()),
+            TrainError::File { .. } | TrainError::Diverged(_) => error,
+        }
+    }
+}
+
 impl Args {
     /// What is to be scored, read before the weights are loaded.
     fn rows(&self) -> Result<Vec<ScoreRow>, TrainError> {
@@ -104,11 +117,11 @@ impl Args {
         let path = text.as_ref().expect("clap asks for one of the three");
         let tokenizer = Tokenizer::load(dir)?;
         let text = read_text(path)?;
-        let ids = tokenizer.encode(&text, Around::Specials)?;
-        if ids.is_empty() {
-            let problem = Problem::new(ProblemKind::BadData, "the file has no text to score");
+        if text.is_empty() {
+            let problem = Problem::new(ProblemKind::BadData, "the file is empty");
             return Err(problem.at(path.display().to_string()).into());
         }
+        let ids = tokenizer.encode(&text, Around::Specials)?;
         Ok(vec![ScoreRow::of_text(&ids, config.max_positions, tokenizer.bos())])
     }
 
