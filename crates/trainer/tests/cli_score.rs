@@ -154,6 +154,6 @@ fn data_is_scored_where_training_would_learn() {
     let nll = document["token_nll"][0].as_array().unwrap();
     let n_scored = nll.iter().filter(|nll| !nll.is_null()).count();
     assert_eq!(document["tokens"].as_u64().unwrap() as usize, n_scored);
-    // <s> and the prompt's four tokens are given.
-    assert!(nll[..5].iter().all(Value::is_null) && nll[5..].iter().all(Value::is_f64), "{nll:?}");
+    // <s> and the prompt's three tokens are given.
+    assert!(nll[..4].iter().all(Value::is_null) && nll[4..].iter().all(Value::is_f64), "{nll:?}");
 }
