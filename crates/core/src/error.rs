@@ -52,6 +52,8 @@ pub enum ProblemKind {
     OutputExists,
     /// A checkpoint that is damaged or belongs to another run.
     BrokenCheckpoint,
+    /// A loss or gradient that is no number any more.
+    Diverged,
     /// A device that is not there or can't be used.
     Device,
 }

@@ -1,13 +1,14 @@
 //! `ftl-train render`, `inspect`, `schema` and `doctor`: what they say of files and machines.
 
-#[path = "cli_support/mod.rs"]
-mod support;
+#![expect(clippy::unwrap_used, reason = "a failed helper fails its test")]
+
+mod cli_support;
 
 use std::fs;
 use std::path::Path;
 
+use cli_support::{from_env, ftl_train, json as run};
 use serde_json::json;
-use support::{from_env, ftl_train, json as run};
 use tempfile::TempDir;
 
 const TOKENIZER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tokenizers/chatml");

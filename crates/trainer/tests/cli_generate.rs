@@ -1,13 +1,14 @@
 //! `ftl-train generate` against transformers: greedy tokens of `FTL_FIXTURES`, and a text of `FTL_DATA`.
 
-#[path = "cli_support/mod.rs"]
-mod support;
+#![expect(clippy::unwrap_used, reason = "a failed helper fails its test")]
+
+mod cli_support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cli_support::{from_env, ftl_train, json as run, read_json};
 use serde_json::{Value, json};
-use support::{from_env, ftl_train, json as run, read_json};
 use tempfile::TempDir;
 
 fn stories(more: &[&str]) -> Option<Vec<String>> {

@@ -1,14 +1,15 @@
 //! What `ftl-train` refuses: exit code 2, one clear message, and the problem as JSON. Damaged models are those of
 //! `FTL_DATA`; without the variable their tests pass with a word.
 
-#[path = "cli_support/mod.rs"]
-mod support;
+#![expect(clippy::unwrap_used, reason = "a failed helper fails its test")]
+
+mod cli_support;
 
 use std::fs;
 use std::path::Path;
 
+use cli_support::{from_env, ftl_train, refused};
 use serde_json::json;
-use support::{from_env, ftl_train, refused};
 use tempfile::TempDir;
 
 #[test]

@@ -4,14 +4,15 @@
 //! its tolerance, about twenty times what rounding alone moved the reference. Without the variable the tests pass
 //! with a word.
 
-#[path = "cli_support/mod.rs"]
-mod support;
+#![expect(clippy::unwrap_used, reason = "a failed helper fails its test")]
+
+mod cli_support;
 
 use std::fs;
 use std::path::Path;
 
+use cli_support::{Tensors, from_env, json as run, largest_difference, read_json};
 use serde_json::{Value, json};
-use support::{Tensors, from_env, json as run, largest_difference, read_json};
 use tempfile::TempDir;
 
 const MODELS: [&str; 3] = ["llama", "llama_tied_sharded", "llama_bias_linear"];

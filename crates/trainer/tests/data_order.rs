@@ -3,7 +3,7 @@
 use ftl_core::spec::resolved::{AdamW, Checkpointing, Duration, Every, SampleOrder, Schedule, Train, Warmup};
 use ftl_trainer::data::ids;
 use ftl_trainer::data::order::Plan;
-use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 
 fn train(batch: u64, accumulation: u64, duration: Duration, seed: u64) -> Train {
     Train {
@@ -25,6 +25,8 @@ fn train(batch: u64, accumulation: u64, duration: Duration, seed: u64) -> Train 
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn an_epoch_takes_every_sample_once(
         n_samples in 1_usize..200, batch in 1_u64..9, accumulation in 1_u64..5, seed: u64, epoch in 0_u64..4,
@@ -70,8 +72,8 @@ fn epochs_and_seeds_give_other_orders() {
 fn the_drawn_order_never_changes() {
     // A run that is resumed with a later version goes on in the same order.
     let plan = Plan::new(8, SampleOrder::Shuffled, &train(1, 1, Duration::Epochs(1.0), 42));
-    assert_eq!(*plan.epoch(0), [0; 8]);
-    assert_eq!(*plan.epoch(1), [0; 8]);
+    assert_eq!(*plan.epoch(0), [4, 7, 0, 1, 3, 2, 6, 5]);
+    assert_eq!(*plan.epoch(1), [6, 3, 7, 0, 4, 2, 1, 5]);
 }
 
 #[test]

@@ -11,11 +11,9 @@ use std::path::Path;
 use files_support::{data, fixture, read_json, set_key, text};
 use ftl_core::spec::resolved::TargetModules;
 use ftl_core::{Problem, ProblemKind};
-use ftl_trainer::adapter::peft::{
-    AdapterConfig, AdapterWeights, Factor, Target, resolve_targets, write_adapter,
-};
+use ftl_trainer::adapter::peft::{AdapterConfig, AdapterWeights, resolve_targets, write_adapter};
 use ftl_trainer::model::config::DecoderConfig;
-use ftl_trainer::model::families::LayerLinear;
+use ftl_trainer::model::tensor_file::TensorSpec;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -49,10 +47,11 @@ fn real_adapters_are_read() {
         let (config, weights) = open(&adapter, &model).unwrap();
         assert_eq!((config.r, config.lora_alpha, config.lora_dropout_prob), (r, 16.0, 0.0));
         assert_eq!(weights.targets().len(), n_targets);
-        for target in weights.targets() {
-            let (a, b) = (weights.read_f32(*target, Factor::A), weights.read_f32(*target, Factor::B));
-            assert_eq!(a.len(), r * target.linear.inputs(&model));
-            assert_eq!(b.len(), r * target.linear.outputs(&model));
+        for (target, factors) in weights.targets().iter().zip(weights.tensors().chunks(2)) {
+            assert_eq!(factors[0].name, format!("base_model.model.{}.lora_A.weight", target.name()));
+            assert_eq!(factors[0].shape, [r, target.linear.inputs(&model)]);
+            assert_eq!(factors[1].shape, [target.linear.outputs(&model), r]);
+            let (a, b) = (weights.read_f32(&factors[0].name), weights.read_f32(&factors[1].name));
             let is_fresh = adapter.ends_with("lora_init");
             assert_eq!(b.iter().all(|x| *x == 0.0), is_fresh, "B is zero only before training");
             assert!(a.iter().any(|x| *x != 0.0));
@@ -68,16 +67,12 @@ fn written_adapter_is_read_as_it_was_and_has_the_bytes_of_its_source() {
     let model = DecoderConfig::read(&model).unwrap();
     let (config, weights) = open(&source, &model).unwrap();
     let copy = TempDir::new().unwrap();
-    write_adapter(copy.path(), &config, &model, |target, factor| {
-        Ok(Cow::Owned(weights.read_f32(target, factor)))
-    })
-    .unwrap();
+    write_adapter(copy.path(), &config, &model, |spec| Ok(Cow::Owned(weights.read_f32(&spec.name)))).unwrap();
     let (config_again, weights_again) = open(copy.path(), &model).unwrap();
     assert_eq!(config_again, config);
-    for target in weights.targets() {
-        for factor in [Factor::A, Factor::B] {
-            assert_eq!(weights_again.read_f32(*target, factor), weights.read_f32(*target, factor));
-        }
+    assert_eq!(weights_again.tensors(), weights.tensors());
+    for TensorSpec { name, .. } in weights.tensors() {
+        assert_eq!(weights_again.read_f32(name), weights.read_f32(name));
     }
     // What PEFT wrote and what is written here agree in every key that both have.
     let (theirs, ours) =
@@ -85,8 +80,8 @@ fn written_adapter_is_read_as_it_was_and_has_the_bytes_of_its_source() {
     for (key, value) in &ours {
         assert_eq!(Some(value), theirs.get(key), "{key}");
     }
-    let first = Target { layer_index: 0, linear: LayerLinear::Q };
-    assert_ne!(weights.read_f32(first, Factor::A), weights.read_f32(weights.targets()[1], Factor::A));
+    let [first, _, second, ..] = weights.tensors() else { panic!("14 targets") };
+    assert_ne!(weights.read_f32(&first.name), weights.read_f32(&second.name));
 }
 
 #[test]
@@ -100,14 +95,7 @@ fn all_linear_and_fractional_alpha_are_written_by_name_and_value() {
         target_modules: TargetModules::AllLinear,
         base_model_name_or_path: Some("base".to_owned()),
     };
-    write_adapter(dir.path(), &config, &model, |target, factor| {
-        let n = match factor {
-            Factor::A => target.linear.inputs(&model),
-            Factor::B => target.linear.outputs(&model),
-        };
-        Ok(Cow::Owned(vec![1.0; 2 * n]))
-    })
-    .unwrap();
+    write_adapter(dir.path(), &config, &model, |spec| Ok(Cow::Owned(vec![1.0; spec.n_elements()]))).unwrap();
     let json = read_json(&dir.path().join("adapter_config.json"));
     assert_eq!(
         json["target_modules"],
@@ -159,14 +147,7 @@ fn small_adapter() -> TempDir {
         base_model_name_or_path: None,
     };
     let model = model();
-    write_adapter(dir.path(), &config, &model, |target, factor| {
-        let n = match factor {
-            Factor::A => target.linear.inputs(&model),
-            Factor::B => target.linear.outputs(&model),
-        };
-        Ok(Cow::Owned(vec![0.5; 2 * n]))
-    })
-    .unwrap();
+    write_adapter(dir.path(), &config, &model, |spec| Ok(Cow::Owned(vec![0.5; spec.n_elements()]))).unwrap();
     dir
 }
 

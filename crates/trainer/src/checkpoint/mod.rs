@@ -18,4 +18,4 @@ mod save;
 pub use load::{Checkpoint, Damaged, Found, list, newest_valid, verify};
 pub use manifest::{Manifest, ManifestFile};
 pub use retain::retain_newest;
-pub use save::{Saved, remove_leftovers, save};
+pub use save::{Saved, remove_leftovers, save, write_file};

@@ -47,6 +47,14 @@ pub fn save(
     Ok(Saved { path, n_bytes: manifest.n_bytes() + bytes.len() as u64 })
 }
 
+/// Writes a file in one go.
+///
+/// # Errors
+/// [`TrainError::File`] if the operating system refuses.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    fs::write(path, bytes).map_err(TrainError::file("write", path))
+}
+
 /// Removes what earlier processes left unfinished in `out`. Call it while nothing else writes there.
 ///
 /// # Errors

@@ -160,22 +160,14 @@ impl Loader<'_> {
         let mut rows = rows.take(usize::try_from(limit).unwrap_or(usize::MAX));
         let mut n_read = 0;
         loop {
-            let mut lot: Vec<Row> = Vec::new();
-            let mut n_lot = 0;
-            for row in rows.by_ref().take(ROWS_AT_ONCE) {
-                n_lot += 1;
-                match row {
-                    Ok(row) => lot.push(row),
-                    Err(problem) => self.problem(problem),
-                }
-            }
-            if n_lot == 0 {
+            let lot: Vec<Result<Row, Problem>> = rows.by_ref().take(ROWS_AT_ONCE).collect();
+            if lot.is_empty() {
                 return n_read;
             }
-            n_read += n_lot;
-            self.n_rows += n_lot;
+            n_read += lot.len() as u64;
+            self.n_rows += lot.len() as u64;
             if format.is_none()
-                && let Some(first) = lot.first()
+                && let Some(first) = lot.iter().flatten().next()
             {
                 match found_format(first) {
                     Ok(found) => format = Some(found),
@@ -185,15 +177,17 @@ impl Loader<'_> {
                     }
                 }
             }
-            if let Some(format) = format {
-                let request = self.request;
-                let outcomes: Vec<Result<Outcome, Problem>> =
-                    lot.into_par_iter().map(|row| outcome(request, &row, format, &controls)).collect();
-                for outcome in outcomes {
-                    match outcome {
-                        Ok(outcome) => self.keep(outcome, into),
-                        Err(problem) => self.problem(problem),
-                    }
+            let request = self.request;
+            // Without a format there is no row in the lot, only problems.
+            let known = format.unwrap_or(DataFormat::Auto);
+            let outcomes: Vec<Result<Outcome, Problem>> = lot
+                .into_par_iter()
+                .map(|row| row.and_then(|row| outcome(request, &row, known, &controls)))
+                .collect();
+            for outcome in outcomes {
+                match outcome {
+                    Ok(outcome) => self.keep(outcome, into),
+                    Err(problem) => self.problem(problem),
                 }
             }
             self.observer.observe(&Event::Phase {

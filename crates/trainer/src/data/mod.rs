@@ -1,4 +1,9 @@
 //! From files to batches of tokens.
+//!
+//! ```text
+//! read -> format -> encode (template, turns, tokenize) -> excess -> holdout      all of it: load::prepare
+//! order: which samples a step takes     batch: what goes through the model     ids: tokens given by hand
+//! ```
 
 pub mod batch;
 pub mod encode;

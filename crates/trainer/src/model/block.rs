@@ -9,6 +9,7 @@ use burn::tensor::Tensor;
 
 use crate::data::batch::Batch;
 use crate::kernels::Kernels;
+use crate::model::families::LayerLinear;
 use crate::ops::attention::{self, AttentionShape};
 use crate::ops::dropout::{Key, Mask};
 use crate::ops::gated_mlp;
@@ -33,6 +34,14 @@ pub struct Block {
     /// Back to the hidden size.
     pub down: Linear,
 }
+
+/// Which linears of a family are merged into those of a block, in the order of [`Block::linears_mut`].
+pub const MERGED: [&[LayerLinear]; 4] = [
+    &[LayerLinear::Q, LayerLinear::K, LayerLinear::V],
+    &[LayerLinear::O],
+    &[LayerLinear::Gate, LayerLinear::Up],
+    &[LayerLinear::Down],
+];
 
 /// What is the same for every block of a pass.
 #[derive(Clone, Copy)]
@@ -147,8 +156,8 @@ impl Block {
         };
         let d_normed = self.gate_up.backward(kernels, input, InputGradient::Wanted, gradients).expect(wanted);
         drop(d_gate_up);
-        let at = norm::Saved { x: &saved.middle, inverse_rms: &saved.middle_rms };
-        self.post_attention_norm.backward(kernels, at, &d_normed, g, gradients);
+        let input = norm::BackwardInput { x: &saved.middle, inverse_rms: &saved.middle_rms, dy: &d_normed };
+        self.post_attention_norm.backward(kernels, input, g, gradients);
 
         let dropout = mask(Place::O, &self.o);
         let input =
@@ -164,8 +173,8 @@ impl Block {
             dy: &d_qkv,
         };
         if let Some(d_normed) = self.qkv.backward(kernels, input, self.wanted_before(want), gradients) {
-            let at = norm::Saved { x, inverse_rms: &saved.input_rms };
-            self.input_norm.backward(kernels, at, &d_normed, g, gradients);
+            let input = norm::BackwardInput { x, inverse_rms: &saved.input_rms, dy: &d_normed };
+            self.input_norm.backward(kernels, input, g, gradients);
         }
     }
 

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use crate::kernels::Kernels;
-use crate::model::block::Block;
+use crate::model::block::{Block, MERGED};
 use crate::model::config::{Bias, DecoderConfig, Head};
 use crate::model::decoder::{Decoder, attention_shape};
 use crate::model::families::{EMBED_TOKENS, FINAL_NORM, LM_HEAD, LayerLinear, LayerNorm};
@@ -56,13 +56,14 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn block(&self, layer_index: usize) -> Block {
+        let [qkv, o, gate_up, down] = MERGED.map(|parts| self.linear(layer_index, parts));
         Block {
             input_norm: self.norm(LayerNorm::Input.weight_name(layer_index)),
-            qkv: self.linear(layer_index, &[LayerLinear::Q, LayerLinear::K, LayerLinear::V]),
-            o: self.linear(layer_index, &[LayerLinear::O]),
+            qkv,
+            o,
             post_attention_norm: self.norm(LayerNorm::PostAttention.weight_name(layer_index)),
-            gate_up: self.linear(layer_index, &[LayerLinear::Gate, LayerLinear::Up]),
-            down: self.linear(layer_index, &[LayerLinear::Down]),
+            gate_up,
+            down,
         }
     }
 

@@ -1,5 +1,8 @@
 //! The decoder and its passes: the loss with its gradients, scores, logits, and the next tokens of a sequence.
 
+use std::collections::HashMap;
+use std::ops::Range;
+
 use burn::tensor::{Device, Tensor};
 
 use crate::data::batch::Batch;
@@ -75,6 +78,27 @@ pub struct Cache {
     n_tokens: usize,
 }
 
+/// The tensors of a decoder by their names in files.
+pub struct NamedTensors(HashMap<String, (Tensor<2>, Range<usize>)>);
+
+impl NamedTensors {
+    /// The values of a tensor, row by row.
+    ///
+    /// # Panics
+    /// If the decoder has no tensor of that name.
+    pub fn values(&self, name: &str) -> Vec<f32> {
+        let (tensor, range) = &self.0[name];
+        to_vec(tensor, range.clone())
+    }
+}
+
+/// Some values of a tensor, in row order.
+pub(crate) fn to_vec(tensor: &Tensor<2>, range: Range<usize>) -> Vec<f32> {
+    let n: usize = tensor.dims().iter().product();
+    let part = tensor.clone().reshape([n]).slice([range]);
+    part.into_data().try_into_vec().expect("the engine computes in f32")
+}
+
 pub(super) fn attention_shape(config: &DecoderConfig) -> AttentionShape {
     AttentionShape {
         n_heads: config.n_heads,
@@ -135,8 +159,8 @@ impl Decoder {
         );
         drop(hidden);
         let mut g = Tensor::zeros(x.dims(), &self.device);
-        let at = norm::Saved { x: &x, inverse_rms: &inverse_rms };
-        self.norm.backward(self.kernels, at, &d_hidden, &mut g, gradients);
+        let input = norm::BackwardInput { x: &x, inverse_rms: &inverse_rms, dy: &d_hidden };
+        self.norm.backward(self.kernels, input, &mut g, gradients);
         drop((x, d_hidden));
         for (layer_index, block) in self.blocks.iter().enumerate().rev() {
             let (x, saved) = inputs.pop().expect("one input for each block");
@@ -238,6 +262,19 @@ impl Decoder {
         }
         change(&mut self.norm.weight);
         self.head.iter_mut().for_each(change);
+    }
+
+    /// Every tensor of the model or of the adapter by its name in files.
+    pub fn named_tensors(&self, owner: Owner) -> NamedTensors {
+        let mut tensors = HashMap::new();
+        self.for_each_param(&mut |param| {
+            if param.owner == owner {
+                for piece in &param.pieces {
+                    tensors.insert(piece.name.clone(), (param.value.clone(), piece.values.clone()));
+                }
+            }
+        });
+        NamedTensors(tensors)
     }
 
     fn head(&self) -> &Param {

@@ -5,6 +5,7 @@ pub mod build;
 pub mod config;
 pub mod decoder;
 pub mod families;
+pub mod fingerprint;
 pub mod json_file;
 pub mod open;
 pub mod rope;

@@ -7,11 +7,11 @@
 //! nll = log Σ_v e^z_v − z_t      dz = (softmax(z) − 1[v = t]) · scale      dh = dz W      dW += dzᵀ h
 //! ```
 
-use burn::tensor::{Int, Tensor, TensorData, activation};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
 use super::param::{Gradients, Param};
 use crate::data::sample::IGNORED;
-use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Threads, Write};
+use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product};
 use crate::kernels::{Kernels, cpu};
 
 /// Logits that exist at once, about 16 MiB in f32.
@@ -57,13 +57,13 @@ pub fn score(kernels: Kernels, head: &Param, hidden: &Tensor<2>, targets: &[i32]
         let logits = logits(kernels, head, &gather(kernels, hidden, chunk.rows));
         match kernels {
             Kernels::Cpu => {
-                scores.extend(cpu::cross_entropy::score(&cpu::tensor::values(&logits), chunk.targets))
+                scores.extend(cpu::cross_entropy::score(&cpu::tensor::values(&logits), chunk.targets));
             }
             Kernels::Plain => {
                 let best = logits.clone().argmax(1);
                 let best: Vec<i64> =
                     best.into_data().convert::<i64>().try_into_vec().expect("argmax gives integers");
-                let nll = token_nll(logits, chunk.targets);
+                let nll = token_nll(activation::log_softmax(logits, 1), chunk.targets);
                 let nll: Vec<f32> = nll.into_data().try_into_vec().expect("the engine computes in f32");
                 scores.extend(nll.iter().zip(best).zip(chunk.targets).map(|((nll, best), target)| {
                     TokenScore { nll_nats: *nll, correct: best == i64::from(*target) }
@@ -137,17 +137,17 @@ fn cpu_forward_backward(
         // Shrinks only for the last chunk, so the buffers are made once.
         logits.resize(n * vocab, 0.0);
         chunk_dh.resize(n * width, 0.0);
-        MatrixMut::new(&mut logits, n, vocab).product(Write::Set, 1.0, chunk_h, w.t(), Threads::All);
+        MatrixMut::new(&mut logits, n, vocab).product(Product::SET, chunk_h, w.t());
         let nll = cpu::cross_entropy::gradient(&mut logits, chunk.targets, scale as f32);
         sum_nats += nll.iter().map(|nll| f64::from(*nll)).sum::<f64>();
         let dz = Matrix::new(&logits, n, vocab);
-        MatrixMut::new(&mut chunk_dh, n, width).product(Write::Set, 1.0, dz, w, Threads::All);
+        MatrixMut::new(&mut chunk_dh, n, width).product(Product::SET, dz, w);
         for (row, chunk_dh) in chunk.rows.iter().zip(chunk_dh.chunks(width)) {
             dh[*row as usize * width..][..width].copy_from_slice(chunk_dh);
         }
         if let Some(slot) = head.slot {
             gradients.modify(slot, |dw| {
-                MatrixMut::new(dw, vocab, width).product(Write::Add, 1.0, dz.t(), chunk_h, Threads::All);
+                MatrixMut::new(dw, vocab, width).product(Product::ADD, dz.t(), chunk_h);
             });
         }
     }
@@ -161,24 +161,26 @@ fn plain_forward_backward(
     (scale, gradients): (f64, &mut Gradients),
 ) -> (f64, Tensor<2>) {
     let device = hidden.device();
-    let [vocab, _] = head.value.dims();
     let mut dh = Tensor::zeros(hidden.dims(), &device);
     let mut sum_nats = 0.0;
     for chunk in supervised.chunks(head) {
         let chunk_h = gather(Kernels::Plain, hidden, chunk.rows);
-        let logits = logits(Kernels::Plain, head, &chunk_h);
-        let nll: Vec<f32> = token_nll(logits.clone(), chunk.targets)
+        // Its exponential is closer to p than burn's `softmax`, which loses digits in a large vocabulary on flex.
+        let log_p = activation::log_softmax(logits(Kernels::Plain, head, &chunk_h), 1);
+        let nll: Vec<f32> = token_nll(log_p.clone(), chunk.targets)
             .into_data()
             .try_into_vec()
             .expect("the engine computes in f32");
         sum_nats += nll.iter().map(|nll| f64::from(*nll)).sum::<f64>();
-        let targets: Tensor<2> = index_tensor(chunk.targets, hidden).one_hot::<2>(vocab).float();
-        let dz = (activation::softmax(logits, 1) - targets).mul_scalar(scale);
+        // Not `one_hot`: it asks the device whether all targets are in range, and refuses one class.
+        let targets = index_tensor(chunk.targets, hidden).reshape([chunk.targets.len(), 1]);
+        let minus_scale = Tensor::full(targets.dims(), -scale, &device);
+        let dz = log_p.exp().mul_scalar(scale).scatter(1, targets, minus_scale, IndexingUpdateOp::Add);
         if let Some(slot) = head.slot {
             gradients.add(slot, dz.clone().transpose().matmul(chunk_h));
         }
         let rows = index_tensor(chunk.rows, hidden);
-        dh = dh.select_assign(0, rows, dz.matmul(head.value.clone()), burn::tensor::IndexingUpdateOp::Add);
+        dh = dh.select_assign(0, rows, dz.matmul(head.value.clone()), IndexingUpdateOp::Add);
     }
     (sum_nats, dh)
 }
@@ -196,9 +198,9 @@ fn gather(kernels: Kernels, hidden: &Tensor<2>, rows: &[u32]) -> Tensor<2> {
     }
 }
 
-fn token_nll(logits: Tensor<2>, targets: &[u32]) -> Tensor<2> {
-    let index = index_tensor(targets, &logits).reshape([targets.len(), 1]);
-    activation::log_softmax(logits, 1).gather(1, index).neg()
+fn token_nll(log_p: Tensor<2>, targets: &[u32]) -> Tensor<2> {
+    let index = index_tensor(targets, &log_p).reshape([targets.len(), 1]);
+    log_p.gather(1, index).neg()
 }
 
 fn index_tensor(values: &[u32], like: &Tensor<2>) -> Tensor<1, Int> {

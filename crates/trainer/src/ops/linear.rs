@@ -19,7 +19,7 @@ use burn::tensor::Tensor;
 use super::dropout::Mask;
 use super::param::{Gradients, Param};
 use crate::kernels::Kernels;
-use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Threads, Write, product};
+use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product, product};
 use crate::kernels::cpu::{self, reduce, tensor};
 
 /// Linear layers that read the same input.
@@ -160,7 +160,7 @@ impl Linear {
         let mut y = match &self.bias {
             Some(bias) => {
                 let mut y = tensor::values(&bias.value).repeat(n);
-                MatrixMut::new(&mut y, n, n_out).product(Write::Add, 1.0, x_matrix, weight.t(), Threads::All);
+                MatrixMut::new(&mut y, n, n_out).product(Product::ADD, x_matrix, weight.t());
                 y
             }
             None => product(x_matrix, weight.t(), [n, n_out]),
@@ -178,7 +178,7 @@ impl Linear {
             let b = tensor::values(&part.b.value);
             let b = Matrix::new(&b, part.outputs.len(), part.ranks.len());
             let u = Matrix::new(&u, n, n_ranks).cols(part.ranks.clone());
-            out.cols(part.outputs.clone()).product(Write::Add, part.scale, u, b.t(), Threads::All);
+            out.cols(part.outputs.clone()).product(Product::ADD.scaled(part.scale), u, b.t());
         }
         (tensor::tensor(y, [n, n_out]), Saved { u: Some(tensor::tensor(u, [n, n_ranks])) })
     }
@@ -197,7 +197,7 @@ impl Linear {
             let x = tensor::values(x);
             gradients.modify(slot, |dw| {
                 let x = Matrix::new(&x, n, n_in);
-                MatrixMut::new(dw, n_out, n_in).product(Write::Add, 1.0, dy.t(), x, Threads::All);
+                MatrixMut::new(dw, n_out, n_in).product(Product::ADD, dy.t(), x);
             });
         }
         if let Some(slot) = self.bias.as_ref().and_then(|bias| bias.slot) {
@@ -217,7 +217,7 @@ impl Linear {
                 let dropped = tensor::values(&dropped);
                 gradients.modify(slot, |da| {
                     let dropped = Matrix::new(&dropped, n, n_in);
-                    MatrixMut::new(da, n_ranks, n_in).product(Write::Add, 1.0, du.t(), dropped, Threads::All);
+                    MatrixMut::new(da, n_ranks, n_in).product(Product::ADD, du.t(), dropped);
                 });
             }
             if let Some(dx) = &mut dx {
@@ -228,7 +228,7 @@ impl Linear {
                         let back = product(du, a, [n, n_in]);
                         cpu::dropout::add(dx, &back, mask);
                     }
-                    None => MatrixMut::new(dx, n, n_in).product(Write::Add, 1.0, du, a, Threads::All),
+                    None => MatrixMut::new(dx, n, n_in).product(Product::ADD, du, a),
                 }
             }
         }
@@ -246,13 +246,13 @@ impl Lora {
             let (n_outputs, r) = (part.outputs.len(), part.ranks.len());
             if let Some(slot) = part.b.slot {
                 gradients.modify(slot, |db| {
-                    MatrixMut::new(db, n_outputs, r).product(Write::Add, part.scale, dy.t(), u, Threads::All);
+                    MatrixMut::new(db, n_outputs, r).product(Product::ADD.scaled(part.scale), dy.t(), u);
                 });
             }
             let b = tensor::values(&part.b.value);
             let mut du = MatrixMut::new(&mut du, n, n_ranks);
             let b = Matrix::new(&b, n_outputs, r);
-            du.cols(part.ranks.clone()).product(Write::Set, part.scale, dy, b, Threads::All);
+            du.cols(part.ranks.clone()).product(Product::SET.scaled(part.scale), dy, b);
         }
         du
     }

@@ -48,12 +48,11 @@ impl RmsNorm {
     pub fn backward(
         &self,
         kernels: Kernels,
-        saved: Saved<'_>,
-        dy: &Tensor<2>,
+        input: BackwardInput<'_>,
         dx: &mut Tensor<2>,
         gradients: &mut Gradients,
     ) {
-        let Saved { x, inverse_rms } = saved;
+        let BackwardInput { x, inverse_rms, dy } = input;
         let weight = &self.weight.value;
         match kernels {
             Kernels::Plain => {
@@ -78,11 +77,13 @@ impl RmsNorm {
     }
 }
 
-/// What the backward pass needs.
+/// What [`RmsNorm::backward`] works on.
 #[derive(Clone, Copy)]
-pub struct Saved<'a> {
+pub struct BackwardInput<'a> {
     /// The input.
     pub x: &'a Tensor<2>,
     /// `1 / rms` of each row.
     pub inverse_rms: &'a Tensor<2>,
+    /// The gradient of the output.
+    pub dy: &'a Tensor<2>,
 }

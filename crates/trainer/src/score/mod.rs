@@ -141,5 +141,5 @@ fn joined(group: &Group<'_>) -> Batch {
 
 fn not_finite(row_index: usize, place: usize, nll: f32) -> Problem {
     let message = format!("token {place} of row {row_index} has a negative log-likelihood of {nll}");
-    Problem::new(ProblemKind::BrokenModel, message).hint("the weights are damaged, or a training diverged")
+    Problem::new(ProblemKind::Diverged, message).hint("the weights are damaged, or a training diverged")
 }

@@ -1,3 +1,104 @@
-//! The run.
+//! A run: from a checked spec to the trained weights on disk. [`train`] and [`Run::all_steps`] read top to bottom.
 
+pub mod eval;
+pub mod event_log;
+pub mod finish;
+pub mod keep;
+pub mod meter;
 pub mod optimizer;
+pub mod output;
+pub mod preflight;
+pub mod report;
+pub mod run;
+pub mod snapshot;
+
+use std::path::{Path, PathBuf};
+
+use ftl_core::job::State;
+use ftl_core::metrics::Evaluated;
+use ftl_core::{CheckedSpec, Event, Observer, StopSignal};
+
+use crate::error::TrainError;
+use crate::model::fingerprint::fingerprint;
+use output::Found;
+use preflight::{Weights, ready};
+use report::Reporter;
+use run::Run;
+use snapshot::Identity;
+
+/// Where a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// At step 0, in a directory that holds no run.
+    New,
+    /// After the newest valid checkpoint in the directory, or at step 0 where there is none.
+    Resume,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// All steps were taken and the result is on disk.
+    Finished(Summary),
+    /// It was asked to stop; the steps taken are saved.
+    Stopped {
+        /// Steps taken.
+        step: u64,
+        /// The checkpoint to go on from; `None`: no step was taken.
+        checkpoint: Option<PathBuf>,
+    },
+}
+
+/// What a finished run came to.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Summary {
+    /// Steps taken, those of earlier attempts included.
+    pub steps: u64,
+    /// Loss of the last step; `None` where this attempt took none.
+    pub loss_nats: Option<f64>,
+    /// Held-out scores before the first step of this attempt.
+    pub eval_before: Option<Evaluated>,
+    /// Held-out scores after the last step.
+    pub eval_after: Option<Evaluated>,
+    /// The result: a PEFT adapter, or a model directory.
+    pub path: PathBuf,
+}
+
+/// Trains as `spec` says, in the directory `out`.
+///
+/// # Errors
+/// [`TrainError::Refused`] before anything is written; [`TrainError::Diverged`] and [`TrainError::File`] later,
+/// with all checkpoints so far in place.
+pub fn train(
+    spec: &CheckedSpec,
+    (out, begin): (&Path, Begin),
+    observer: &mut dyn Observer,
+    stop: &StopSignal,
+) -> Result<Outcome, TrainError> {
+    let mut reporter = Reporter::new(observer);
+    let weights = match output::inspect(out, begin, spec, &mut reporter)? {
+        Found::Nothing => Weights::Spec,
+        Found::Checkpoint(path) => Weights::Checkpoint(path),
+        Found::Result { path, steps } => {
+            let summary = Summary { steps, loss_nats: None, eval_before: None, eval_after: None, path };
+            return Ok(Outcome::Finished(summary));
+        }
+    };
+    let ready = ready(spec, &weights, &mut reporter)?;
+    let identity = Identity::of(spec, &ready.data, fingerprint(&spec.model.path)?);
+    let mut run = Run::new((spec, out), ready, identity, &mut reporter);
+    if let Weights::Checkpoint(checkpoint) = &weights {
+        run.restore(checkpoint)?;
+    }
+    output::begin(out, spec)?;
+    run.open_log()?;
+    run.observe(Event::State { state: State::Running, reason: None });
+    let outcome = run.all_steps(stop);
+    let (state, reason) = match &outcome {
+        Ok(Outcome::Finished(_)) => (State::Succeeded, None),
+        Ok(Outcome::Stopped { .. }) => (State::Stopped, None),
+        Err(error) => (State::Failed, Some(error.to_string())),
+    };
+    run.observe(Event::State { state, reason });
+    outcome
+}

@@ -9,7 +9,7 @@ mod tensors;
 
 pub use config::AdapterConfig;
 pub use target::{Target, resolve_targets};
-pub use tensors::{AdapterWeights, Factor, write_adapter};
+pub use tensors::{AdapterWeights, factor_specs, write_adapter};
 
 /// The adapter's shape.
 pub const ADAPTER_CONFIG_JSON: &str = "adapter_config.json";

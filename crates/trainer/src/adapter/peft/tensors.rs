@@ -18,19 +18,11 @@ const ADAPTER_MODEL_BIN: &str = "adapter_model.bin";
 /// What PEFT puts before a module's name: its own wrapper and the tuner's.
 const PREFIX: &str = "base_model.model.";
 
-/// One of the two matrices of an adapter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Factor {
-    /// From the inputs to the rank, `[r, inputs]`.
-    A,
-    /// From the rank to the outputs, `[outputs, r]`.
-    B,
-}
-
 /// The open, checked weights of an adapter directory.
 #[derive(Debug)]
 pub struct AdapterWeights {
     targets: Vec<Target>,
+    tensors: Vec<TensorSpec>,
     file: TensorFile,
 }
 
@@ -63,8 +55,9 @@ impl AdapterWeights {
             ]);
         }
         let file = TensorFile::open(&path, ProblemKind::BrokenAdapter).map_err(|problem| vec![problem])?;
-        file.expect(&specs(config, model, &targets).collect::<Vec<_>>())?;
-        Ok(Self { targets, file })
+        let tensors = specs(config, model, &targets);
+        file.expect(&tensors)?;
+        Ok(Self { targets, tensors, file })
     }
 
     /// The linears that have an adapter, block by block.
@@ -72,17 +65,30 @@ impl AdapterWeights {
         &self.targets
     }
 
-    /// Reads one matrix, row by row.
+    /// Every tensor, in the order of [`targets`](Self::targets), A before B.
+    pub fn tensors(&self) -> &[TensorSpec] {
+        &self.tensors
+    }
+
+    /// Reads a tensor stored as f32, bf16 or f16.
     ///
     /// # Panics
-    /// If `target` is none of [`targets`](Self::targets).
-    pub fn read_f32(&self, target: Target, factor: Factor) -> Vec<f32> {
-        self.file.read_f32(&tensor_name(target, factor))
+    /// If it is none of [`tensors`](Self::tensors), or `out` has not the shape's length.
+    pub fn read_f32_into(&self, name: &str, out: &mut [f32]) {
+        self.file.read_f32_into(name, out);
+    }
+
+    /// Reads a tensor into a new vector.
+    ///
+    /// # Panics
+    /// If it is none of [`tensors`](Self::tensors).
+    pub fn read_f32(&self, name: &str) -> Vec<f32> {
+        self.file.read_f32(name)
     }
 }
 
 /// Writes `adapter_config.json` and `adapter_model.safetensors` into `dir`, which exists. `numbers` is asked for each
-/// matrix once, row by row.
+/// tensor once, by PEFT's name: `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`.
 ///
 /// # Errors
 /// [`TrainError::Refused`] if the config's targets do not fit the model, [`TrainError::File`] if the operating system
@@ -91,40 +97,23 @@ pub fn write_adapter<'a>(
     dir: &Path,
     config: &AdapterConfig,
     model: &DecoderConfig,
-    mut numbers: impl FnMut(Target, Factor) -> Result<Cow<'a, [f32]>, TrainError>,
+    numbers: impl FnMut(&TensorSpec) -> Result<Cow<'a, [f32]>, TrainError>,
 ) -> Result<(), TrainError> {
     let targets = resolve_targets(model, &config.target_modules)?;
     config.write(dir, model)?;
-    let specs: Vec<_> = specs(config, model, &targets).collect();
-    let mut matrices = matrices(&targets);
-    write_f32(&dir.join(ADAPTER_MODEL_SAFETENSORS), &specs, |_| {
-        let (target, factor) = matrices.next().expect("one matrix for each spec, in the same order");
-        numbers(target, factor)
-    })
+    write_f32(&dir.join(ADAPTER_MODEL_SAFETENSORS), &specs(config, model, &targets), numbers)
 }
 
-fn specs(
-    config: &AdapterConfig,
-    model: &DecoderConfig,
-    targets: &[Target],
-) -> impl Iterator<Item = TensorSpec> {
-    matrices(targets).map(|(target, factor)| TensorSpec {
-        name: tensor_name(target, factor),
-        shape: match factor {
-            Factor::A => vec![config.r, target.linear.inputs(model)],
-            Factor::B => vec![target.linear.outputs(model), config.r],
-        },
-    })
+fn specs(config: &AdapterConfig, model: &DecoderConfig, targets: &[Target]) -> Vec<TensorSpec> {
+    targets.iter().flat_map(|target| factor_specs(*target, config.r, model)).collect()
 }
 
-fn matrices(targets: &[Target]) -> impl Iterator<Item = (Target, Factor)> {
-    targets.iter().flat_map(|target| [(*target, Factor::A), (*target, Factor::B)])
-}
-
-fn tensor_name(target: Target, factor: Factor) -> String {
-    let factor = match factor {
-        Factor::A => "lora_A",
-        Factor::B => "lora_B",
-    };
-    format!("{PREFIX}{}.{factor}.weight", target.name())
+/// The two tensors of a target: A `[r, inputs]` and B `[outputs, r]`.
+pub fn factor_specs(target: Target, r: usize, model: &DecoderConfig) -> [TensorSpec; 2] {
+    let module = target.name();
+    let spec = |factor, shape| TensorSpec { name: format!("{PREFIX}{module}.{factor}.weight"), shape };
+    [
+        spec("lora_A", vec![r, target.linear.inputs(model)]),
+        spec("lora_B", vec![target.linear.outputs(model), r]),
+    ]
 }

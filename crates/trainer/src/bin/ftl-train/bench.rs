@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use ftl_core::spec::resolved::{DeviceKind, TargetModules};
-use ftl_trainer::adapter::lora::{self, LoraConfig, LoraSource};
+use ftl_trainer::adapter::lora::{self, LoraSource};
+use ftl_trainer::adapter::peft::AdapterConfig;
 use ftl_trainer::bench::{BenchOptions, BenchReport, bench};
 use ftl_trainer::model::decoder::{Keep, Trained};
 use ftl_trainer::model::open::{Start, open_decoder};
@@ -64,13 +65,14 @@ pub fn run(args: Args, format: Format) -> CommandResult {
     let trained = match args.method {
         Method::Full => Trained::Base,
         Method::Lora => {
-            let config = LoraConfig {
+            let config = AdapterConfig {
                 r: args.r,
                 lora_alpha: 2.0 * args.r as f64,
                 lora_dropout_prob: 0.0,
                 target_modules: TargetModules::AllLinear,
+                base_model_name_or_path: None,
             };
-            lora::attach(&mut decoder, &config, &LoraSource::Fresh { seed: 0 })?;
+            lora::attach(&mut decoder, &config, LoraSource::Fresh { seed: 0 })?;
             Trained::Adapter
         }
     };

@@ -7,7 +7,9 @@ mod inspect;
 mod messages;
 mod model;
 mod output;
+mod progress;
 mod render;
+mod run;
 mod schema;
 mod score;
 
@@ -28,6 +30,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Train as a spec says.
+    Run(run::Args),
     /// Measure training speed and memory on random tokens.
     Bench(bench::Args),
     /// Say on which devices this machine can train, and what is missing.
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
     };
     let format = if json { output::Format::Json } else { output::Format::Text };
     let result = match command {
+        Command::Run(args) => run::run(args, format),
         Command::Bench(args) => bench::run(args, format),
         Command::Doctor => doctor::run(format),
         Command::Generate(args) => generate::run(args, format),

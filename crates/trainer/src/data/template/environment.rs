@@ -7,9 +7,9 @@ use minijinja_contrib::pycompat;
 
 use super::{generation, json};
 
-/// What one rendering may spend, in minijinja's unit (an instruction, or 64 bytes of text). A conversation of
-/// a megabyte takes about a million.
-const FUEL: u64 = 50_000_000;
+/// What one rendering may spend, in minijinja's unit (an instruction, or 64 bytes of text): a second or so. Long
+/// conversations take some thousands.
+const FUEL: u64 = 10_000_000;
 /// How deep macros and blocks may nest. minijinja's own limit of 500 can exceed the stack of a worker thread.
 const RECURSION_LIMIT: usize = 150;
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::matrix::{Matrix, MatrixMut, Threads, Write};
+use super::matrix::{Matrix, MatrixMut, Product};
 use super::simd::{exp, made, max_of, simd, sum_by};
 use crate::ops::attention::AttentionShape;
 
@@ -98,7 +98,7 @@ pub fn forward(qkv: &[f32], segments: &[Range<usize>], shape: &AttentionShape) -
                     let Task { segment, head: index, log_sum_exp } = task;
                     let rows = qkv.rows(segment.clone());
                     let (q, k, v) = shape.split(rows, index);
-                    let y = y.part(segment.clone(), head(index, shape));
+                    let y = y.part(segment, head(index, shape));
                     forward_head([q, k, v], y, log_sum_exp, scores, shape);
                 },
             );
@@ -137,11 +137,11 @@ fn forward_head(
         let scores = at_least(scores, tile.n_scores());
         let (k, v) = (k.rows(tile.keys.clone()), v.rows(tile.keys.clone()));
         let q = q.rows(tile.queries.clone());
-        MatrixMut::new(scores, n, n_keys).product(Write::Set, shape.scale, q, k.t(), Threads::One);
+        MatrixMut::new(scores, n, n_keys).product(Product::SET.scaled(shape.scale).alone(), q, k.t());
         for (row, scores) in scores.chunks_mut(n_keys).enumerate() {
             log_sum_exp[tile.queries.start + row] = softmax_row(scores, tile.seen(row, shape));
         }
-        y.rows(tile.queries).product(Write::Set, 1.0, Matrix::new(scores, n, n_keys), v, Threads::One);
+        y.rows(tile.queries).product(Product::SET.alone(), Matrix::new(scores, n, n_keys), v);
     }
 }
 
@@ -207,17 +207,17 @@ fn backward_head(
         let (p, dp) = (at_least(p, tile.n_scores()), at_least(dp, tile.n_scores()));
         let (q, dy) = (q.rows(tile.queries.clone()), saved.dy.rows(tile.queries.clone()));
         let (k, v) = (k.rows(tile.keys.clone()), v.rows(tile.keys.clone()));
-        MatrixMut::new(p, n, n_keys).product(Write::Set, shape.scale, q, k.t(), Threads::One);
-        MatrixMut::new(dp, n, n_keys).product(Write::Set, 1.0, dy, v.t(), Threads::One);
+        MatrixMut::new(p, n, n_keys).product(Product::SET.scaled(shape.scale).alone(), q, k.t());
+        MatrixMut::new(dp, n, n_keys).product(Product::SET.alone(), dy, v.t());
         for (row, (p, dp)) in p.chunks_mut(n_keys).zip(dp.chunks_mut(n_keys)).enumerate() {
             let query = tile.queries.start + row;
             probability_row(p, tile.seen(row, shape), saved.log_sum_exp[query]);
             score_gradient_row(p, dp, saved.y.row(query), dy.row(row), shape.scale);
         }
         let (p, dp) = (Matrix::new(p, n, n_keys), Matrix::new(dp, n, n_keys));
-        dq.rows(tile.queries).product(Write::Set, 1.0, dp, k, Threads::One);
-        dk.rows(tile.keys.clone()).product(Write::Add, 1.0, dp.t(), q, Threads::One);
-        dv.rows(tile.keys).product(Write::Add, 1.0, p.t(), dy, Threads::One);
+        dq.rows(tile.queries).product(Product::SET.alone(), dp, k);
+        dk.rows(tile.keys.clone()).product(Product::ADD.alone(), dp.t(), q);
+        dv.rows(tile.keys).product(Product::ADD.alone(), p.t(), dy);
     }
 }
 

@@ -23,22 +23,43 @@ pub struct MatrixMut<'a> {
     values: PhantomData<&'a mut [f32]>,
 }
 
-/// Whether a product replaces what is there or is added to it.
+/// How a product is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Product {
+    write: Write,
+    scale: f32,
+    threads: Threads,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Write {
-    /// Replaces.
+enum Write {
     Set,
-    /// Is added.
     Add,
 }
 
-/// How many threads a product may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Threads {
-    /// The calling one: the caller runs products side by side.
+enum Threads {
     One,
-    /// All of rayon's.
     All,
+}
+
+impl Product {
+    /// Replaces what is there, on all of rayon's threads.
+    pub const SET: Self = Self { write: Write::Set, scale: 1.0, threads: Threads::All };
+    /// Is added to what is there, on all of rayon's threads.
+    pub const ADD: Self = Self { write: Write::Add, scale: 1.0, threads: Threads::All };
+
+    /// Times `scale`.
+    #[must_use]
+    pub const fn scaled(self, scale: f32) -> Self {
+        Self { scale, ..self }
+    }
+
+    /// On the calling thread: the caller takes products side by side.
+    #[must_use]
+    pub const fn alone(self) -> Self {
+        Self { threads: Threads::One, ..self }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -69,11 +90,8 @@ impl View {
     fn rows(self, rows: Range<usize>) -> Self {
         assert!(rows.start <= rows.end && rows.end <= self.n_rows);
         // SAFETY: the first of these rows is inside the allocation, or the view is empty at its end.
-        Self {
-            start: unsafe { self.start.offset(rows.start as isize * self.row_stride) },
-            n_rows: rows.len(),
-            ..self
-        }
+        let start = unsafe { self.start.offset(rows.start as isize * self.row_stride) };
+        Self { start, n_rows: rows.len(), ..self }
     }
 
     fn t(self) -> Self {
@@ -181,7 +199,8 @@ impl<'a> MatrixMut<'a> {
     ///
     /// # Shapes
     /// `self`: `[m, n]`, `a`: `[m, k]`, `b`: `[k, n]`
-    pub fn product(&mut self, write: Write, scale: f32, a: Matrix<'_>, b: Matrix<'_>, threads: Threads) {
+    pub fn product(&mut self, how: Product, a: Matrix<'_>, b: Matrix<'_>) {
+        let Product { write, scale, threads } = how;
         let (d, a, b) = (self.view, a.view, b.view);
         assert!(
             d.n_rows == a.n_rows && d.n_cols == b.n_cols && a.n_cols == b.n_rows,
@@ -228,7 +247,7 @@ pub fn product(a: Matrix<'_>, b: Matrix<'_>, [n_rows, n_cols]: [usize; 2]) -> Ve
     // SAFETY: a product that sets writes every value of its destination and reads none.
     unsafe {
         made(n_rows * n_cols, |values| {
-            MatrixMut::unset(values, n_rows, n_cols).product(Write::Set, 1.0, a, b, Threads::All);
+            MatrixMut::unset(values, n_rows, n_cols).product(Product::SET, a, b);
         })
     }
 }

@@ -1,0 +1,121 @@
+//! `ftl-train run`: one job in the foreground.
+
+use std::path::PathBuf;
+
+use ftl_core::spec::resolved::DeviceKind;
+use ftl_core::{CheckedSpec, Event, JobSpec, Observer, StopReason, StopSignal};
+use ftl_trainer::error::TrainError;
+use ftl_trainer::train::event_log::EventLog;
+use ftl_trainer::train::{Begin, Outcome, Summary, train};
+use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::output::{CommandResult, DeviceArg, Ended, Format, note, print};
+use crate::progress::Progress;
+
+/// Flags of `run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The job's spec, TOML, JSON or YAML.
+    spec: PathBuf,
+    /// The directory that the run writes to.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Change a key of the spec: `--set train.learning_rate=1e-4`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Go on from the newest valid checkpoint in DIR.
+    #[arg(long)]
+    resume: bool,
+    /// Write one event per line to FILE, beside `events.jsonl` in DIR.
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArg,
+}
+
+/// Runs it.
+pub fn run(args: Args, format: Format) -> CommandResult {
+    let Args { spec, out, overrides, resume, events, device } = args;
+    let spec = read(&spec, &overrides, device.device)?;
+    let stop = StopSignal::new();
+    stop_on_signals(&stop);
+    let mut watcher = Watcher { progress: Progress::new(), log: None };
+    if let Some(path) = &events {
+        let mut log = EventLog::default();
+        log.open(path)?;
+        watcher.log = Some(log);
+    }
+    let begin = if resume { Begin::Resume } else { Begin::New };
+    let outcome = train(&spec, (&out, begin), &mut watcher, &stop);
+    watcher.progress.finish();
+    let (ended, document) = match outcome? {
+        Outcome::Finished(summary) => {
+            note(&text(&summary));
+            (Ended::Done, json!({"state": "SUCCEEDED", "summary": summary}))
+        }
+        Outcome::Stopped { step, checkpoint } => {
+            let where_ = checkpoint.as_ref().map_or_else(
+                || "before the first step; nothing to save".to_owned(),
+                |path| format!("after step {step}, saved in {}; go on with --resume", path.display()),
+            );
+            note(&format!("stopped {where_}"));
+            (Ended::Stopped, json!({"state": "STOPPED", "step": step, "checkpoint": checkpoint}))
+        }
+    };
+    match format {
+        Format::Json => print(&document.to_string()),
+        Format::Text => {}
+    }
+    Ok(ended)
+}
+
+/// Reads the spec; the device on the command line beats the one in it.
+fn read(path: &PathBuf, overrides: &[String], device: Option<DeviceKind>) -> Result<CheckedSpec, TrainError> {
+    let mut overrides = overrides.to_vec();
+    overrides.extend(device.map(|kind| format!("device.kind={kind}")));
+    Ok(JobSpec::read_with(path, &overrides)?.check()?)
+}
+
+/// The first signal saves and stops, the second ends the process at once.
+fn stop_on_signals(stop: &StopSignal) {
+    for (signal, reason) in [(SIGINT, StopReason::User), (SIGTERM, StopReason::Shutdown)] {
+        let stop = stop.clone();
+        let act = move || {
+            if stop.raised().is_some() {
+                signal_hook::low_level::exit(130);
+            }
+            stop.raise(reason);
+        };
+        // SAFETY: the action only touches atomics, or leaves by `_exit`.
+        if let Err(error) = unsafe { signal_hook::low_level::register(signal, act) } {
+            note(&format!("signal {signal} will end the run without saving: {error}"));
+        }
+    }
+}
+
+struct Watcher {
+    progress: Progress,
+    log: Option<EventLog>,
+}
+
+impl Observer for Watcher {
+    fn observe(&mut self, event: &Event) {
+        if let Some(Err(error)) = self.log.as_mut().map(|log| log.record(event)) {
+            note(&format!("--events: {error}; no more events are written there"));
+            self.log = None;
+        }
+        self.progress.show(event);
+    }
+}
+
+fn text(summary: &Summary) -> String {
+    let Summary { steps, loss_nats, eval_before, eval_after, path } = summary;
+    let mut lines = vec![format!("{steps} steps done")];
+    lines.extend(loss_nats.map(|loss| format!("training loss of the last step {loss:.4}")));
+    if let (Some(before), Some(after)) = (eval_before, eval_after) {
+        lines.push(format!("held-out loss {:.4} before, {:.4} after", before.loss_nats, after.loss_nats));
+    }
+    lines.push(format!("the result is in {}", path.display()));
+    lines.join("\n")
+}

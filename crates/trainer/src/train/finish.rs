@@ -1,0 +1,54 @@
+//! `final/`: the trained weights with all that belongs to them, and a model card.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use ftl_core::metrics::Evaluated;
+use ftl_core::{Problem, ProblemKind};
+
+use crate::checkpoint::layout::{FINAL, FTL_STATE_JSON, README_MD};
+use crate::checkpoint::verify;
+use crate::checkpoint::{save, write_file};
+use crate::error::TrainError;
+use crate::model::json_file;
+use crate::train::run::Run;
+use crate::train::snapshot::write_weights;
+
+/// Writes the result and reads it back.
+pub(super) fn write_final(run: &Run<'_, '_>, evaluated: Option<&Evaluated>) -> Result<PathBuf, TrainError> {
+    let saved = save(run.out, FINAL, |dir| {
+        write_weights(dir, &run.decoder, run.adapter.as_ref(), &run.spec.model.path)?;
+        json_file::write(&dir.join(FTL_STATE_JSON), &run.state())?;
+        write_file(&dir.join(README_MD), card(run, evaluated).as_bytes())
+    })?;
+    verify(&saved.path)
+        .map_err(|problem: Problem| Problem { kind: ProblemKind::BrokenCheckpoint, ..problem })?;
+    Ok(saved.path)
+}
+
+/// The model card, in the Hugging Face layout.
+fn card(run: &Run<'_, '_>, evaluated: Option<&Evaluated>) -> String {
+    let base = run.spec.model.path.display();
+    let name = &run.spec.name;
+    let (tags, library) = match run.adapter {
+        Some(_) => ("- lora\n- finetunelab", "peft"),
+        None => ("- finetunelab", "transformers"),
+    };
+    let mut card = format!(
+        "---\nbase_model: {base}\nlibrary_name: {library}\npipeline_tag: text-generation\ntags:\n{tags}\n---\n\n\
+         # {name}\n\nTrained from `{base}` with FineTune Lab {}: {} steps, {} training samples.\n",
+        env!("CARGO_PKG_VERSION"),
+        run.step,
+        run.data.train.len(),
+    );
+    if let Some(Evaluated { loss_nats, perplexity, token_accuracy, tokens, .. }) = evaluated {
+        let _ = write!(
+            card,
+            "\n| held-out | |\n|---|---|\n| loss | {loss_nats:.4} nats per token |\n| perplexity | {perplexity:.3} |\n\
+             | token accuracy | {:.1} % |\n| tokens | {tokens} |\n",
+            token_accuracy * 100.0
+        );
+    }
+    let _ = write!(card, "\n## Spec\n\n```json\n{}\n```\n", run.spec.to_json().trim_end());
+    card
+}

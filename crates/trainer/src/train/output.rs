@@ -1,0 +1,114 @@
+//! The directory of a run: what it may hold before, and what is put there first.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ftl_core::{CheckedSpec, Observer, Problem, ProblemKind};
+
+use crate::checkpoint::layout::{EVENTS_JSONL, FINAL, SPEC_RESOLVED_JSON, step_of};
+use crate::checkpoint::{newest_valid, verify};
+use crate::checkpoint::{remove_leftovers, write_file};
+use crate::error::TrainError;
+use crate::train::Begin;
+use crate::train::report::{note, warn};
+use crate::train::snapshot::{check_spec, read_state};
+
+/// What a run directory holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing to go on from.
+    Nothing,
+    /// A checkpoint to go on from.
+    Checkpoint(PathBuf),
+    /// The result: the run is finished.
+    Result {
+        /// Where it is.
+        path: PathBuf,
+        /// Steps that were taken.
+        steps: u64,
+    },
+}
+
+/// Looks where to begin; changes nothing.
+///
+/// # Errors
+/// `OutputExists` where a new run would overwrite one, and a finished run that was asked for something else.
+pub fn inspect(
+    out: &Path,
+    begin: Begin,
+    spec: &CheckedSpec,
+    observer: &mut dyn Observer,
+) -> Result<Found, TrainError> {
+    let at = |message: String| Problem::new(ProblemKind::OutputExists, message).at(out.display().to_string());
+    if out.exists() && !out.is_dir() {
+        return Err(at("is a file, a run needs a directory".to_owned())
+            .hint("choose another `--out`")
+            .into());
+    }
+    match begin {
+        Begin::New => match run_in(out)? {
+            None => Ok(Found::Nothing),
+            Some(name) => Err(at(format!("holds a run already (`{name}`)"))
+                .hint("choose another `--out`, or go on with `--resume`")
+                .into()),
+        },
+        Begin::Resume => {
+            if let Some(found) = finished(out, spec)? {
+                note(observer, "the run is finished already".to_owned());
+                return Ok(found);
+            }
+            let found = newest_valid(out)?;
+            for damaged in found.damaged {
+                warn(
+                    observer,
+                    format!("{} is not used: {}", damaged.checkpoint.path.display(), damaged.problem),
+                );
+            }
+            Ok(match found.newest {
+                Some(checkpoint) => {
+                    note(observer, format!("going on after step {}", checkpoint.step));
+                    Found::Checkpoint(checkpoint.path)
+                }
+                None => {
+                    note(observer, "there is no valid checkpoint: starting from the beginning".to_owned());
+                    Found::Nothing
+                }
+            })
+        }
+    }
+}
+
+/// The name of something in `out` that belongs to a run.
+fn run_in(out: &Path) -> Result<Option<String>, TrainError> {
+    if !out.exists() {
+        return Ok(None);
+    }
+    for entry in fs::read_dir(out).map_err(TrainError::file("list", out))? {
+        let name = entry.map_err(TrainError::file("list", out))?.file_name().to_string_lossy().into_owned();
+        if [SPEC_RESOLVED_JSON, EVENTS_JSONL, FINAL].contains(&name.as_str()) || step_of(&name).is_some() {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+fn finished(out: &Path, spec: &CheckedSpec) -> Result<Option<Found>, TrainError> {
+    let path = out.join(FINAL);
+    if !path.is_dir() || verify(&path).is_err() {
+        return Ok(None);
+    }
+    let state = read_state(&path)?;
+    check_spec(&state.spec, spec, &path)?;
+    Ok(Some(Found::Result { path, steps: state.step }))
+}
+
+/// Makes the directory, removes what a killed process left unfinished, and puts the resolved spec there.
+///
+/// # Errors
+/// [`TrainError::File`] if the operating system refuses.
+pub fn begin(out: &Path, spec: &CheckedSpec) -> Result<(), TrainError> {
+    fs::create_dir_all(out).map_err(TrainError::file("create", out))?;
+    remove_leftovers(out)?;
+    let path = out.join(SPEC_RESOLVED_JSON);
+    write_file(&path, spec.to_json().as_bytes())
+}

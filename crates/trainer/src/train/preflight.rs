@@ -1,0 +1,196 @@
+//! Reads everything that a spec names and judges it, before anything is written or computed.
+
+use std::path::{Path, PathBuf};
+
+use ftl_core::job::Phase;
+use ftl_core::spec::resolved::{Adapter, Lora, LoraExpectation, LoraShape, ModelInit, TargetModules};
+use ftl_core::{CheckedSpec, Observer, Problem, ProblemKind};
+
+use crate::adapter::lora::{self, LoraSource};
+use crate::adapter::peft::{AdapterConfig, AdapterWeights, resolve_targets};
+use crate::data::encode::Encoder;
+use crate::data::load::{Prepared, Request, prepare};
+use crate::device::{self, OpenDevice};
+use crate::error::TrainError;
+use crate::model::config::DecoderConfig;
+use crate::model::decoder::{Decoder, Trained};
+use crate::model::open::{Start, open_decoder};
+use crate::train::report::{note, phase, warn};
+
+/// Longest sample where neither spec nor model says less.
+const DEFAULT_MAX_LENGTH: usize = 2048;
+
+/// Everything a run starts with.
+pub struct Ready {
+    /// Where it computes.
+    pub device: OpenDevice,
+    /// The model, its adapter attached and its trained weights chosen.
+    pub decoder: Decoder,
+    /// The adapter's shape; `None` for full fine-tuning.
+    pub adapter: Option<AdapterConfig>,
+    /// The data as tokens.
+    pub data: Prepared,
+}
+
+/// Where weights are read from that the spec does not name: the checkpoint of a resumed run.
+#[derive(Clone, Debug)]
+pub enum Weights {
+    /// Where the spec says.
+    Spec,
+    /// A checkpoint of this run.
+    Checkpoint(PathBuf),
+}
+
+/// Reads and judges everything.
+///
+/// # Errors
+/// Every problem with device, model, adapter and data; of these, those of the first part that has some.
+pub fn ready(
+    spec: &CheckedSpec,
+    weights: &Weights,
+    observer: &mut dyn Observer,
+) -> Result<Ready, TrainError> {
+    phase(observer, Phase::Validating);
+    let device = device::open(spec.device.kind)?;
+    let reason = device.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    note(observer, format!("computing in f32 on {}{reason}", device.name));
+
+    phase(observer, Phase::Loading);
+    let (mut decoder, adapter) = model(spec, weights, &device)?;
+    let encoder = Encoder::load(&spec.model.path, spec.data.chat_template.as_deref())?;
+
+    let max_length = max_length(spec, &decoder)?;
+    let request = Request {
+        data: &spec.data,
+        encoder: &encoder,
+        max_length,
+        vocab_size: decoder.config.vocab_size,
+        seed: spec.train.seed,
+    };
+    phase(observer, Phase::Tokenizing);
+    let data = prepare(&request, observer)?;
+    for message in &data.notes {
+        warn(observer, message.clone());
+    }
+    let longest = data.train.iter().chain(&data.eval).map(|sample| sample.ids.len()).max().unwrap_or(0);
+    decoder.reserve_positions(longest);
+    decoder.train(match adapter {
+        Some(_) => Trained::Adapter,
+        None => Trained::Base,
+    });
+    Ok(Ready { device, decoder, adapter, data })
+}
+
+fn model(
+    spec: &CheckedSpec,
+    weights: &Weights,
+    device: &OpenDevice,
+) -> Result<(Decoder, Option<AdapterConfig>), TrainError> {
+    let seed = spec.train.seed;
+    let start = match spec.model.init {
+        ModelInit::Pretrained => Start::Pretrained,
+        ModelInit::Random => Start::Random { seed },
+    };
+    match (&spec.adapter, weights) {
+        (Adapter::None, Weights::Spec) => Ok((open_decoder(&spec.model.path, start, &device.device)?, None)),
+        (Adapter::None, Weights::Checkpoint(dir)) => {
+            Ok((open_decoder(dir, Start::Pretrained, &device.device)?, None))
+        }
+        (Adapter::Lora(asked), weights) => {
+            let mut decoder = open_decoder(&spec.model.path, start, &device.device)?;
+            let (config, dir) = adapter_shape(asked, weights, &spec.model.path)?;
+            let source = match dir {
+                Some(dir) => Some(AdapterWeights::open(&dir, &config, &decoder.config)?),
+                None => None,
+            };
+            let source = source.as_ref().map_or(LoraSource::Fresh { seed }, LoraSource::Files);
+            lora::attach(&mut decoder, &config, source)?;
+            Ok((decoder, Some(config)))
+        }
+    }
+}
+
+/// The adapter's shape, and the directory of its weights where there is one.
+fn adapter_shape(
+    asked: &Lora,
+    weights: &Weights,
+    model: &Path,
+) -> Result<(AdapterConfig, Option<PathBuf>), Vec<Problem>> {
+    let base = Some(model.display().to_string());
+    let (config, dir) = match asked {
+        Lora::Fresh(shape) => {
+            let LoraShape { r, lora_alpha, lora_dropout_prob, target_modules } = shape.clone();
+            let config = AdapterConfig {
+                r: usize::try_from(r).unwrap_or(usize::MAX),
+                lora_alpha,
+                lora_dropout_prob,
+                target_modules,
+                base_model_name_or_path: base,
+            };
+            (config, None)
+        }
+        Lora::From { path, expected, lora_dropout_prob } => {
+            let found = AdapterConfig::read(path)?;
+            let model = DecoderConfig::read(model)?;
+            let problems = differences(expected, &found, &model);
+            if !problems.is_empty() {
+                return Err(problems);
+            }
+            let config = AdapterConfig {
+                lora_dropout_prob: *lora_dropout_prob,
+                base_model_name_or_path: base,
+                ..found
+            };
+            (config, Some(path.clone()))
+        }
+    };
+    Ok(match weights {
+        Weights::Spec => (config, dir),
+        Weights::Checkpoint(checkpoint) => (config, Some(checkpoint.clone())),
+    })
+}
+
+fn differences(expected: &LoraExpectation, found: &AdapterConfig, model: &DecoderConfig) -> Vec<Problem> {
+    let LoraExpectation { r, lora_alpha, target_modules } = expected;
+    let differs = |key: &str, asked: String, is: String| {
+        let message = format!("the spec says {asked}, the adapter that training goes on from has {is}");
+        Problem::new(ProblemKind::InvalidValue, message)
+            .at(format!("adapter.{key}"))
+            .hint("drop the key, or start a new adapter")
+    };
+    let mut problems = Vec::new();
+    if let Some(r) = r.filter(|r| *r != found.r as u64) {
+        problems.push(differs("r", r.to_string(), found.r.to_string()));
+    }
+    if let Some(alpha) = lora_alpha.filter(|alpha| *alpha != found.lora_alpha) {
+        problems.push(differs("lora_alpha", alpha.to_string(), found.lora_alpha.to_string()));
+    }
+    if let Some(asked) = target_modules {
+        let resolved = |targets: &TargetModules| resolve_targets(model, targets).unwrap_or_default();
+        let (mut asked_for, mut has) = (resolved(asked), resolved(&found.target_modules));
+        asked_for.sort_unstable();
+        has.sort_unstable();
+        if asked_for != has {
+            let names = |targets: &TargetModules| match targets {
+                TargetModules::AllLinear => "all-linear".to_owned(),
+                TargetModules::Named(names) => names.join(", "),
+            };
+            problems.push(differs("target_modules", names(asked), names(&found.target_modules)));
+        }
+    }
+    problems
+}
+
+fn max_length(spec: &CheckedSpec, decoder: &Decoder) -> Result<usize, Problem> {
+    let context = decoder.config.max_positions;
+    let Some(asked) = spec.data.max_length else { return Ok(context.min(DEFAULT_MAX_LENGTH)) };
+    match usize::try_from(asked) {
+        Ok(asked) if asked <= context => Ok(asked),
+        Ok(_) | Err(_) => {
+            let message = format!("{asked} exceeds the model's context of {context} tokens");
+            Err(Problem::new(ProblemKind::InvalidValue, message)
+                .at("data.max_length")
+                .hint(format!("choose up to {context}")))
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The loop of a run and what it does between steps.
+
+use std::path::{Path, PathBuf};
+
+use ftl_core::job::{Phase, State};
+use ftl_core::metrics::{Evaluated, Stepped};
+use ftl_core::spec::resolved::Every;
+use ftl_core::{CheckedSpec, Event, Observer, Problem, ProblemKind, StopSignal};
+
+use crate::adapter::peft::AdapterConfig;
+use crate::checkpoint::layout::{EVENTS_JSONL, checkpoint_name};
+use crate::checkpoint::retain_newest;
+use crate::checkpoint::save;
+use crate::data::batch::Batch;
+use crate::data::load::Prepared;
+use crate::data::order::Plan;
+use crate::error::TrainError;
+use crate::model::decoder::{Decoder, Keep, LossPass};
+use crate::ops::dropout::Key;
+use crate::ops::param::Gradients;
+use crate::optim::schedule::LearningRate;
+use crate::train::eval::evaluate;
+use crate::train::finish::write_final;
+use crate::train::keep;
+use crate::train::meter::{Meter, StepResult};
+use crate::train::optimizer::Optimizer;
+use crate::train::preflight::Ready;
+use crate::train::report::{Reporter, note, phase};
+use crate::train::snapshot::{self, Identity};
+use crate::train::{Outcome, Summary};
+
+/// A run under way. Steps count from 0 inside and from 1 where users see them.
+pub struct Run<'a, 'b> {
+    pub(super) spec: &'a CheckedSpec,
+    pub(super) out: &'a Path,
+    pub(super) decoder: Decoder,
+    pub(super) adapter: Option<AdapterConfig>,
+    pub(super) data: Prepared,
+    pub(super) plan: Plan,
+    pub(super) identity: Identity,
+    pub(super) best: Option<Evaluated>,
+    /// Steps taken.
+    pub(super) step: u64,
+    schedule: LearningRate,
+    optimizer: Optimizer,
+    gradients: Gradients,
+    keep: Keep,
+    history: Vec<serde_json::Value>,
+    reporter: &'a mut Reporter<'b>,
+}
+
+impl<'a, 'b> Run<'a, 'b> {
+    /// At step 0.
+    pub fn new(
+        (spec, out): (&'a CheckedSpec, &'a Path),
+        ready: Ready,
+        identity: Identity,
+        reporter: &'a mut Reporter<'b>,
+    ) -> Self {
+        let Ready { device: _, decoder, adapter, data } = ready;
+        let train = &spec.train;
+        let plan = Plan::new(data.train.len(), spec.data.order, train);
+        let longest = data.train.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
+        let n_tokens = longest.saturating_mul(train.per_device_train_batch_size as usize);
+        let (keep, why) = keep::choose(train.gradient_checkpointing, &decoder.config, n_tokens);
+        if let Some(why) = why {
+            note(reporter, why);
+        }
+        Self {
+            schedule: LearningRate::new(
+                &train.schedule,
+                train.learning_rate,
+                train.warmup,
+                plan.total_steps(),
+            ),
+            optimizer: Optimizer::new(&decoder, train.adamw, train.max_grad_norm),
+            gradients: decoder.zero_gradients(),
+            best: None,
+            step: 0,
+            history: Vec::new(),
+            spec,
+            out,
+            decoder,
+            adapter,
+            data,
+            plan,
+            identity,
+            keep,
+            reporter,
+        }
+    }
+
+    /// Goes on where a checkpoint ended; its weights are in place already.
+    ///
+    /// # Errors
+    /// A checkpoint of another run.
+    pub fn restore(&mut self, checkpoint: &Path) -> Result<(), TrainError> {
+        let state = snapshot::read_state(checkpoint)?;
+        self.identity.check(&state, checkpoint)?;
+        snapshot::read_optimizer(checkpoint, &self.decoder, &mut self.optimizer)?;
+        self.history = snapshot::read_history(checkpoint);
+        self.step = state.step;
+        self.optimizer.n_steps = state.step;
+        self.best = state.best;
+        Ok(())
+    }
+
+    /// Begins to write `events.jsonl`.
+    ///
+    /// # Errors
+    /// [`TrainError::File`] if the operating system refuses.
+    pub fn open_log(&mut self) -> Result<(), TrainError> {
+        self.reporter.open(&self.out.join(EVENTS_JSONL))
+    }
+
+    /// Reports an event.
+    pub fn observe(&mut self, event: Event) {
+        self.reporter.observe(&event);
+    }
+
+    /// Takes the steps that are left, then writes the result.
+    ///
+    /// # Errors
+    /// A loss that is no number any more, and files that can't be written.
+    pub fn all_steps(&mut self, stop: &StopSignal) -> Result<Outcome, TrainError> {
+        let total_steps = self.plan.total_steps();
+        let eval_before = self.evaluate(stop);
+        let (mut evaluated, mut saved_at, mut loss_nats) = (eval_before.clone(), None, None);
+        self.training();
+        while self.step < total_steps {
+            let Some(stepped) = self.take_step(stop)? else {
+                return self.stop(saved_at);
+            };
+            loss_nats = Some(stepped.loss_nats);
+            if due(self.spec.train.logging, self.step, &self.plan) || self.step == total_steps {
+                self.observe(Event::Stepped(stepped));
+            }
+            if due(self.spec.train.eval, self.step, &self.plan) || self.step == total_steps {
+                evaluated = self.evaluate(stop);
+                self.training();
+            }
+            if due(self.spec.train.save, self.step, &self.plan) {
+                saved_at = Some(self.save()?);
+            }
+            self.reporter.check()?;
+        }
+        if stop.raised().is_some() {
+            return self.stop(saved_at);
+        }
+        phase(self.reporter, Phase::Exporting);
+        let path = write_final(self, evaluated.as_ref())?;
+        let kind = if self.adapter.is_some() { "peft" } else { "model" };
+        self.observe(Event::Exported { path: path.display().to_string(), kind: kind.to_owned() });
+        self.reporter.check()?;
+        Ok(Outcome::Finished(Summary {
+            steps: self.step,
+            loss_nats,
+            eval_before,
+            eval_after: evaluated,
+            path,
+        }))
+    }
+
+    /// One optimizer step; `None` if asked to stop before its end, and then it has changed nothing.
+    fn take_step(&mut self, stop: &StopSignal) -> Result<Option<Stepped>, TrainError> {
+        let step_index = self.step;
+        let mut meter = Meter::start();
+        let microbatches: Vec<Batch> = self
+            .plan
+            .step(step_index)
+            .iter()
+            .map(|samples| Batch::of(samples.iter().map(|index| &self.data.train[*index])))
+            .collect();
+        meter.data_ready(&microbatches);
+
+        let key = Key::new(self.spec.train.seed).fold(step_index);
+        let scale = 1.0 / meter.n_supervised() as f64;
+        let mut sum_nats = 0.0;
+        self.gradients.clear();
+        for (index, batch) in microbatches.iter().enumerate() {
+            if stop.raised().is_some() {
+                return Ok(None);
+            }
+            let pass = LossPass { scale, keep: self.keep, dropout: Some(key.fold(index as u64)) };
+            sum_nats += self.decoder.loss_and_gradients(batch, pass, &mut self.gradients);
+        }
+        let learning_rate = self.schedule.at(step_index);
+        let grad_norm = self.optimizer.step(&mut self.decoder, &self.gradients, learning_rate);
+        let loss_nats = sum_nats * scale;
+        if !loss_nats.is_finite() || !grad_norm.is_finite() {
+            return Err(TrainError::Diverged(diverged(step_index + 1, loss_nats, grad_norm)));
+        }
+        self.step += 1;
+        let epoch = self.plan.epochs_after(step_index);
+        let stepped = meter.stop(StepResult { step: self.step, epoch, loss_nats, grad_norm, learning_rate });
+        self.history.push(snapshot::history_entry(&stepped));
+        Ok(Some(stepped))
+    }
+
+    /// Says that steps are being taken, and how many are done.
+    fn training(&mut self) {
+        let (done, total) = (Some(self.step), Some(self.plan.total_steps()));
+        self.observe(Event::Phase { phase: Phase::Training, done, total, unit: Some("steps".to_owned()) });
+    }
+
+    /// Scores the held-out samples, where there are some and they are asked for.
+    fn evaluate(&mut self, stop: &StopSignal) -> Option<Evaluated> {
+        if self.data.eval.is_empty() || self.spec.train.eval == Every::Never {
+            return None;
+        }
+        phase(self.reporter, Phase::Evaluating);
+        let batch_size = self.spec.train.per_device_train_batch_size as usize;
+        let evaluated = evaluate(&self.decoder, &self.data.eval, (batch_size, self.step), stop)?;
+        if self.best.as_ref().is_none_or(|best| evaluated.loss_nats < best.loss_nats) {
+            self.best = Some(evaluated.clone());
+        }
+        self.observe(Event::Evaluated(evaluated.clone()));
+        Some(evaluated)
+    }
+
+    /// Writes a checkpoint, then deletes those that are too many.
+    fn save(&mut self) -> Result<PathBuf, TrainError> {
+        phase(self.reporter, Phase::Saving);
+        let state = self.identity.state(self.step, self.best.clone());
+        let saved = save(self.out, &checkpoint_name(self.step), |dir| {
+            snapshot::write_weights(dir, &self.decoder, self.adapter.as_ref(), &self.spec.model.path)?;
+            snapshot::write_optimizer(dir, &self.optimizer)?;
+            snapshot::write_state(dir, &state, (&self.history, self.plan.total_steps()))
+        })?;
+        let path = saved.path.display().to_string();
+        self.observe(Event::Saved { step: self.step, path, bytes: saved.n_bytes });
+        if let Some(limit) = self.spec.train.save_total_limit {
+            let best = self.best.as_ref().map(|best| self.out.join(checkpoint_name(best.step)));
+            retain_newest(self.out, limit, best.as_slice())?;
+        }
+        self.training();
+        Ok(saved.path)
+    }
+
+    fn stop(&mut self, saved_at: Option<PathBuf>) -> Result<Outcome, TrainError> {
+        self.observe(Event::State { state: State::Stopping, reason: None });
+        let here = self.out.join(checkpoint_name(self.step));
+        let checkpoint = if self.step == 0 {
+            None
+        } else if saved_at.as_ref() == Some(&here) || here.exists() {
+            Some(here)
+        } else {
+            Some(self.save()?)
+        };
+        self.reporter.check()?;
+        Ok(Outcome::Stopped { step: self.step, checkpoint })
+    }
+
+    /// The state that goes with the result.
+    pub(super) fn state(&self) -> snapshot::State {
+        self.identity.state(self.step, self.best.clone())
+    }
+}
+
+/// Whether something happens after `step`, counted from 1.
+fn due(every: Every, step: u64, plan: &Plan) -> bool {
+    match every {
+        Every::Never => false,
+        Every::Epoch => plan.ends_epoch(step - 1),
+        Every::Steps(n) => step.is_multiple_of(n),
+    }
+}
+
+fn diverged(step: u64, loss_nats: f64, grad_norm: f64) -> Problem {
+    let message = format!("step {step} has a loss of {loss_nats} and a gradient norm of {grad_norm}");
+    Problem::new(ProblemKind::Diverged, message)
+        .hint("lower `train.learning_rate`, or lengthen `train.warmup_steps`; the last checkpoint is intact")
+}

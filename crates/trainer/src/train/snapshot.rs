@@ -1,0 +1,302 @@
+//! What a checkpoint holds, beside the weights, so that a resumed run is the same run.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use ftl_core::metrics::{Evaluated, Stepped};
+use ftl_core::{CheckedSpec, Problem, ProblemKind};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::adapter::peft::{AdapterConfig, write_adapter};
+use crate::checkpoint::layout::{FTL_STATE_JSON, OPTIMIZER_SAFETENSORS, TRAINER_STATE_JSON};
+use crate::data::load::Prepared;
+use crate::error::TrainError;
+use crate::export::directory::{copy_companions, write_model};
+use crate::model::decoder::{Decoder, to_vec};
+use crate::model::json_file;
+use crate::model::tensor_file::{TensorFile, TensorSpec, write_f32};
+use crate::ops::param::Owner;
+use crate::optim::adamw::Moments;
+use crate::train::optimizer::Optimizer;
+
+/// Counts up when the state's meaning changes.
+const STATE_VERSION: u64 = 1;
+
+/// Keys that may change between attempts: they do not touch the weights.
+const FREE_KEYS: [&str; 6] = [
+    "name",
+    "device",
+    "train.logging_steps",
+    "train.eval_steps",
+    "train.save_steps",
+    "train.save_total_limit",
+];
+
+/// `ftl_state.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The state's format.
+    pub version: u64,
+    /// The program that wrote it.
+    pub build: String,
+    /// Steps taken.
+    pub step: u64,
+    /// The resolved spec.
+    pub spec: Value,
+    /// SHA-256 of all samples.
+    pub data_sha256: String,
+    /// SHA-256 of what identifies the base model: its config and the headers of its weights.
+    pub base_sha256: String,
+    /// The evaluation with the lowest loss so far.
+    pub best: Option<Evaluated>,
+}
+
+/// What identifies a run: a checkpoint goes on only where all of it is the same.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    spec: Value,
+    data_sha256: String,
+    base_sha256: String,
+}
+
+impl Identity {
+    /// Of this spec over these data and this base.
+    pub fn of(spec: &CheckedSpec, data: &Prepared, base: String) -> Self {
+        Self { spec: spec_value(spec), data_sha256: data_sha256(data), base_sha256: base }
+    }
+
+    /// The state after `step`.
+    pub fn state(&self, step: u64, best: Option<Evaluated>) -> State {
+        let Self { spec, data_sha256, base_sha256 } = self.clone();
+        let build = format!("ftl {}", env!("CARGO_PKG_VERSION"));
+        State { version: STATE_VERSION, build, step, spec, data_sha256, base_sha256, best }
+    }
+
+    /// Compares a checkpoint's state with this run.
+    ///
+    /// # Errors
+    /// A problem for each difference that would make another run of it.
+    pub fn check(&self, state: &State, checkpoint: &Path) -> Result<(), Vec<Problem>> {
+        let broken = |message: String| {
+            Problem::new(ProblemKind::BrokenCheckpoint, message).at(checkpoint.display().to_string())
+        };
+        if state.version != STATE_VERSION {
+            let message =
+                format!("was written in state format {}, this program reads {STATE_VERSION}", state.version);
+            return Err(vec![broken(message).hint("resume with the program that wrote it")]);
+        }
+        let mut problems = spec_problems(&state.spec, &self.spec, checkpoint);
+        if state.base_sha256 != self.base_sha256 {
+            problems.push(
+                broken("was written on another base model than the directory holds now".to_owned())
+                    .hint("put the model back to resume, or start a new job"),
+            );
+        }
+        if problems.is_empty() && state.data_sha256 != self.data_sha256 {
+            problems.push(
+                broken("was written on other training data than the files hold now".to_owned())
+                    .hint("put the data back to resume, or start a new job"),
+            );
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+}
+
+/// Compares the spec of a finished run with the one that is asked for.
+///
+/// # Errors
+/// A problem for each difference that would make another run of it.
+pub fn check_spec(was: &Value, spec: &CheckedSpec, path: &Path) -> Result<(), Vec<Problem>> {
+    let problems = spec_problems(was, &spec_value(spec), path);
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+fn spec_value(spec: &CheckedSpec) -> Value {
+    serde_json::to_value(spec.to_spec()).expect("a spec is plain data")
+}
+
+fn spec_problems(was: &Value, is: &Value, path: &Path) -> Vec<Problem> {
+    let differences = spec_differences(was, is).into_iter();
+    let problems = differences.map(|Difference { key, was, is }| {
+        let message = format!("was written with {key} = {was}, the job asks for {is}");
+        Problem::new(ProblemKind::BrokenCheckpoint, message)
+            .at(path.display().to_string())
+            .hint(format!("set `{key}` back to resume, or start a new job"))
+    });
+    problems.collect()
+}
+
+struct Difference {
+    key: String,
+    was: String,
+    is: String,
+}
+
+/// Leaves of the two trees that differ, without those that may.
+fn spec_differences(was: &Value, is: &Value) -> Vec<Difference> {
+    let (mut old, mut new) = (Map::new(), Map::new());
+    flatten(was, String::new(), &mut old);
+    flatten(is, String::new(), &mut new);
+    let free = |key: &str| FREE_KEYS.iter().any(|free| key == *free || key.starts_with(&format!("{free}.")));
+    let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let text = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), Value::to_string);
+    keys.into_iter()
+        .filter(|key| !free(key) && old.get(*key) != new.get(*key))
+        .map(|key| Difference { key: key.clone(), was: text(old.get(key)), is: text(new.get(key)) })
+        .collect()
+}
+
+fn flatten(value: &Value, path: String, leaves: &mut Map<String, Value>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                flatten(value, path, leaves);
+            }
+        }
+        Value::Null => {}
+        leaf => {
+            leaves.insert(path, leaf.clone());
+        }
+    }
+}
+
+fn data_sha256(data: &Prepared) -> String {
+    let mut hash = Sha256::new();
+    for samples in [&data.train, &data.eval] {
+        hash.update((samples.len() as u64).to_le_bytes());
+        for sample in samples {
+            hash.update((sample.ids.len() as u64).to_le_bytes());
+            sample.ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+            sample.labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+        }
+    }
+    hex(&hash.finalize())
+}
+
+/// A hash as text.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes the trained weights as PEFT or transformers load them, with the tokenizer's files.
+///
+/// # Errors
+/// [`TrainError::File`] if the operating system refuses.
+pub fn write_weights(
+    dir: &Path,
+    decoder: &Decoder,
+    adapter: Option<&AdapterConfig>,
+    base: &Path,
+) -> Result<(), TrainError> {
+    match adapter {
+        Some(adapter) => {
+            let tensors = decoder.named_tensors(Owner::Adapter);
+            write_adapter(dir, adapter, &decoder.config, |spec| Ok(Cow::Owned(tensors.values(&spec.name))))?;
+        }
+        None => {
+            let tensors = decoder.named_tensors(Owner::Base);
+            write_model(dir, &decoder.config, |spec| Ok(Cow::Owned(tensors.values(&spec.name))))?;
+        }
+    }
+    copy_companions(base, dir)
+}
+
+/// Writes the optimizer's moments.
+///
+/// # Errors
+/// [`TrainError::File`] if the operating system refuses.
+pub fn write_optimizer(dir: &Path, optimizer: &Optimizer) -> Result<(), TrainError> {
+    let mut moments = optimizer.moments.iter().flat_map(|moments| [&moments.first, &moments.second]);
+    write_f32(&dir.join(OPTIMIZER_SAFETENSORS), &moment_specs(optimizer), |spec| {
+        let moment = moments.next().expect("a tensor for each spec");
+        Ok(Cow::Owned(to_vec(moment, 0..spec.n_elements())))
+    })
+}
+
+/// Writes where the run stands, for us and for the tools that read transformers' `trainer_state.json`.
+///
+/// # Errors
+/// [`TrainError::File`] if the operating system refuses.
+pub fn write_state(
+    dir: &Path,
+    state: &State,
+    (history, max_steps): (&[Value], u64),
+) -> Result<(), TrainError> {
+    json_file::write(&dir.join(FTL_STATE_JSON), state)?;
+    let trainer_state = json!({
+        "best_global_step": state.best.as_ref().map(|best| best.step),
+        "best_metric": state.best.as_ref().map(|best| best.loss_nats),
+        "epoch": history.last().map(|entry| entry["epoch"].clone()),
+        "global_step": state.step,
+        "is_local_process_zero": true,
+        "is_world_process_zero": true,
+        "log_history": history,
+        "max_steps": max_steps,
+    });
+    json_file::write(&dir.join(TRAINER_STATE_JSON), &trainer_state)
+}
+
+/// A step as `trainer_state.json` logs it.
+pub fn history_entry(stepped: &Stepped) -> Value {
+    json!({
+        "epoch": stepped.epoch,
+        "grad_norm": stepped.grad_norm,
+        "learning_rate": stepped.learning_rate,
+        "loss": stepped.loss_nats,
+        "step": stepped.step,
+    })
+}
+
+/// The steps that a checkpoint logged; nothing depends on them, so a file without them is no fault.
+pub fn read_history(dir: &Path) -> Vec<Value> {
+    let map = json_file::read_object(&dir.join(TRAINER_STATE_JSON), ProblemKind::BrokenCheckpoint);
+    match map.ok().and_then(|mut map| map.remove("log_history")) {
+        Some(Value::Array(history)) => history,
+        Some(_) | None => Vec::new(),
+    }
+}
+
+/// Reads what [`write_state`] wrote.
+///
+/// # Errors
+/// `BrokenCheckpoint` where a file is not what it should be.
+pub fn read_state(dir: &Path) -> Result<State, Problem> {
+    let path = dir.join(FTL_STATE_JSON);
+    let map = json_file::read_object(&path, ProblemKind::BrokenCheckpoint)?;
+    serde_json::from_value(Value::Object(map)).map_err(|error| {
+        Problem::new(ProblemKind::BrokenCheckpoint, format!("is not a checkpoint's state: {error}"))
+            .at(path.display().to_string())
+    })
+}
+
+/// Reads the optimizer's moments into `optimizer`, which has the shapes.
+///
+/// # Errors
+/// `BrokenCheckpoint` where the file does not fit.
+pub fn read_optimizer(dir: &Path, decoder: &Decoder, optimizer: &mut Optimizer) -> Result<(), Vec<Problem>> {
+    let file = TensorFile::open(&dir.join(OPTIMIZER_SAFETENSORS), ProblemKind::BrokenCheckpoint)
+        .map_err(|problem| vec![problem])?;
+    let specs = moment_specs(optimizer);
+    file.expect(&specs)?;
+    let read = |spec: &TensorSpec, shape: [usize; 2]| {
+        let data = burn::tensor::TensorData::new(file.read_f32(&spec.name), shape);
+        burn::tensor::Tensor::from_data(data, &decoder.device)
+    };
+    for (moments, specs) in optimizer.moments.iter_mut().zip(specs.chunks(2)) {
+        let shape = moments.first.dims();
+        *moments = Moments { first: read(&specs[0], shape), second: read(&specs[1], shape) };
+    }
+    Ok(())
+}
+
+fn moment_specs(optimizer: &Optimizer) -> Vec<TensorSpec> {
+    let specs = |(slot, moments): (usize, &Moments)| {
+        let spec =
+            |name| TensorSpec { name: format!("{slot:06}.{name}"), shape: moments.first.dims().to_vec() };
+        [spec("exp_avg"), spec("exp_avg_sq")]
+    };
+    optimizer.moments.iter().enumerate().flat_map(specs).collect()
+}

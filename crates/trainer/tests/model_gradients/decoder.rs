@@ -1,0 +1,158 @@
+//! Small random decoders and batches.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use ftl_trainer::data::batch::Batch;
+use ftl_trainer::data::sample::IGNORED;
+use ftl_trainer::kernels::Kernels;
+use ftl_trainer::model::build::{Source, build};
+use ftl_trainer::model::config::DecoderConfig;
+use ftl_trainer::model::decoder::{Decoder, Keep, LossPass};
+use ftl_trainer::ops::dropout::Key;
+use ftl_trainer::ops::linear::{Linear, Lora, LoraPart};
+use ftl_trainer::ops::param::{Owner, Param, Piece, Slot};
+use serde_json::{Value, json};
+
+use crate::draw::Draw;
+use crate::outcome::Outcome;
+use crate::training::by_name;
+
+pub const VOCAB: usize = 61;
+
+/// What a decoder of these tests has that another has not.
+#[derive(Clone, Copy, Debug)]
+pub struct Variant {
+    pub tied: Tied,
+    pub biases: Biases,
+    pub lora: LowRank,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tied {
+    Yes,
+    No,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Biases {
+    Everywhere,
+    Nowhere,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LowRank {
+    None,
+    /// On some parts, with dropout.
+    Some,
+}
+
+pub const VARIANTS: [Variant; 4] = [
+    Variant { tied: Tied::No, biases: Biases::Nowhere, lora: LowRank::None },
+    Variant { tied: Tied::Yes, biases: Biases::Everywhere, lora: LowRank::None },
+    Variant { tied: Tied::No, biases: Biases::Everywhere, lora: LowRank::Some },
+    Variant { tied: Tied::Yes, biases: Biases::Nowhere, lora: LowRank::Some },
+];
+
+impl Variant {
+    /// The decoder with everything trained.
+    pub fn decoder(self, kernels: Kernels) -> Decoder {
+        let Value::Object(config) = json!({
+            "model_type": "llama",
+            "vocab_size": VOCAB,
+            "hidden_size": 24,
+            "intermediate_size": 36,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 10,
+            "rope_theta": 100.0,
+            "initializer_range": 0.25,
+            "tie_word_embeddings": self.tied == Tied::Yes,
+            "attention_bias": self.biases == Biases::Everywhere,
+            "mlp_bias": self.biases == Biases::Everywhere,
+        }) else {
+            unreachable!("the config is an object")
+        };
+        let config = DecoderConfig::from_json(config, Path::new("config.json")).expect("the config is sound");
+        let mut decoder = build(&config, &Source::Random { seed: 5 }, &Device::flex());
+        decoder.kernels = kernels;
+        decoder.reserve_positions(64);
+        let mut draw = Draw::new(31);
+        decoder.for_each_param_mut(&mut |param| {
+            if param.is_vector() {
+                param.value = param.value.clone() + draw.tensor(param.value.dims()).mul_scalar(0.3);
+            }
+        });
+        match self.lora {
+            LowRank::None => {}
+            LowRank::Some => {
+                for (layer_index, block) in decoder.blocks.iter_mut().enumerate() {
+                    add_lora(&mut block.qkv, &format!("{layer_index}.qkv"), &[[0, 40], [60, 80]], &mut draw);
+                    add_lora(&mut block.gate_up, &format!("{layer_index}.gate_up"), &[[36, 72]], &mut draw);
+                    add_lora(&mut block.down, &format!("{layer_index}.down"), &[[0, 24]], &mut draw);
+                }
+            }
+        }
+        train_everything(&mut decoder);
+        decoder
+    }
+}
+
+/// Trains the model and the adapter.
+fn train_everything(decoder: &mut Decoder) {
+    let mut n_slots = 0;
+    decoder.for_each_param_mut(&mut |param| {
+        param.slot = Some(Slot(n_slots));
+        n_slots += 1;
+    });
+}
+
+fn add_lora(linear: &mut Linear, name: &str, parts: &[[usize; 2]], draw: &mut Draw) {
+    let n_in = linear.weight.value.dims()[1];
+    let mut factor = |name: String, shape: [usize; 2]| {
+        let value = draw.tensor(shape).mul_scalar(0.3);
+        let piece = Piece { name, values: 0..shape[0] * shape[1], shape: shape.to_vec() };
+        Param { owner: Owner::Adapter, pieces: vec![piece], ..Param::frozen(value) }
+    };
+    let mut n_ranks = 0;
+    let mut made = Vec::new();
+    for (i, [start, end]) in parts.iter().enumerate() {
+        let outputs = *start..*end;
+        let ranks = n_ranks..n_ranks + 2 + i;
+        n_ranks = ranks.end;
+        let b = factor(format!("{name}.b{i}"), [outputs.len(), ranks.len()]);
+        made.push(LoraPart { outputs, ranks, b, scale: 1.5 });
+    }
+    let a = factor(format!("{name}.a"), [n_ranks, n_in]);
+    linear.lora = Some(Lora { a, parts: made, dropout_prob: 0.3 });
+}
+
+/// Random tokens; the first two of each segment have no label.
+pub fn batch(lengths: &[usize], seed: u64) -> Batch {
+    let mut draw = Draw::new(seed);
+    let mut batch = Batch::default();
+    for length in lengths {
+        let ids = draw.ids(*length, VOCAB);
+        let mut labels: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+        labels.iter_mut().take(2).for_each(|label| *label = IGNORED);
+        batch.push(&ids, &labels);
+    }
+    batch
+}
+
+pub const PASS: LossPass = LossPass { scale: 1.0, keep: Keep::Everything, dropout: None };
+
+/// A pass that drops.
+pub fn dropping(seed: u64) -> LossPass {
+    LossPass { dropout: Some(Key::new(seed)), ..PASS }
+}
+
+/// The gradients by name, and the loss among them as `loss`.
+pub fn pass(decoder: &Decoder, batch: &Batch, how: LossPass) -> Outcome {
+    let mut gradients = decoder.zero_gradients();
+    let sum_nats = decoder.loss_and_gradients(batch, how, &mut gradients);
+    let mut outcome = by_name(decoder, &gradients);
+    outcome.insert("loss".to_owned(), vec![sum_nats]);
+    outcome
+}
