@@ -1,0 +1,68 @@
+//! Trains an adapter from inside another program: a spec made in code, an observer that is told everything, and a
+//! signal that can stop the run at any step.
+//!
+//!     cargo run --release --manifest-path examples/embed/Cargo.toml
+//!
+//! Model and data are those of `examples/first-run.toml`.
+
+use std::error::Error;
+use std::path::Path;
+use std::time::Duration;
+use std::{env, process, thread};
+
+use ftl_core::spec::{
+    AdapterKind, AdapterSpec, DataSpec, EvalSpec, JobSpec, MethodKind, MethodSpec, ModelSpec, TrainSpec,
+};
+use ftl_core::{Event, StopReason, StopSignal};
+use ftl_trainer::train::{Begin, Outcome, train};
+
+/// The run is stopped, and can be resumed, if it takes longer than this.
+const TIME_LIMIT: Duration = Duration::from_secs(300);
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // What is left out has the default that `ftl-train schema` prints.
+    let spec = JobSpec {
+        model: ModelSpec { path: Some(examples.join("base-model")), ..ModelSpec::default() },
+        data: DataSpec {
+            train: vec![examples.join("first-run/train.jsonl").into()],
+            eval: Some(EvalSpec { path: Some(examples.join("first-run/eval.jsonl")), ..EvalSpec::default() }),
+            ..DataSpec::default()
+        },
+        method: MethodSpec { kind: Some(MethodKind::Sft), ..MethodSpec::default() },
+        adapter: AdapterSpec { kind: Some(AdapterKind::Lora), ..AdapterSpec::default() },
+        train: TrainSpec { learning_rate: Some(3e-3), max_steps: Some(60), ..TrainSpec::default() },
+        ..JobSpec::default()
+    };
+    // Every problem at once; each names the field, the value and what to do.
+    let spec = spec.check().map_err(|problems| {
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    })?;
+
+    let stop = StopSignal::new();
+    let timer = stop.clone();
+    thread::spawn(move || {
+        thread::sleep(TIME_LIMIT);
+        timer.raise(StopReason::User);
+    });
+
+    // Any `Observer` will do; a closure is one. It is called on the training thread.
+    let mut observer = |event: &Event| match event {
+        Event::Stepped(stepped) if stepped.step % 10 == 0 => {
+            println!("step {}: loss {:.4}", stepped.step, stepped.loss_nats);
+        }
+        Event::Evaluated(scores) => println!("step {}: held-out loss {:.4}", scores.step, scores.loss_nats),
+        _ => {}
+    };
+
+    let out = env::temp_dir().join(format!("ftl-embed-{}", process::id()));
+    match train(&spec, (&out, Begin::New), &mut observer, &stop)? {
+        Outcome::Finished(summary) => {
+            let loss = summary.eval_after.ok_or("the spec has held-out data")?.loss_nats;
+            println!("trained {} steps, held-out loss {loss:.4}, adapter in {}", summary.steps, summary.path.display());
+        }
+        // `Begin::Resume` on the same directory goes on from there.
+        Outcome::Stopped { step, .. } => println!("stopped after {step} steps, saved in {}", out.display()),
+    }
+    Ok(())
+}
