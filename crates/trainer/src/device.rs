@@ -5,6 +5,7 @@ use std::fmt;
 use burn::tensor::Device;
 use ftl_core::spec::resolved::DeviceKind;
 use ftl_core::{Problem, ProblemKind};
+use serde::Serialize;
 
 /// A device that can be used, and what the user should know of the choice.
 #[derive(Clone, Debug)]
@@ -77,6 +78,68 @@ fn cuda(_index: usize) -> Result<OpenDevice, Problem> {
     Err(Problem::new(ProblemKind::Device, "this program was built without CUDA")
         .at("device.kind")
         .hint("build it with `--features cuda`, or use `--device cpu`"))
+}
+
+/// Whether this program can compute on NVIDIA GPUs at all.
+pub const BUILT_WITH_CUDA: bool = cfg!(feature = "cuda");
+
+/// What the NVIDIA driver says of itself and its GPUs.
+#[derive(Clone, Debug, Serialize)]
+pub struct NvidiaDriver {
+    /// Its version.
+    pub version: String,
+    /// Its GPUs, by index.
+    pub gpus: Vec<Gpu>,
+}
+
+/// A GPU.
+#[derive(Clone, Debug, Serialize)]
+pub struct Gpu {
+    /// What NVIDIA calls it.
+    pub name: String,
+    /// Its memory.
+    pub memory_bytes: u64,
+    /// How much of it nobody uses.
+    pub free_bytes: u64,
+    /// Which instructions it has, `9.0`.
+    pub compute_capability: Option<String>,
+}
+
+/// Asks the NVIDIA driver through its management library, without starting CUDA.
+///
+/// # Errors
+/// Why it does not answer.
+#[cfg(feature = "cuda")]
+pub fn nvidia_driver() -> Result<NvidiaDriver, String> {
+    use nvml_wrapper::Nvml;
+    use nvml_wrapper::error::NvmlError;
+
+    let ask = || {
+        let nvml = Nvml::init()?;
+        let mut gpus = Vec::new();
+        for index in 0..nvml.device_count()? {
+            let device = nvml.device_by_index(index)?;
+            let memory = device.memory_info()?;
+            let capability = device.cuda_compute_capability().ok();
+            gpus.push(Gpu {
+                name: device.name()?,
+                memory_bytes: memory.total,
+                free_bytes: memory.free,
+                compute_capability: capability.map(|c| format!("{}.{}", c.major, c.minor)),
+            });
+        }
+        Ok(NvidiaDriver { version: nvml.sys_driver_version()?, gpus })
+    };
+    ask().map_err(|error: NvmlError| error.to_string())
+}
+
+/// Asks the NVIDIA driver.
+///
+/// # Errors
+/// Always: this program was built without CUDA.
+#[cfg(not(feature = "cuda"))]
+pub fn nvidia_driver() -> Result<NvidiaDriver, String> {
+    Err("this program was built without CUDA".to_owned())
 }
 
 /// Tells glibc to keep freed memory for the next step.

@@ -1,9 +1,17 @@
 //! `ftl-train`: the engine without a server. One file for each subcommand.
 
 mod bench;
+mod doctor;
+mod generate;
+mod inspect;
+mod messages;
+mod model;
 mod output;
 mod progress;
+mod render;
 mod run;
+mod schema;
+mod score;
 
 use std::process::ExitCode;
 
@@ -26,15 +34,36 @@ enum Command {
     Run(run::Args),
     /// Measure training speed and memory on random tokens.
     Bench(bench::Args),
+    /// Say on which devices this machine can train, and what is missing.
+    Doctor,
+    /// Continue a text or a conversation.
+    Generate(generate::Args),
+    /// Describe a model or adapter directory.
+    Inspect(inspect::Args),
+    /// Show a conversation as the model will see it, with the trained tokens marked.
+    Render(render::Args),
+    /// Print the JSON Schema of the spec.
+    Schema,
+    /// Score given tokens: the negative log-likelihood of each.
+    Score(score::Args),
 }
 
 fn main() -> ExitCode {
     ftl_trainer::device::keep_heap();
-    let Cli { command, json } = Cli::parse();
+    let Cli { command, json } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::usage(&error),
+    };
     let format = if json { output::Format::Json } else { output::Format::Text };
     let result = match command {
         Command::Run(args) => run::run(args, format),
         Command::Bench(args) => bench::run(args, format),
+        Command::Doctor => doctor::run(format),
+        Command::Generate(args) => generate::run(args, format),
+        Command::Inspect(args) => inspect::run(args, format),
+        Command::Render(args) => render::run(args, format),
+        Command::Schema => schema::run(),
+        Command::Score(args) => score::run(args, format),
     };
     output::exit(result, format)
 }

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use ftl_core::spec::resolved::DeviceKind;
+use ftl_core::{Problem, ProblemKind};
 use ftl_trainer::error::TrainError;
 use serde_json::json;
 
@@ -64,6 +65,26 @@ pub fn exit(result: CommandResult, format: Format) -> ExitCode {
     code
 }
 
+/// Prints what is wrong with the command line, or the help that was asked for.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    // Nothing more can be done where the terminal is gone.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    if std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        // The first paragraph is the error; usage and tips follow.
+        let paragraph = text.split("\n\n").next().unwrap_or_default();
+        let words: Vec<&str> = paragraph.split_whitespace().collect();
+        let message = words.join(" ");
+        let message = message.strip_prefix("error: ").unwrap_or(&message);
+        let problem = Problem::new(ProblemKind::InvalidValue, message).hint("see `ftl-train --help`");
+        print(&json!({"problem": problem, "problems": [problem]}).to_string());
+    }
+    ExitCode::from(EXIT_REFUSED)
+}
+
 /// The error and its causes on one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -79,6 +100,12 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// One line of the result. A reader that went away is no fault of the command.
 pub fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// A part of a line of the result, shown at once.
+pub fn print_part(text: &str) {
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// One line beside the result.

@@ -107,6 +107,11 @@ impl TensorFile {
         self.tensors.get(name).map(|entry| entry.shape.as_slice())
     }
 
+    /// How a tensor is stored: the name of its type, and its bytes.
+    pub fn stored(&self, name: &str) -> Option<(String, u64)> {
+        self.tensors.get(name).map(|entry| (entry.dtype.to_string(), entry.bytes.len() as u64))
+    }
+
     /// The name of a tensor's stored type, if [`read_f32_into`](Self::read_f32_into) can't read that.
     pub fn unreadable_dtype(&self, name: &str) -> Option<String> {
         let entry = self.tensors.get(name)?;

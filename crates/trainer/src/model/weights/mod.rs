@@ -70,6 +70,16 @@ impl WeightFiles {
         self.file(name)?.shape(name)
     }
 
+    /// How a tensor is stored: the name of its type, and its bytes.
+    pub fn stored(&self, name: &str) -> Option<(String, u64)> {
+        self.file(name)?.stored(name)
+    }
+
+    /// How many files there are.
+    pub fn n_files(&self) -> usize {
+        self.files.len()
+    }
+
     /// Reads a tensor stored as f32, bf16 or f16, and gives its pages back.
     ///
     /// # Panics

@@ -1,0 +1,73 @@
+//! `ftl-train doctor`: what this machine can train on, and what is missing.
+
+use ftl_trainer::doctor::{Cpu, Cuda, Diagnosis, Disk, Level, diagnose, gib};
+
+use crate::output::{CommandResult, Ended, Format, print};
+
+/// Runs it.
+pub fn run(format: Format) -> CommandResult {
+    let diagnosis = diagnose();
+    match format {
+        Format::Json => print(&serde_json::to_string(&diagnosis).expect("a diagnosis is plain data")),
+        Format::Text => print(&text(&diagnosis)),
+    }
+    Ok(if diagnosis.devices.is_empty() { Ended::Negative } else { Ended::Done })
+}
+
+fn text(diagnosis: &Diagnosis) -> String {
+    let Diagnosis { devices, cpu, cuda, disks, findings } = diagnosis;
+    let mut lines = vec![format!("can train on    {}", devices.join(", "))];
+    lines.push(format!("cpu             {}", cpu_text(cpu)));
+    lines.extend(cuda_lines(cuda));
+    for Disk { purpose, path, free_bytes } in disks {
+        lines.push(format!("{purpose:<16} {} free in {}", gib(*free_bytes), path.display()));
+    }
+    for finding in findings {
+        let level = match finding.level {
+            Level::Info => "info",
+            Level::Warning => "warning",
+            Level::Error => "error",
+        };
+        let hint = finding.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+        lines.push(format!("{level}: {}{hint}", finding.message));
+    }
+    lines.join("\n")
+}
+
+fn cpu_text(cpu: &Cpu) -> String {
+    let Cpu { name, features, n_threads, memory_bytes, available_bytes } = cpu;
+    let mut parts: Vec<String> = name.iter().cloned().collect();
+    parts.push(format!("{n_threads} threads"));
+    if !features.is_empty() {
+        parts.push(features.join(" "));
+    }
+    if let (Some(memory), Some(available)) = (memory_bytes, available_bytes) {
+        parts.push(format!("{} of memory, {} available", gib(*memory), gib(*available)));
+    }
+    parts.join(", ")
+}
+
+fn cuda_lines(cuda: &Cuda) -> Vec<String> {
+    let Cuda { is_built_in, driver, libcuda, nvrtc, headers } = cuda;
+    let mut lines = Vec::new();
+    if let Some(driver) = driver {
+        lines.push(format!("NVIDIA driver   {}", driver.version));
+        for (index, gpu) in driver.gpus.iter().enumerate() {
+            let capability = gpu.compute_capability.as_deref().unwrap_or("unknown");
+            lines.push(format!(
+                "cuda:{index:<11}{}, compute capability {capability}, {} of memory, {} free",
+                gpu.name,
+                gib(gpu.memory_bytes),
+                gib(gpu.free_bytes)
+            ));
+        }
+    }
+    if *is_built_in {
+        for (name, path) in [("libcuda", libcuda), ("NVRTC", nvrtc), ("CUDA headers", headers)] {
+            let found =
+                path.as_ref().map_or_else(|| "not found".to_owned(), |path| path.display().to_string());
+            lines.push(format!("{name:<16}{found}"));
+        }
+    }
+    lines
+}

@@ -1,0 +1,37 @@
+//! `--model` and `--adapter`, the same on every command that computes with a trained model.
+
+use std::path::PathBuf;
+
+use ftl_core::spec::resolved::DeviceKind;
+use ftl_trainer::adapter::open::attach_directory;
+use ftl_trainer::device;
+use ftl_trainer::error::TrainError;
+use ftl_trainer::model::decoder::Decoder;
+use ftl_trainer::model::open::{Start, open_decoder};
+
+use crate::output::DeviceArg;
+
+/// Which model, and where it computes.
+#[derive(Debug, clap::Args)]
+pub struct ModelArgs {
+    /// A model directory.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// A PEFT adapter directory.
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArg,
+}
+
+impl ModelArgs {
+    /// Loads the model with its adapter.
+    pub fn open(&self) -> Result<Decoder, TrainError> {
+        let open = device::open(self.device.device.unwrap_or(DeviceKind::Auto))?;
+        let mut decoder = open_decoder(&self.model, Start::Pretrained, &open.device)?;
+        if let Some(dir) = &self.adapter {
+            attach_directory(&mut decoder, dir)?;
+        }
+        Ok(decoder)
+    }
+}
