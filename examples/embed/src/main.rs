@@ -35,9 +35,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..JobSpec::default()
     };
     // Every problem at once; each names the field, the value and what to do.
-    let spec = spec.check().map_err(|problems| {
-        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-    })?;
+    let spec = spec
+        .check()
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
 
     let stop = StopSignal::new();
     let timer = stop.clone();
@@ -47,19 +47,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
 
     // Any `Observer` will do; a closure is one. It is called on the training thread.
-    let mut observer = |event: &Event| match event {
-        Event::Stepped(stepped) if stepped.step % 10 == 0 => {
+    let mut observer = |event: &Event| {
+        if let Event::Stepped(stepped) = event
+            && stepped.step.is_multiple_of(10)
+        {
             println!("step {}: loss {:.4}", stepped.step, stepped.loss_nats);
         }
-        Event::Evaluated(scores) => println!("step {}: held-out loss {:.4}", scores.step, scores.loss_nats),
-        _ => {}
+        if let Event::Evaluated(scores) = event {
+            println!("step {}: held-out loss {:.4}", scores.step, scores.loss_nats);
+        }
     };
 
     let out = env::temp_dir().join(format!("ftl-embed-{}", process::id()));
     match train(&spec, (&out, Begin::New), &mut observer, &stop)? {
         Outcome::Finished(summary) => {
             let loss = summary.eval_after.ok_or("the spec has held-out data")?.loss_nats;
-            println!("trained {} steps, held-out loss {loss:.4}, adapter in {}", summary.steps, summary.path.display());
+            println!(
+                "trained {} steps, held-out loss {loss:.4}, adapter in {}",
+                summary.steps,
+                summary.path.display()
+            );
         }
         // `Begin::Resume` on the same directory goes on from there.
         Outcome::Stopped { step, .. } => println!("stopped after {step} steps, saved in {}", out.display()),
