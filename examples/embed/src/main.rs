@@ -1,12 +1,12 @@
 //! Trains an adapter from inside another program: a spec made in code, an observer that is told everything, and a
 //! signal that can stop the run at any step.
 //!
-//!     cargo run --release --manifest-path examples/embed/Cargo.toml
+//!     cargo run --release --manifest-path examples/embed/Cargo.toml -- [DIR]
 //!
 //! Model and data are those of `examples/first-run.toml`.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, process, thread};
 
@@ -14,7 +14,8 @@ use ftl_core::spec::{
     AdapterKind, AdapterSpec, DataSpec, EvalSpec, JobSpec, MethodKind, MethodSpec, ModelSpec, TrainSpec,
 };
 use ftl_core::{Event, StopReason, StopSignal};
-use ftl_trainer::train::{Begin, Outcome, train};
+use ftl_trainer::error::TrainError;
+use ftl_trainer::train::{Begin, Outcome, Summary, train};
 
 /// The run is stopped, and can be resumed, if it takes longer than this.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
@@ -35,9 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..JobSpec::default()
     };
     // Every problem at once; each names the field, the value and what to do.
-    let spec = spec
-        .check()
-        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    let spec = spec.check().map_err(TrainError::from)?;
 
     let stop = StopSignal::new();
     let timer = stop.clone();
@@ -58,15 +57,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     };
 
-    let out = env::temp_dir().join(format!("ftl-embed-{}", process::id()));
+    // A directory of this run alone: everything that the run writes lies in it.
+    let out = env::args_os()
+        .nth(1)
+        .map_or_else(|| env::temp_dir().join(format!("embed-{}", process::id())), PathBuf::from);
     match train(&spec, (&out, Begin::New), &mut observer, &stop)? {
         Outcome::Finished(summary) => {
-            let loss = summary.eval_after.ok_or("the spec has held-out data")?.loss_nats;
-            println!(
-                "trained {} steps, held-out loss {loss:.4}, adapter in {}",
-                summary.steps,
-                summary.path.display()
-            );
+            let Summary { steps, eval_after, path, .. } = summary;
+            let loss = eval_after.ok_or("the spec has held-out data")?.loss_nats;
+            println!("trained {steps} steps, held-out loss {loss:.4}, adapter in {}", path.display());
         }
         // `Begin::Resume` on the same directory goes on from there.
         Outcome::Stopped { step, .. } => println!("stopped after {step} steps, saved in {}", out.display()),
