@@ -31,7 +31,8 @@ pub enum LoraSource<'a> {
 /// Attaches an adapter.
 ///
 /// # Errors
-/// A target that no linear has, or a rank above what a target can use; the decoder is unchanged then.
+/// A target that no linear has, or for a fresh adapter a rank above what a target can use; the decoder is unchanged
+/// then.
 pub fn attach(
     decoder: &mut Decoder,
     config: &AdapterConfig,
@@ -40,7 +41,13 @@ pub fn attach(
     let targets = resolve_targets(&decoder.config, &config.target_modules).map_err(|problems| {
         problems.into_iter().map(|problem| problem.at("adapter.target_modules")).collect::<Vec<_>>()
     })?;
-    check_rank(decoder, config.r, &targets).map_err(|problem| vec![problem])?;
+    match source {
+        LoraSource::Fresh { .. } => {
+            check_rank(decoder, config.r, &targets).map_err(|problem| vec![problem])?
+        }
+        // Wasteful, but somebody trained it.
+        LoraSource::Files(_) => {}
+    }
     let Decoder { config: model, device, blocks, .. } = decoder;
     let maker = Maker { config, model, source, device };
     for (layer_index, block) in blocks.iter_mut().enumerate() {

@@ -17,10 +17,7 @@ simd! { fn rotate_head(head: &mut [f32], cos_sin: &[f32], sign: f32) {
     }
 }}
 
-/// Rotates the first `n_heads` heads of each row of `x` (rows `width` wide).
-///
-/// `table` holds a row for each position: the cosines, then the sines, `rotary_dim / 2` each; a head turns its
-/// first `rotary_dim = head_dim` values. `sign` is 1 forward and -1 backward.
+/// Rotates the first `n_heads` heads of each row of `x` (rows `width` wide). `sign` is 1 forward and -1 backward.
 pub fn rotate(x: &mut [f32], width: usize, n_heads: usize, table: RopeTable<'_>, sign: f32) {
     let RopeTable { cos_sin, head_dim, positions } = table;
     x.par_chunks_mut(width).zip(positions).with_min_len(ROWS_PER_TASK).for_each(|(row, position)| {
