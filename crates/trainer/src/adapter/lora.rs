@@ -43,7 +43,7 @@ pub fn attach(
     })?;
     match source {
         LoraSource::Fresh { .. } => {
-            check_rank(decoder, config.r, &targets).map_err(|problem| vec![problem])?
+            check_rank(decoder, config.r, &targets).map_err(|problem| vec![problem])?;
         }
         // Wasteful, but somebody trained it.
         LoraSource::Files(_) => {}
