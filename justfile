@@ -24,6 +24,10 @@ doc:
 imports:
     scripts/check-imports
 
+# Train the small model on the small dataset.
+first-run DIR="runs/first":
+    cargo run --release -p ftl-trainer --features cli --bin ftl-train -- run examples/first-run.toml --out {{DIR}}
+
 # Training speed and memory on random tokens, as in `just bench --model examples/base-model`.
 bench *ARGS:
-    cargo run --release -p ftl-trainer --features cli -- bench {{ARGS}}
+    cargo run --release -p ftl-trainer --features cli --bin ftl-train -- bench {{ARGS}}

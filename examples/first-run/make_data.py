@@ -1,4 +1,4 @@
-"""Writes train.jsonl, eval.jsonl and ask.json: short questions about animals, answered in one fixed form.
+"""Writes train.jsonl, eval.jsonl, ask.json and ask-all.json: short questions about animals, answered in one fixed form.
 
 Every row is one of (name, animal, question) with the answer below. Which rows are held out follows from a hash of
 the row, so the files come out the same everywhere. Plain Python, no packages:  python3 make_data.py
@@ -59,6 +59,7 @@ assert min([name for name, _, _ in trained].count(name) for name in NAMES) >= 12
 
 write(here / "train.jsonl", [row(*case) for case in trained])
 write(here / "eval.jsonl", [row(*case) for case in held_out])
-asked = [{"messages": row(*case)["messages"][:1]} for case in held_out[:4]]
-(here / "ask.json").write_text(json.dumps(asked, indent=1) + "\n")
+asked = [{"messages": row(*case)["messages"][:1]} for case in held_out]
+(here / "ask.json").write_text(json.dumps(asked[:4], indent=1) + "\n")
+(here / "ask-all.json").write_text("[\n" + ",\n".join(map(json.dumps, asked)) + "\n]\n")
 print(f"{len(trained)} rows to train on, {len(held_out)} held out")
