@@ -273,5 +273,5 @@ fn due(every: Every, step: u64, plan: &Plan) -> bool {
 fn diverged(step: u64, loss_nats: f64, grad_norm: f64) -> Problem {
     let message = format!("step {step} has a loss of {loss_nats} and a gradient norm of {grad_norm}");
     Problem::new(ProblemKind::Diverged, message)
-        .hint("lower `train.learning_rate`, or lengthen `train.warmup_steps`; the last checkpoint is intact")
+        .hint("lower `train.learning_rate`, or lengthen `train.warmup_steps`; resume from a checkpoint before the loss rose")
 }

@@ -1,9 +1,11 @@
 //! `ftl-train run`: one job in the foreground.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use ftl_core::job::State;
 use ftl_core::spec::resolved::DeviceKind;
-use ftl_core::{CheckedSpec, Event, JobSpec, Observer, StopReason, StopSignal};
+use ftl_core::{CheckedSpec, Event, JobSpec, Observer, Problem, ProblemKind, StopReason, StopSignal};
+use ftl_trainer::checkpoint::layout::EVENTS_JSONL;
 use ftl_trainer::error::TrainError;
 use ftl_trainer::train::event_log::EventLog;
 use ftl_trainer::train::{Begin, Outcome, Summary, train};
@@ -40,12 +42,11 @@ pub fn run(args: Args, format: Format) -> CommandResult {
     let spec = read(&spec, &overrides, device.device)?;
     let stop = StopSignal::new();
     stop_on_signals(&stop);
-    let mut watcher = Watcher { progress: Progress::new(), log: None };
-    if let Some(path) = &events {
-        let mut log = EventLog::default();
-        log.open(path)?;
-        watcher.log = Some(log);
+    if events.as_deref().is_some_and(|events| same_file(events, &out.join(EVENTS_JSONL))) {
+        let problem = Problem::new(ProblemKind::InvalidValue, "the run writes that file by itself");
+        return Err(problem.at("--events").hint("leave the flag out, or name another file").into());
     }
+    let mut watcher = Watcher { progress: Progress::new(), log: EventLog::default(), path: events };
     let begin = if resume { Begin::Resume } else { Begin::New };
     let outcome = train(&spec, (&out, begin), &mut watcher, &stop);
     watcher.progress.finish();
@@ -94,16 +95,40 @@ fn stop_on_signals(stop: &StopSignal) {
     }
 }
 
+/// Whether two paths name one file, which may not be there yet.
+fn same_file(a: &Path, b: &Path) -> bool {
+    let absolute = |path: &Path| {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some((parent.canonicalize().ok()?, path.file_name()?.to_owned()))
+    };
+    absolute(a).is_some_and(|a| Some(a) == absolute(b))
+}
+
 struct Watcher {
     progress: Progress,
-    log: Option<EventLog>,
+    log: EventLog,
+    /// Where `--events` wants them; `None`: nowhere, or not any more.
+    path: Option<PathBuf>,
+}
+
+impl Watcher {
+    fn log(&mut self, event: &Event) -> Result<(), TrainError> {
+        self.log.record(event)?;
+        match (event, &self.path) {
+            // Not before: a refused run writes nothing.
+            (Event::State { state: State::Running, .. }, Some(path)) => self.log.open(path),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Observer for Watcher {
     fn observe(&mut self, event: &Event) {
-        if let Some(Err(error)) = self.log.as_mut().map(|log| log.record(event)) {
+        if self.path.is_some()
+            && let Err(error) = self.log(event)
+        {
             note(&format!("--events: {error}; no more events are written there"));
-            self.log = None;
+            self.path = None;
         }
         self.progress.show(event);
     }
