@@ -104,7 +104,7 @@ def main():
     record = {
         "what": f"LoRA r = 16 on all linears, f32, {args.shape}, {args.batch} x {args.tokens}",
         "machine": {"cores": os.cpu_count(), "processor": processor(), "system": platform.platform()},
-        "commands": {name: " ".join(command) for name, command in commands.items()},
+        "commands": {name: shown(command, args) for name, command in commands.items()},
         "ours_to_peer": summary(rounds, "ours", "peer"),
         "ours_block_to_peer": summary(rounds, "ours_block", "peer"),
         "ours_block_to_peer_checkpointing": summary(rounds, "ours_block", "peer_checkpointing"),
@@ -115,6 +115,12 @@ def main():
         file.write("\n")
     for name in ("ours_to_peer", "ours_block_to_peer", "ours_block_to_peer_checkpointing"):
         print(name, json.dumps(record[name]))
+
+
+def shown(command, args):
+    """A command without the places where this machine has its programs and this repository."""
+    text = " ".join(command).replace(HERE, "bench")
+    return text.replace(args.program, "ftl-train", 1).replace(args.python, "python", 1)
 
 
 def processor():
