@@ -94,6 +94,8 @@ pub fn run(args: Args, format: Format) -> CommandResult {
         Format::Json => {
             let mut document = serde_json::to_value(&report).expect("a report is plain data");
             document["peak_rss_bytes"] = json!(peak_rss_bytes);
+            // Null where nothing was measured: the driver's figure comes with the first run on a GPU.
+            document["peak_gpu_bytes"] = json!(null);
             document["versions"] = json!({"ftl-train": env!("CARGO_PKG_VERSION"), "burn": "0.22.1"});
             print(&document.to_string());
         }
