@@ -4,8 +4,6 @@
 pub const SPEC_RESOLVED_JSON: &str = "spec.resolved.json";
 /// One event per line.
 pub const EVENTS_JSONL: &str = "events.jsonl";
-/// The report on the data.
-pub const REPORT_JSON: &str = "report.json";
 /// The result of a run.
 pub const FINAL: &str = "final";
 
@@ -26,6 +24,8 @@ pub const MODEL_SAFETENSORS: &str = crate::model::weights::MODEL_SAFETENSORS;
 pub const ADAPTER_CONFIG_JSON: &str = crate::adapter::peft::ADAPTER_CONFIG_JSON;
 /// An adapter's weights, as PEFT names them.
 pub const ADAPTER_MODEL_SAFETENSORS: &str = crate::adapter::peft::ADAPTER_MODEL_SAFETENSORS;
+/// The chat template, as transformers names it.
+pub const CHAT_TEMPLATE_JINJA: &str = "chat_template.jinja";
 /// The model card.
 pub const README_MD: &str = "README.md";
 

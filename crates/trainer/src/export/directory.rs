@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use crate::checkpoint::layout::CHAT_TEMPLATE_JINJA;
 use crate::error::TrainError;
 use crate::model::config::{CONFIG_JSON, DecoderConfig};
 use crate::model::families::expected_tensors;
@@ -27,7 +28,7 @@ const COMPANIONS: [&str; 9] = [
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
-    "chat_template.jinja",
+    CHAT_TEMPLATE_JINJA,
     "generation_config.json",
 ];
 

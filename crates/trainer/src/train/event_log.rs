@@ -42,6 +42,18 @@ impl EventLog {
         Ok(())
     }
 
+    /// Whether [`open`](Self::open) could begin to write to `path`, without writing.
+    ///
+    /// # Errors
+    /// As `open`, as far as it can be told before.
+    pub fn check(path: &Path) -> Result<(), TrainError> {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if let Some(parent) = parent {
+            fs::metadata(parent).map_err(TrainError::file("open", parent))?;
+        }
+        read_end(path).map(|_| ())
+    }
+
     /// Takes note of an event.
     ///
     /// # Errors

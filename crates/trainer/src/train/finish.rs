@@ -17,7 +17,7 @@ use crate::train::snapshot::write_weights;
 /// Writes the result and reads it back.
 pub(super) fn write_final(run: &Run<'_, '_>) -> Result<PathBuf, TrainError> {
     let saved = save(run.out, FINAL, |dir| {
-        write_weights(dir, &run.decoder, run.adapter.as_ref(), &run.spec.model.path)?;
+        write_weights(dir, &run.decoder, run.adapter.as_ref(), run.spec)?;
         json_file::write(&dir.join(FTL_STATE_JSON), &run.state())?;
         write_file(&dir.join(README_MD), card(run).as_bytes())
     })?;
@@ -29,13 +29,15 @@ pub(super) fn write_final(run: &Run<'_, '_>) -> Result<PathBuf, TrainError> {
 /// The model card, in the Hugging Face layout.
 fn card(run: &Run<'_, '_>) -> String {
     let base = run.spec.model.path.display();
+    // A path may hold what YAML would read as syntax; a JSON string is a YAML string.
+    let quoted = serde_json::Value::from(base.to_string());
     let name = &run.spec.name;
     let (tags, library) = match run.adapter {
         Some(_) => ("- lora\n- finetunelab", "peft"),
         None => ("- finetunelab", "transformers"),
     };
     let mut card = format!(
-        "---\nbase_model: {base}\nlibrary_name: {library}\npipeline_tag: text-generation\ntags:\n{tags}\n---\n\n\
+        "---\nbase_model: {quoted}\nlibrary_name: {library}\npipeline_tag: text-generation\ntags:\n{tags}\n---\n\n\
          # {name}\n\nTrained from `{base}` with FineTune Lab {}: {} steps, {} training samples.\n",
         env!("CARGO_PKG_VERSION"),
         run.step,

@@ -229,7 +229,7 @@ impl<'a, 'b> Run<'a, 'b> {
         phase(self.reporter, Phase::Saving);
         let state = self.state();
         let saved = save(self.out, &checkpoint_name(self.step), |dir| {
-            snapshot::write_weights(dir, &self.decoder, self.adapter.as_ref(), &self.spec.model.path)?;
+            snapshot::write_weights(dir, &self.decoder, self.adapter.as_ref(), self.spec)?;
             snapshot::write_optimizer(dir, &self.optimizer)?;
             snapshot::write_state(dir, &state, (&self.history, self.plan.total_steps()))
         })?;

@@ -1,6 +1,7 @@
 //! What a checkpoint holds, beside the weights, so that a resumed run is the same run.
 
 use std::borrow::Cow;
+use std::fs;
 use std::path::Path;
 
 use ftl_core::metrics::Stepped;
@@ -10,7 +11,10 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::adapter::peft::{AdapterConfig, write_adapter};
-use crate::checkpoint::layout::{FTL_STATE_JSON, OPTIMIZER_SAFETENSORS, TRAINER_STATE_JSON};
+use crate::checkpoint::layout::{
+    CHAT_TEMPLATE_JINJA, FTL_STATE_JSON, OPTIMIZER_SAFETENSORS, TRAINER_STATE_JSON,
+};
+use crate::checkpoint::write_file;
 use crate::data::load::Prepared;
 use crate::error::TrainError;
 use crate::export::directory::{copy_companions, write_model};
@@ -182,7 +186,8 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes the trained weights as PEFT or transformers load them, with the tokenizer's files.
+/// Writes the trained weights as PEFT or transformers load them, with the tokenizer's files. The template that the
+/// spec gave, with which the conversations were rendered, takes the place of the model's own.
 ///
 /// # Errors
 /// [`TrainError::File`] if the operating system refuses.
@@ -190,7 +195,7 @@ pub fn write_weights(
     dir: &Path,
     decoder: &Decoder,
     adapter: Option<&AdapterConfig>,
-    base: &Path,
+    spec: &CheckedSpec,
 ) -> Result<(), TrainError> {
     match adapter {
         Some(adapter) => {
@@ -202,7 +207,14 @@ pub fn write_weights(
             write_model(dir, &decoder.config, |spec| Ok(Cow::Owned(tensors.values(&spec.name))))?;
         }
     }
-    copy_companions(base, dir)
+    copy_companions(&spec.model.path, dir)?;
+    match &spec.data.chat_template {
+        Some(template) => {
+            let source = fs::read(template).map_err(TrainError::file("read", template))?;
+            write_file(&dir.join(CHAT_TEMPLATE_JINJA), &source)
+        }
+        None => Ok(()),
+    }
 }
 
 /// Writes the optimizer's moments.

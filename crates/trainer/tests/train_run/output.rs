@@ -135,7 +135,8 @@ fn result_and_checkpoints_of_an_adapter_are_complete() {
         Job::small(16).set("adapter", json!({"kind": "lora", "init_from": job.path("out/checkpoint-8")}));
     again.finish("out", Begin::New);
     let card = fs::read_to_string(job.path("out/final/README.md")).expect("a card");
-    for part in ["base_model: ", "library_name: peft", "# small", "24 steps", "| loss |", "\"lora_alpha\": 8"]
+    for part in
+        ["base_model: \"", "library_name: peft", "# small", "24 steps", "| loss |", "\"lora_alpha\": 8"]
     {
         assert!(card.contains(part), "{part} is not in {card}");
     }

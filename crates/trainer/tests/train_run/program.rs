@@ -147,6 +147,25 @@ fn events_are_not_written_over_a_file_of_something_else() {
     assert!(!job.path("out").exists());
 }
 
+#[test]
+fn refused_run_leaves_no_file_of_events() {
+    let job = Job::small(4).set("train.seed", -1);
+    let events = job.path("events");
+    let ran = job.program("out", &["--events", events.to_str().expect("UTF-8")]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(!events.exists());
+}
+
+#[test]
+fn events_file_of_the_run_itself_is_refused() {
+    let job = Job::small(4);
+    fs::create_dir(job.path("out")).expect("a directory");
+    let events = job.path("out/events.jsonl");
+    let ran = job.program("out", &["--events", events.to_str().expect("UTF-8")]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.stderr.contains("the run writes that file by itself"), "{ran:?}");
+}
+
 fn start(job: &Job, out: &str, arguments: &[&str]) -> Child {
     let mut command = job.command(out, arguments);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")

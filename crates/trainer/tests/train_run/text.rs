@@ -1,6 +1,7 @@
 //! From text and conversations to a loss that falls.
 
 use std::fmt::Write;
+use std::fs;
 
 use ftl_trainer::train::Begin;
 use serde_json::json;
@@ -54,4 +55,18 @@ fn loss_falls_on_conversations_and_prompts_are_not_counted() {
     assert_eq!(answers[0].tokens, all[0].tokens);
     assert!(answers[0].supervised_tokens < all[0].supervised_tokens);
     assert_ne!(job.weights("answers"), job.weights("all"));
+}
+
+#[test]
+fn the_specs_own_template_goes_with_the_result() {
+    let job = Job::small(1)
+        .set("data", json!({"train": ["chat.jsonl"], "chat_template": "own.jinja"}))
+        .set("train.num_train_epochs", 1);
+    job.write("model/chat_template.jinja", "{{ messages[0].content }}");
+    job.write("own.jinja", CHAT);
+    let messages = json!([{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Hello."}]);
+    job.write("chat.jsonl", &format!("{}\n", json!({"messages": messages})));
+    job.finish("out", Begin::New);
+    let written = fs::read_to_string(job.path("out/final/chat_template.jinja")).expect("a template");
+    assert_eq!(written, CHAT);
 }

@@ -118,7 +118,7 @@ impl Args {
             let tokenizer = if has_tokenizer { Some(Tokenizer::load(dir)?) } else { None };
             return Ok((prompts, tokenizer));
         }
-        let encoder = Encoder::load(dir, None)?;
+        let encoder = self.model.encoder()?;
         let prompts = match (prompt, messages) {
             (Some(text), _) => vec![text_prompt(&encoder.tokenizer, text, config)?],
             (None, messages) => {

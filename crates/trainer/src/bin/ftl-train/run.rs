@@ -46,6 +46,9 @@ pub fn run(args: Args, format: Format) -> CommandResult {
         let problem = Problem::new(ProblemKind::InvalidValue, "the run writes that file by itself");
         return Err(problem.at("--events").hint("leave the flag out, or name another file").into());
     }
+    if let Some(path) = &events {
+        EventLog::check(path)?;
+    }
     let mut watcher = Watcher { progress: Progress::new(), log: EventLog::default(), path: events };
     let begin = if resume { Begin::Resume } else { Begin::New };
     let outcome = train(&spec, (&out, begin), &mut watcher, &stop);

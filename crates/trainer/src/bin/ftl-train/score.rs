@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use ftl_core::spec::resolved::{Data, DataFormat, Eval, ExcessLength, LossOn, SampleOrder, TrainFile};
 use ftl_core::{Event, Observer, Problem, ProblemKind};
-use ftl_trainer::data::encode::Encoder;
 use ftl_trainer::data::load::{Request, prepare};
 use ftl_trainer::data::tokenize::{Around, Tokenizer};
 use ftl_trainer::data::{ids, read};
@@ -137,7 +136,7 @@ impl Args {
             max_samples: None,
             chat_template: None,
         };
-        let encoder = Encoder::load(&self.model.model, None)?;
+        let encoder = self.model.encoder()?;
         let request = Request {
             data: &data,
             encoder: &encoder,

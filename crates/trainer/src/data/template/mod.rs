@@ -17,6 +17,7 @@ use ftl_core::{Problem, ProblemKind};
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value};
 
+use crate::checkpoint::layout::CHAT_TEMPLATE_JINJA;
 use crate::data::format::Conversation;
 
 pub use environment::value_from_json;
@@ -75,7 +76,7 @@ impl ChatTemplate {
                 .map_err(|problem| problem.hint("give `data.chat_template` the path of a Jinja file"))?;
             return Self::new(&source, &path.display().to_string(), special_tokens).map(Some);
         }
-        let path = model_dir.join("chat_template.jinja");
+        let path = model_dir.join(CHAT_TEMPLATE_JINJA);
         if path.exists() {
             let source = read_text(&path, ProblemKind::BrokenModel)?;
             return Self::new(&source, &path.display().to_string(), special_tokens).map(Some);
