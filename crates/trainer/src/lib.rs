@@ -48,4 +48,5 @@ pub mod model;
 pub mod ops;
 pub mod optim;
 pub mod score;
+mod sha256;
 pub mod train;

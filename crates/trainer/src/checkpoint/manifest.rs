@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::layout::MANIFEST_JSON;
 use crate::error::TrainError;
+use crate::sha256::hex;
 
 /// The version of the format.
 const FORMAT: u32 = 1;
@@ -108,6 +109,5 @@ fn hash(dir: &Path, path: String) -> Result<ManifestFile, TrainError> {
         hasher.update(&buffer[..n_read]);
         bytes += n_read as u64;
     }
-    let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(ManifestFile { path, bytes, sha256 })
+    Ok(ManifestFile { path, bytes, sha256: hex(hasher) })
 }

@@ -4,6 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
+use sha2::{Digest, Sha256};
 
 use crate::kernels::Kernels;
 use crate::model::block::{Block, MERGED};
@@ -133,7 +134,6 @@ impl Builder<'_> {
 
 /// A random stream of its own for each tensor.
 pub fn stream(seed: u64, name: &str) -> ChaCha8Rng {
-    use sha2::{Digest, Sha256};
     let mut hash = Sha256::new();
     hash.update(seed.to_le_bytes());
     hash.update(name.as_bytes());

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::TrainError;
 use crate::model::config::CONFIG_JSON;
+use crate::sha256::hex;
 
 /// Places at which a file is looked at.
 const N_PROBES: u64 = 64;
@@ -34,7 +35,7 @@ pub fn fingerprint(dir: &Path) -> Result<String, TrainError> {
         hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
         probe(&path, &mut hash).map_err(TrainError::file("read", &path))?;
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(hash))
 }
 
 fn probe(path: &Path, hash: &mut Sha256) -> std::io::Result<()> {

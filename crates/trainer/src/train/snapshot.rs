@@ -23,6 +23,7 @@ use crate::model::json_file;
 use crate::model::tensor_file::{TensorFile, TensorSpec, write_f32};
 use crate::ops::param::Owner;
 use crate::optim::adamw::Moments;
+use crate::sha256::hex;
 use crate::train::eval::Scores;
 use crate::train::optimizer::Optimizer;
 
@@ -178,12 +179,7 @@ fn data_sha256(data: &Prepared) -> String {
             sample.labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
         }
     }
-    hex(&hash.finalize())
-}
-
-/// A hash as text.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(hash)
 }
 
 /// Writes the trained weights as PEFT or transformers load them, with the tokenizer's files. The template that the
