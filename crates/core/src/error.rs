@@ -56,6 +56,12 @@ pub enum ProblemKind {
     Diverged,
     /// A device that is not there or can't be used.
     Device,
+    /// Too little memory, on the GPU or in the machine.
+    OutOfMemory,
+    /// A worker process that could not be started or died.
+    Worker,
+    /// The disk is full, or the operating system refused a file.
+    Storage,
 }
 
 impl Problem {

@@ -14,16 +14,25 @@
 //! - *segment*: a stretch of a row in which attention and prediction stay; one sample.
 //! - *token*: one id of the model's vocabulary; *supervised* when the loss counts it.
 
+pub mod config;
+pub mod dataset;
 pub mod error;
 pub mod event;
+pub mod id;
+pub mod inference;
 pub mod job;
 pub mod metrics;
+pub mod model;
 pub mod observe;
+pub mod page;
 pub mod spec;
 pub mod stop;
+pub mod system;
 
 pub use error::{Problem, ProblemKind};
 pub use event::{Event, EventRecord};
+pub use id::{ConfigId, DatasetId, JobId, ModelId};
 pub use observe::Observer;
+pub use page::{Page, PageRequest};
 pub use spec::{CheckedSpec, JobSpec};
 pub use stop::{StopReason, StopSignal};

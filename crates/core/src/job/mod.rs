@@ -1,7 +1,10 @@
-//! Where a job stands: its [`State`], its [`Phase`], and the one function that says which state may follow which.
+//! Jobs: where one stands ([`State`], [`Phase`], and the one function that says which state may follow which), and
+//! what is kept of it.
 
 mod phase;
+mod record;
 mod state;
 
 pub use phase::Phase;
+pub use record::{Artifact, Attempt, Checkpoint, Exit, Job, JobEvent, Progress};
 pub use state::{IllegalTransition, State};

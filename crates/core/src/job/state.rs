@@ -67,6 +67,14 @@ impl State {
         matches!(self, Self::Succeeded | Self::Cancelled)
     }
 
+    /// Whether no worker is at it and none will be by itself.
+    pub fn is_at_rest(self) -> bool {
+        match self {
+            Self::Stopped | Self::Succeeded | Self::Failed | Self::Cancelled => true,
+            Self::Queued | Self::Starting | Self::Running | Self::Stopping | Self::Interrupted => false,
+        }
+    }
+
     /// The state after the change, which is `to`.
     ///
     /// # Errors

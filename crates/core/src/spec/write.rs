@@ -11,6 +11,19 @@ use super::{
     AdapterKind, AdapterSpec, DataSpec, DeviceSpec, EvalSpec, JobSpec, LrSchedulerKwargs, LrSchedulerType,
     MethodKind, MethodSpec, ModelSpec, Optim, QuantizationKind, QuantizationSpec, TrainFileSpec, TrainSpec,
 };
+use crate::error::{Problem, ProblemKind};
+
+impl JobSpec {
+    /// The spec as TOML, with the keys that are set.
+    ///
+    /// # Errors
+    /// A [`Problem`] if it holds a path that is no UTF-8.
+    pub fn to_toml(&self) -> Result<String, Problem> {
+        toml::to_string_pretty(self).map_err(|error| {
+            Problem::new(ProblemKind::InvalidValue, format!("the spec can't be written as TOML: {error}"))
+        })
+    }
+}
 
 impl CheckedSpec {
     /// The spec with every default written out. Checking it gives `self` again.

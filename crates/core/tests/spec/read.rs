@@ -1,3 +1,4 @@
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use ftl_core::ProblemKind;
@@ -357,6 +358,55 @@ fn relative_paths_are_relative_to_the_spec_file() {
         adapter.is_absolute() && adapter.ends_with("adapter") && !adapter.starts_with(folder.path()),
         "{adapter:?}"
     );
+}
+
+#[test]
+fn ids_in_place_of_paths_stay_as_they_are() {
+    let (folder, path) = file(
+        "job.toml",
+        r#"
+        model.path = "model-7k3v9q2hxm"
+        data.train = ["data-0123456789", "data-short"]
+        data.eval.path = "data-abcdefghjk"
+        "#,
+    );
+    let spec = JobSpec::read(path).expect("a readable spec");
+    assert_eq!(spec.model.path.as_deref(), Some(Path::new("model-7k3v9q2hxm")));
+    assert_eq!(spec.data.train[0].path, Path::new("data-0123456789"));
+    assert_eq!(spec.data.train[1].path, folder.path().join("data-short"), "a file whose name is no id");
+    assert_eq!(spec.data.eval.expect("an eval section").path.as_deref(), Some(Path::new("data-abcdefghjk")));
+}
+
+#[test]
+fn spec_can_be_read_with_its_paths_as_written() {
+    let (_folder, path) = file("job.toml", "model.path = \"org/name\"\ndata.train = \"a.jsonl\"");
+    let spec =
+        JobSpec::read_as_written(path, &["data.eval.path=e.jsonl".to_owned()]).expect("a readable spec");
+    assert_eq!(spec.model.path.as_deref(), Some(Path::new("org/name")));
+    assert_eq!(spec.data.train[0].path, Path::new("a.jsonl"));
+    assert_eq!(spec.data.eval.expect("an eval section").path.as_deref(), Some(Path::new("e.jsonl")));
+}
+
+#[test]
+fn spec_is_written_as_toml_with_the_keys_that_are_set() {
+    let spec = spec_of("job.toml", TOML);
+    let text = spec.to_toml().expect("TOML");
+    assert_eq!(spec_of("again.toml", &text), spec);
+    assert!(!text.contains("seed"), "{text}");
+    let mut odd = spec;
+    odd.model.path = Some(std::ffi::OsString::from_vec(b"caf\xe9".to_vec()).into());
+    let problem = odd.to_toml().expect_err("TOML is UTF-8");
+    assert!(problem.message.starts_with("the spec can't be written as TOML: "), "{problem}");
+}
+
+#[test]
+fn overrides_change_a_spec_that_was_read_before() {
+    let spec = spec_of("job.toml", TOML);
+    let changed = spec.changed(&["adapter.r=4".to_owned()]).expect("a spec");
+    assert_eq!(changed.adapter.r, Some(4));
+    assert_eq!(JobSpec { adapter: spec.adapter.clone(), ..changed }, spec, "nothing else changed");
+    let problems = spec.changed(&["adapter.rank=4".to_owned()]).expect_err("an unknown key");
+    assert!(lines(&problems)[0].starts_with("adapter.rank: unknown key"), "{problems:?}");
 }
 
 proptest! {

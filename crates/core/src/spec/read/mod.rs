@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{JobSpec, schema};
 use crate::error::{Problem, ProblemKind};
+use crate::id::{DatasetId, ModelId};
 
 mod assign;
 mod compare;
@@ -35,8 +36,35 @@ impl JobSpec {
     /// As [`JobSpec::read`], and every override that can't be applied.
     pub fn read_with(path: impl AsRef<Path>, overrides: &[String]) -> Result<Self, Vec<Problem>> {
         let path = path.as_ref();
+        let mut spec = Self::read_as_written(path, overrides)?;
+        let file = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        spec.make_paths_absolute(file.parent().unwrap_or(Path::new("/")));
+        Ok(spec)
+    }
+
+    /// Reads a spec file as [`JobSpec::read_with`] does, and leaves its paths as they are.
+    ///
+    /// # Errors
+    /// As [`JobSpec::read_with`].
+    pub fn read_as_written(path: impl AsRef<Path>, overrides: &[String]) -> Result<Self, Vec<Problem>> {
+        let path = path.as_ref();
         let text = text_of(path).map_err(|problem| vec![problem])?;
-        let mut tree = syntax::parse(path, &text).map_err(|problem| vec![problem])?;
+        let tree = syntax::parse(path, &text).map_err(|problem| vec![problem])?;
+        Self::from_changed(tree, overrides)
+    }
+
+    /// The spec after replacing keys by `overrides`, as [`JobSpec::read_with`] takes them. Paths stay as they are.
+    ///
+    /// # Errors
+    /// All overrides that can't be applied; or all unknown keys, wrong types and unknown values that they bring.
+    pub fn changed(&self, overrides: &[String]) -> Result<Self, Vec<Problem>> {
+        let tree = serde_json::to_value(self).map_err(|error| {
+            vec![Problem::new(ProblemKind::InvalidValue, format!("the spec can't be written: {error}"))]
+        })?;
+        Self::from_changed(tree, overrides)
+    }
+
+    fn from_changed(mut tree: Value, overrides: &[String]) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         for assignment in overrides {
             if let Err(problem) = assign::apply(&mut tree, assignment) {
@@ -46,10 +74,7 @@ impl JobSpec {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let mut spec = Self::from_value(tree)?;
-        let file = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        spec.make_paths_absolute(file.parent().unwrap_or(Path::new("/")));
-        Ok(spec)
+        Self::from_value(tree)
     }
 
     /// Reads a spec from a value tree. Relative paths stay as they are.
@@ -67,7 +92,8 @@ impl JobSpec {
             .map_err(|error| vec![Problem::new(ProblemKind::InvalidValue, error.to_string())])
     }
 
-    /// Makes every relative path of the spec absolute, relative to `base`; `~/` is the home directory.
+    /// Makes every relative path of the spec absolute, relative to `base`; `~/` is the home directory. The id of an
+    /// imported model or dataset in place of a path stays as it is.
     pub fn make_paths_absolute(&mut self, base: &Path) {
         let Self {
             name: _,
@@ -94,6 +120,10 @@ fn absolute(path: &Path, base: &Path) -> PathBuf {
     if path.as_os_str().is_empty() {
         // Left for `check` to refuse: joined, it would be the directory itself.
         return PathBuf::new();
+    }
+    if path.to_str().is_some_and(|text| text.parse::<ModelId>().is_ok() || text.parse::<DatasetId>().is_ok())
+    {
+        return path.to_path_buf();
     }
     let joined = match (path.strip_prefix("~"), std::env::home_dir()) {
         (Ok(rest), Some(home)) => home.join(rest),
