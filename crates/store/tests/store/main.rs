@@ -1,0 +1,22 @@
+//! The store at its surface.
+
+#![expect(clippy::unwrap_used, reason = "a failed helper fails its test")]
+
+mod append;
+mod attempts;
+mod configs;
+mod crash;
+mod datasets;
+mod files;
+mod given;
+mod jobs;
+mod migrations;
+mod model_based;
+mod models;
+mod opening;
+mod pages;
+mod rates;
+mod replay;
+mod settings;
+mod threads;
+mod transitions;

@@ -1,0 +1,155 @@
+//! The migrations, and whether `schema.rs` says what they make.
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use diesel::sqlite::Sqlite;
+use diesel_migrations::{FileBasedMigrations, MigrationHarness};
+use ftl_core::Event;
+use ftl_core::job::State;
+
+use crate::given::{created_in, note, record, running, saved, stepped, store};
+
+#[path = "../../src/schema.rs"]
+mod schema;
+
+#[derive(QueryableByName)]
+struct Name {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    n: i64,
+}
+
+fn migrations() -> FileBasedMigrations {
+    FileBasedMigrations::from_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations")).unwrap()
+}
+
+fn names(connection: &mut SqliteConnection, sql: &str) -> Vec<String> {
+    let rows: Vec<Name> = diesel::sql_query(sql).load(connection).unwrap();
+    rows.into_iter().map(|row| row.name).collect()
+}
+
+const TABLES: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' \
+                      AND name NOT LIKE '__diesel%' ORDER BY name";
+
+/// A database with a row in every table, and a connection to it that is no store's.
+fn filled() -> (tempfile::TempDir, SqliteConnection) {
+    let given = store();
+    let (id, attempt) = running(&given.store, 1);
+    let exported = Event::Exported { path: "/nowhere".to_owned(), kind: "peft".to_owned() };
+    let records = vec![record(1, stepped(1)), record(2, saved(1)), record(3, exported), record(4, note("n"))];
+    given.store.append_events(&id, attempt.number, records).wait().unwrap();
+    created_in(&given.store, 2, State::Failed);
+    given.store.set_setting("key", "value").wait().unwrap();
+    let path = given.path();
+    drop(given.store);
+    let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    connection.batch_execute("PRAGMA foreign_keys = ON").unwrap();
+    (given.folder, connection)
+}
+
+#[test]
+fn migrations_go_up_down_and_up_again_on_a_filled_database() {
+    let (_folder, mut connection) = filled();
+    assert!(!connection.has_pending_migration(migrations()).unwrap());
+    let tables = names(&mut connection, TABLES);
+    assert_eq!(
+        tables,
+        [
+            "artifacts",
+            "attempts",
+            "checkpoints",
+            "configs",
+            "datasets",
+            "job_events",
+            "jobs",
+            "last_write",
+            "metrics",
+            "models",
+            "settings"
+        ]
+    );
+    connection.revert_all_migrations(migrations()).unwrap();
+    assert_eq!(names(&mut connection, TABLES), [""; 0]);
+    connection.run_pending_migrations(migrations()).unwrap();
+    assert_eq!(names(&mut connection, TABLES), tables);
+    let broken: Vec<Name> = diesel::sql_query("SELECT \"table\" AS name FROM pragma_foreign_key_check")
+        .load(&mut connection)
+        .unwrap();
+    assert!(broken.is_empty());
+}
+
+#[test]
+fn tables_are_strict() {
+    let (_folder, mut connection) = filled();
+    let lax = "SELECT name FROM pragma_table_list WHERE type = 'table' AND strict = 0 \
+               AND name NOT LIKE 'sqlite_%' AND name NOT LIKE '__diesel%'";
+    assert_eq!(names(&mut connection, lax), [""; 0]);
+    let all = "SELECT count(*) AS n FROM pragma_table_list WHERE strict = 1";
+    let strict: Count = diesel::sql_query(all).get_result(&mut connection).unwrap();
+    assert_eq!(strict.n, 11);
+}
+
+#[test]
+fn rows_that_make_no_sense_are_refused() {
+    let (_folder, mut connection) = filled();
+    for sql in [
+        "UPDATE jobs SET state = 'PAUSED'",
+        "UPDATE jobs SET phase = 'DREAMING' WHERE state = 'RUNNING'",
+        "UPDATE jobs SET phase = 'TRAINING' WHERE state = 'FAILED'",
+        "UPDATE attempts SET ended_unix_ms = 1",
+        "UPDATE metrics SET kind = 'evaluated'",
+        "UPDATE metrics SET kind = 'guessed'",
+        "UPDATE metrics SET attempt = 9",
+        "UPDATE metrics SET tokens = 'many'",
+        "UPDATE job_events SET job = 'job-0000000000'",
+        "INSERT INTO attempts (job, number, started_unix_ms) VALUES ('job-0000000000', 1, 0)",
+        "INSERT INTO last_write (only, mark) VALUES (2, 'x')",
+    ] {
+        assert!(connection.batch_execute(sql).is_err(), "{sql}");
+    }
+    // That one can differ.
+    connection.batch_execute("UPDATE jobs SET phase = 'TRAINING' WHERE state = 'RUNNING'").unwrap();
+}
+
+#[test]
+fn the_schema_file_has_the_columns_of_the_tables() {
+    let (_folder, mut connection) = filled();
+    let mut n_tables = 0;
+    macro_rules! same_columns {
+        ($($table:ident),*) => {$({
+            let query = schema::$table::table.select(schema::$table::all_columns);
+            let sql = diesel::debug_query::<Sqlite, _>(&query).to_string();
+            let list = sql.split("FROM").next().unwrap().to_owned();
+            let prefix = concat!("`", stringify!($table), "`.`");
+            let mut columns: Vec<&str> =
+                list.split(prefix).skip(1).map(|rest| rest.split('`').next().unwrap()).collect();
+            let table_info =
+                concat!("SELECT name FROM pragma_table_info('", stringify!($table), "') ORDER BY cid");
+            assert_eq!(columns, names(&mut connection, table_info), stringify!($table));
+            columns.sort_unstable();
+            columns.dedup();
+            assert!(columns.len() > 1, stringify!($table));
+            n_tables += 1;
+        })*};
+    }
+    same_columns!(
+        artifacts,
+        attempts,
+        checkpoints,
+        configs,
+        datasets,
+        job_events,
+        jobs,
+        last_write,
+        metrics,
+        models,
+        settings
+    );
+    assert_eq!(n_tables, names(&mut connection, TABLES).len());
+}
