@@ -1,7 +1,35 @@
 //! A handle on a FineTune Lab server, in core's types over gRPC.
 //!
-//! **Empty so far.** There is no server to talk to; a Rust program that wants to train today embeds `ftl-trainer`.
+//! [`Client`] does what the server can do; [`wire`] holds the code generated from `proto/` and every conversion between
+//! it and `ftl-core`. What a job means is core's, what becomes of it is the server's; nothing here reads a model or a
+//! dataset.
 //!
-//! The crate will hold the code generated from `proto/`, every conversion between the wire and `ftl-core`, a `Client`
-//! whose methods take and give core types alone, and `ftl`, the command line for people. What a job means is core's,
-//! what becomes of it is the server's; nothing here reads a model or a dataset.
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use ftl_client::{Client, Endpoint};
+//! use ftl_core::JobSpec;
+//! use tokio_stream::StreamExt as _;
+//!
+//! let endpoint: Endpoint = "unix:/run/user/1000/finetunelab/socket".parse()?;
+//! let client = Client::connect(&endpoint).await?;
+//! let job = client.create_job(&JobSpec::default(), None).await?;
+//! let mut events = client.watch_events(&job.id, 0);
+//! while let Some(event) = events.next().await {
+//!     println!("{:?}", event?.record.event);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod client;
+mod endpoint;
+mod error;
+#[cfg(feature = "cli")]
+pub mod places;
+#[cfg(feature = "cli")]
+pub mod terminal;
+pub mod wire;
+
+pub use client::{Client, Follow, Limits};
+pub use endpoint::Endpoint;
+pub use error::ClientError;

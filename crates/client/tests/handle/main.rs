@@ -1,0 +1,11 @@
+//! The handle against a server that answers what a test tells it to, over real sockets.
+
+mod calls;
+mod connecting;
+mod fake;
+mod repeats;
+mod streams;
+
+#[path = "../wire_conversions/draw.rs"]
+#[expect(dead_code, reason = "only full values are needed here, not random ones")]
+mod draw;
