@@ -101,7 +101,8 @@ const A_HEADER: &str = "cuda_fp16.h";
 /// Looks at the machine.
 pub fn diagnose() -> Diagnosis {
     let mut findings = Vec::new();
-    let cpu = cpu(&mut findings);
+    let cpu = cpu();
+    cpu_findings(&cpu, &mut findings);
     let (cuda, gpus) = cuda(&mut findings);
     let mut devices = gpus;
     devices.push("cpu".to_owned());
@@ -112,27 +113,29 @@ fn finding(level: Level, message: impl Into<String>, hint: &str) -> Finding {
     Finding { level, message: message.into(), hint: (!hint.is_empty()).then(|| hint.to_owned()) }
 }
 
-fn cpu(findings: &mut Vec<Finding>) -> Cpu {
-    let features = cpu_features();
-    if !features.contains(&"avx2") && cfg!(target_arch = "x86_64") {
-        findings.push(finding(Level::Warning, "the CPU has no AVX2, so training on it will be slow", ""));
-    }
+/// Looks at the CPU and the memory.
+pub fn cpu() -> Cpu {
     let memory = |key: &str| kib_in("/proc/meminfo", key);
     let in_container = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
         .iter()
         .find_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
     let limit = in_container.unwrap_or(u64::MAX);
-    let memory_bytes = memory("MemTotal:").map(|bytes| bytes.min(limit));
-    if memory_bytes.is_some_and(|bytes| bytes < LITTLE_MEMORY_BYTES) {
-        let message = format!("there are only {} of memory", gib(memory_bytes.unwrap_or(0)));
-        findings.push(finding(Level::Warning, message, "only very small models can be trained"));
-    }
     Cpu {
         name: cpu_name(),
-        features,
+        features: cpu_features(),
         n_threads: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
-        memory_bytes,
+        memory_bytes: memory("MemTotal:").map(|bytes| bytes.min(limit)),
         available_bytes: memory("MemAvailable:").map(|bytes| bytes.min(limit)),
+    }
+}
+
+fn cpu_findings(cpu: &Cpu, findings: &mut Vec<Finding>) {
+    if !cpu.features.contains(&"avx2") && cfg!(target_arch = "x86_64") {
+        findings.push(finding(Level::Warning, "the CPU has no AVX2, so training on it will be slow", ""));
+    }
+    if let Some(bytes) = cpu.memory_bytes.filter(|bytes| *bytes < LITTLE_MEMORY_BYTES) {
+        let message = format!("there are only {} of memory", gib(bytes));
+        findings.push(finding(Level::Warning, message, "only very small models can be trained"));
     }
 }
 
@@ -294,13 +297,14 @@ fn disks(findings: &mut Vec<Finding>) -> Vec<Disk> {
     disks
 }
 
+/// What can still be written to the disk of a directory; `None` where the system does not tell.
 #[cfg(unix)]
 #[allow(
     clippy::unnecessary_cast,
     clippy::allow_attributes,
     reason = "the fields' width depends on the platform"
 )]
-fn free_bytes(path: &Path) -> Option<u64> {
+pub fn free_bytes(path: &Path) -> Option<u64> {
     use std::os::unix::ffi::OsStrExt;
 
     let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
@@ -311,8 +315,9 @@ fn free_bytes(path: &Path) -> Option<u64> {
     (code == 0).then(|| (stat.f_bavail as u64).saturating_mul(stat.f_frsize as u64))
 }
 
+/// What can still be written to the disk of a directory; `None`: the system does not tell.
 #[cfg(not(unix))]
-fn free_bytes(_path: &Path) -> Option<u64> {
+pub fn free_bytes(_path: &Path) -> Option<u64> {
     None
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ftl_core::model::ModelFacts;
 use ftl_core::spec::resolved::TargetModules;
 use ftl_core::{Problem, ProblemKind};
 use serde::Serialize;
@@ -111,6 +112,59 @@ pub fn inspect(dir: &Path) -> Result<Inspected, Vec<Problem>> {
         return Ok(Inspected::Adapter(adapter(dir)?));
     }
     Ok(Inspected::Model(Box::new(model(dir)?)))
+}
+
+/// The facts of the model in `dir`.
+///
+/// # Errors
+/// Everything that is wrong with its files, and an adapter, which is no model.
+pub fn model_facts(dir: &Path) -> Result<ModelFacts, Vec<Problem>> {
+    match inspect(dir)? {
+        Inspected::Model(model) => Ok(ModelFacts::from(*model)),
+        Inspected::Adapter(Adapter { base_model, .. }) => {
+            let made_for = base_model.map(|base| format!(" made for `{base}`")).unwrap_or_default();
+            let message = format!("the directory holds a PEFT adapter{made_for}, not a model");
+            Err(vec![
+                Problem::new(ProblemKind::BrokenModel, message)
+                    .at(dir.display().to_string())
+                    .hint("name the model's directory, and the adapter beside it"),
+            ])
+        }
+    }
+}
+
+impl From<Model> for ModelFacts {
+    fn from(model: Model) -> Self {
+        let Model {
+            architecture,
+            model_type,
+            parameters,
+            weights,
+            context_tokens,
+            vocab_size,
+            n_layers,
+            hidden_size,
+            intermediate_size: _,
+            n_heads: _,
+            n_kv_heads: _,
+            head_dim: _,
+            tied_embeddings: _,
+            lora_targets,
+            tokenizer,
+        } = model;
+        Self {
+            architecture: architecture.to_owned(),
+            model_type: model_type.to_owned(),
+            parameters,
+            weight_bytes: weights.map(|weights| weights.bytes),
+            context_tokens,
+            vocab_size,
+            n_layers,
+            hidden_size,
+            lora_targets: lora_targets.into_iter().map(str::to_owned).collect(),
+            chat_template: tokenizer.and_then(|tokenizer| tokenizer.chat_template),
+        }
+    }
 }
 
 fn model(dir: &Path) -> Result<Model, Vec<Problem>> {

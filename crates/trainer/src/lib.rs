@@ -7,9 +7,10 @@
 //! | train as a spec says | [`train::train`] |
 //! | open a model directory | [`model::open::open_decoder`], then [`adapter::open::attach_directory`] |
 //! | score tokens | [`score::score`] |
-//! | go on from a prompt | [`generate::generate`] |
+//! | go on from a prompt | [`generate::prompt`], then [`generate::generate`] |
 //! | see a conversation as the model does | [`data::encode::Encoder::view`] |
 //! | describe a model or adapter directory | [`inspect::inspect`] |
+//! | describe a dataset, or show its rows | [`data::survey`] |
 //! | find out what a machine can do | [`doctor::diagnose`] |
 //! | measure speed and memory | [`bench::bench`] |
 //!
@@ -48,5 +49,5 @@ pub mod model;
 pub mod ops;
 pub mod optim;
 pub mod score;
-mod sha256;
+pub mod sha256;
 pub mod train;

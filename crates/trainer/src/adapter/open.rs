@@ -1,4 +1,4 @@
-//! From an adapter directory to a decoder that has the adapter.
+//! From an adapter directory to a decoder that has the adapter, and to the way from text to its tokens.
 
 use std::path::Path;
 
@@ -6,6 +6,8 @@ use ftl_core::Problem;
 
 use crate::adapter::lora::{self, LoraSource};
 use crate::adapter::peft::{AdapterConfig, AdapterWeights};
+use crate::checkpoint::layout::CHAT_TEMPLATE_JINJA;
+use crate::data::encode::Encoder;
 use crate::model::decoder::Decoder;
 
 /// Reads the PEFT adapter in `dir` and attaches it.
@@ -16,4 +18,13 @@ pub fn attach_directory(decoder: &mut Decoder, dir: &Path) -> Result<(), Vec<Pro
     let config = AdapterConfig::read(dir)?;
     let weights = AdapterWeights::open(dir, &config, &decoder.config)?;
     lora::attach(decoder, &config, LoraSource::Files(&weights))
+}
+
+/// Reads the tokenizer of `model`, and the chat template that `adapter` was trained with, or the model's own.
+///
+/// # Errors
+/// What [`Encoder::load`] says.
+pub fn open_encoder(model: &Path, adapter: Option<&Path>) -> Result<Encoder, Problem> {
+    let of_adapter = adapter.map(|dir| dir.join(CHAT_TEMPLATE_JINJA));
+    Encoder::load(model, of_adapter.as_deref().filter(|path| path.exists()))
 }

@@ -45,7 +45,7 @@ pub struct Prepared {
 }
 
 /// How many bad rows are listed.
-const LISTED_PROBLEMS: usize = 20;
+pub const LISTED_PROBLEMS: usize = 20;
 /// Rows that are tokenized at once; between two lots progress is told.
 const ROWS_AT_ONCE: usize = 2048;
 
@@ -347,7 +347,11 @@ fn outcome(
     Ok(Outcome { fitted, row, is_conversation, is_text, has_controls, has_end })
 }
 
-fn found_format(row: &Row) -> Result<DataFormat, Problem> {
+/// The format that a row shows by its keys; its file is taken to be in it.
+///
+/// # Errors
+/// A row that shows none, and a format that this version does not read.
+pub fn found_format(row: &Row) -> Result<DataFormat, Problem> {
     let found = format::detect(&row.value).map_err(|what| row.place.problem(what))?;
     match format::availability(found) {
         Ok(()) => Ok(found),

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! read -> format -> encode (template, turns, tokenize) -> excess -> holdout      all of it: load::prepare
+//! survey: what a file holds, without a model
 //! order: which samples a step takes     batch: what goes through the model     ids: tokens given by hand
 //! ```
 
@@ -15,6 +16,7 @@ pub mod load;
 pub mod order;
 pub mod read;
 pub mod sample;
+pub mod survey;
 pub mod template;
 pub mod tokenize;
 pub mod turns;

@@ -54,7 +54,7 @@ pub struct Rows {
 }
 
 enum Source {
-    Lines { reader: BufReader<File>, number: u64, any: bool },
+    Lines { reader: BufReader<File>, number: u64, line: Vec<u8>, any: bool },
     Values { values: std::vec::IntoIter<Value>, number: u64 },
     Done,
 }
@@ -73,6 +73,48 @@ impl Rows {
         let source = open(path)?;
         Ok(Self { path: path.to_owned(), source })
     }
+
+    /// The number of the row that was given last, or 0 before the first. Also that of a row that could not be read.
+    pub fn number(&self) -> u64 {
+        match &self.source {
+            Source::Lines { number, .. } | Source::Values { number, .. } => *number,
+            Source::Done => 0,
+        }
+    }
+
+    /// The line that the last row was read from; `None` where the file has no rows by the line.
+    pub fn line(&self) -> Option<&[u8]> {
+        match &self.source {
+            Source::Lines { line, .. } => Some(line),
+            Source::Values { .. } | Source::Done => None,
+        }
+    }
+
+    /// Leaves out all rows up to this number, without judging them.
+    ///
+    /// # Errors
+    /// A file that can't be read any further.
+    pub fn skip_to(&mut self, last: u64) -> Result<(), Problem> {
+        match &mut self.source {
+            Source::Done => {}
+            Source::Values { values, number } => {
+                while *number < last && values.next().is_some() {
+                    *number += 1;
+                }
+            }
+            Source::Lines { reader, number, line, any } => {
+                while *number < last {
+                    line.clear();
+                    if read_line(&self.path, reader, line)? == 0 {
+                        break;
+                    }
+                    *number += 1;
+                    *any = true;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Iterator for Rows {
@@ -86,8 +128,8 @@ impl Iterator for Rows {
                 let place = Place { path: self.path.clone(), number: *number };
                 values.next().map(|value| Ok(Row { place, value }))
             }
-            Source::Lines { reader, number, any } => {
-                let next = next_line(&self.path, reader, number);
+            Source::Lines { reader, number, line, any } => {
+                let next = next_line(&self.path, reader, (number, line));
                 match &next {
                     Some(Ok(_)) => *any = true,
                     Some(Err(_)) => *any = true,
@@ -160,7 +202,7 @@ fn open(path: &Path) -> Result<Source, Problem> {
     };
     rewind(path, &mut reader, mark)?;
     if !is_array {
-        return Ok(Source::Lines { reader, number: 0, any: false });
+        return Ok(Source::Lines { reader, number: 0, line: Vec::new(), any: false });
     }
     let text = read_all(path, &mut reader)?;
     match serde_json::from_str::<Vec<Value>>(&text) {
@@ -174,11 +216,14 @@ fn open(path: &Path) -> Result<Source, Problem> {
     }
 }
 
-fn next_line(path: &Path, reader: &mut BufReader<File>, number: &mut u64) -> Option<Result<Row, Problem>> {
-    let mut line = Vec::new();
+fn next_line(
+    path: &Path,
+    reader: &mut BufReader<File>,
+    (number, line): (&mut u64, &mut Vec<u8>),
+) -> Option<Result<Row, Problem>> {
     loop {
         line.clear();
-        match read_line(path, reader, &mut line) {
+        match read_line(path, reader, line) {
             Ok(0) => return None,
             Ok(_) => {}
             Err(problem) => return Some(Err(problem)),
@@ -189,9 +234,9 @@ fn next_line(path: &Path, reader: &mut BufReader<File>, number: &mut u64) -> Opt
         }
     }
     let place = Place { path: path.to_owned(), number: *number };
-    Some(match std::str::from_utf8(&line) {
+    Some(match std::str::from_utf8(line) {
         Err(error) => Err(place.problem(format_args!("is not UTF-8 at byte {}", error.valid_up_to() + 1))),
-        Ok(text) => match serde_json::from_str(text) {
+        Ok(text) => match serde_json::from_str(text.trim_ascii_end()) {
             Ok(value) => Ok(Row { place, value }),
             Err(error) => {
                 // serde_json counts lines within the row.

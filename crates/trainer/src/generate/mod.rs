@@ -3,8 +3,10 @@
 //! Knows ids; text is [`tokenize`](crate::data::tokenize)'s business. What transformers calls `generate`, for one
 //! sequence: greedy, or drawn after temperature, top-k and top-p in this order.
 
+pub mod prompt;
 mod sample;
 
+use ftl_core::inference::{FinishReason, SamplingSpec};
 use ftl_core::{Problem, ProblemKind, StopSignal};
 use serde::Serialize;
 
@@ -53,6 +55,9 @@ pub struct Generated {
     pub stop_reason: StopReason,
 }
 
+/// New tokens where nothing else is asked for.
+pub const DEFAULT_MAX_NEW_TOKENS: usize = 256;
+
 /// Why a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -76,7 +81,45 @@ pub struct Prompt<'a> {
     pub index: u64,
 }
 
+impl From<StopReason> for FinishReason {
+    fn from(reason: StopReason) -> Self {
+        match reason {
+            StopReason::Eos => Self::Eos,
+            StopReason::MaxNewTokens => Self::MaxNewTokens,
+            StopReason::ContextFull => Self::ContextFull,
+            StopReason::Stopped => Self::Stopped,
+        }
+    }
+}
+
+impl From<&SamplingSpec> for Sampling {
+    fn from(spec: &SamplingSpec) -> Self {
+        let SamplingSpec { max_new_tokens: _, temperature, top_p, top_k, seed } = *spec;
+        let is_narrowed = top_p.is_some() || top_k.is_some();
+        let temperature = temperature.unwrap_or(if is_narrowed { 1.0 } else { 0.0 });
+        if temperature == 0.0 {
+            return Self::Greedy;
+        }
+        Self::Random(Random {
+            temperature,
+            top_p: top_p.unwrap_or(1.0),
+            top_k: top_k.filter(|k| *k > 0).map(|k| usize::try_from(k).unwrap_or(usize::MAX)),
+            seed: seed.unwrap_or(0),
+        })
+    }
+}
+
 impl GenerateOptions {
+    /// What `spec` asks for, with its defaults filled in.
+    pub fn new(spec: &SamplingSpec, stop_ids: Vec<u32>) -> Self {
+        let asked = spec.max_new_tokens.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        Self {
+            max_new_tokens: asked.unwrap_or(DEFAULT_MAX_NEW_TOKENS),
+            sampling: Sampling::from(spec),
+            stop_ids,
+        }
+    }
+
     /// Checks the numbers.
     ///
     /// # Errors
@@ -155,7 +198,10 @@ pub fn generate(
 }
 
 /// How many tokens fit behind the prompt.
-fn room(decoder: &Decoder, prompt: &[u32]) -> Result<usize, Problem> {
+///
+/// # Errors
+/// As [`generate`] refuses prompts.
+pub fn room(decoder: &Decoder, prompt: &[u32]) -> Result<usize, Problem> {
     let (context, vocab_size) = (decoder.config.max_positions, decoder.config.vocab_size);
     if prompt.is_empty() {
         return Err(Problem::new(ProblemKind::BadData, "the prompt has no tokens"));

@@ -53,7 +53,7 @@ pub fn inspect(
                 .into()),
         },
         Begin::Resume => {
-            if let Some(found) = finished(out, spec)? {
+            if let Some(found) = finished(out, spec, observer)? {
                 note(observer, "the run is finished already".to_owned());
                 return Ok(found);
             }
@@ -92,9 +92,17 @@ fn run_in(out: &Path) -> Result<Option<String>, TrainError> {
     Ok(None)
 }
 
-fn finished(out: &Path, spec: &CheckedSpec) -> Result<Option<Found>, TrainError> {
+fn finished(
+    out: &Path,
+    spec: &CheckedSpec,
+    observer: &mut dyn Observer,
+) -> Result<Option<Found>, TrainError> {
     let path = out.join(FINAL);
-    if !path.is_dir() || verify(&path).is_err() {
+    if !path.is_dir() {
+        return Ok(None);
+    }
+    if let Err(problem) = verify(&path) {
+        warn(observer, format!("{} is written again: {problem}", path.display()));
         return Ok(None);
     }
     let state = read_state(&path)?;

@@ -235,6 +235,13 @@ fn damaged_result_is_written_again() {
     fs::write(job.path("whole/final/adapter_model.safetensors"), "x").expect("damaged");
     job.finish("whole", Begin::Resume);
     assert_eq!(differing(&job, "whole", &before), [""; 0]);
+    let is_named = |record: &ftl_core::EventRecord| match &record.event {
+        Event::Note { level: NoteLevel::Warning, message } => {
+            message.contains("final is written again") && message.contains("adapter_model.safetensors")
+        }
+        _ => false,
+    };
+    assert_eq!(job.events("whole").iter().filter(|record| is_named(record)).count(), 1);
 }
 
 #[test]

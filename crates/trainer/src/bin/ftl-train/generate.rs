@@ -1,16 +1,15 @@
 //! `ftl-train generate`: text after a prompt.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use ftl_core::inference::SamplingSpec;
 use ftl_core::{Problem, ProblemKind, StopSignal};
-use ftl_trainer::data::encode::Encoder;
-use ftl_trainer::data::format::{Conversation, Role};
 use ftl_trainer::data::ids;
-use ftl_trainer::data::template::Ending;
-use ftl_trainer::data::tokenize::{Around, Specials, Tokenizer};
+use ftl_trainer::data::tokenize::{Specials, Tokenizer};
 use ftl_trainer::error::TrainError;
-use ftl_trainer::generate::{GenerateOptions, Prompt, Random, Sampling, StopReason, generate};
-use ftl_trainer::model::config::{DecoderConfig, eos_token_ids_for_generation};
+use ftl_trainer::generate::prompt::{chat_prompt, stop_ids, text_prompt};
+use ftl_trainer::generate::{DEFAULT_MAX_NEW_TOKENS, GenerateOptions, Prompt, StopReason, generate};
+use ftl_trainer::model::config::DecoderConfig;
 use ftl_trainer::model::decoder::Decoder;
 use serde_json::{Value, json};
 
@@ -26,7 +25,7 @@ pub struct Args {
     #[command(flatten)]
     input: Input,
     /// At most this many tokens.
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_NEW_TOKENS)]
     max_new_tokens: usize,
     /// Higher is more varied; 0 is greedy, and the default, unless --top-p or --top-k is given (then 1).
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
@@ -61,12 +60,8 @@ pub fn run(args: Args, format: Format) -> CommandResult {
     let dir = &args.model.model;
     let config = DecoderConfig::read(dir)?;
     let (prompts, tokenizer) = args.prompts(&config)?;
-    let mut stop_ids = eos_token_ids_for_generation(dir, &config)?;
-    if let Some(tokenizer) = &tokenizer {
-        stop_ids.extend(tokenizer.stops());
-    }
-    let options =
-        GenerateOptions { max_new_tokens: args.max_new_tokens, sampling: args.sampling(), stop_ids };
+    let stop_ids = stop_ids(dir, &config, tokenizer.as_ref())?;
+    let options = GenerateOptions::new(&args.sampling(), stop_ids);
     options.check()?;
     let mut decoder = args.model.open()?;
     let n_positions = prompts.iter().map(|prompt| options.n_positions(&decoder, prompt.len()));
@@ -86,18 +81,14 @@ pub fn run(args: Args, format: Format) -> CommandResult {
 }
 
 impl Args {
-    fn sampling(&self) -> Sampling {
-        let is_narrowed = self.top_p.is_some() || self.top_k.is_some();
-        let temperature = self.temperature.unwrap_or(if is_narrowed { 1.0 } else { 0.0 });
-        if temperature == 0.0 {
-            return Sampling::Greedy;
+    fn sampling(&self) -> SamplingSpec {
+        SamplingSpec {
+            max_new_tokens: Some(self.max_new_tokens as u64),
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k.map(|k| k as u64),
+            seed: Some(self.seed),
         }
-        Sampling::Random(Random {
-            temperature,
-            top_p: self.top_p.unwrap_or(1.0),
-            top_k: self.top_k.filter(|k| *k > 0),
-            seed: self.seed,
-        })
     }
 
     /// The prompts as ids, and the tokenizer; ids need none.
@@ -132,39 +123,6 @@ impl Args {
         };
         Ok((prompts, Some(encoder.tokenizer)))
     }
-}
-
-/// The ids of a conversation up to where the model answers, or goes on with an answer that was begun.
-fn chat_prompt(encoder: &Encoder, conversation: &Conversation, dir: &Path) -> Result<Vec<u32>, Problem> {
-    let template = encoder.template.as_ref().ok_or_else(|| {
-        Problem::new(ProblemKind::BadTemplate, "the model has no chat template, which messages need")
-            .at(dir.display().to_string())
-            .hint("use `--prompt`, or put a chat_template.jinja into the directory")
-    })?;
-    let is_begun = conversation.messages.last().map(|message| message.role) == Some(Role::Assistant);
-    let ending = if is_begun { Ending::ContinueFinalMessage } else { Ending::GenerationPrompt };
-    let rendered = template.render(conversation, ending, &encoder.arguments)?;
-    encoder.tokenizer.encode(&rendered.text, Around::Nothing)
-}
-
-/// The ids of the beginning of a text: without the end token that some tokenizers add, and never empty.
-fn text_prompt(tokenizer: &Tokenizer, text: &str, config: &DecoderConfig) -> Result<Vec<u32>, Problem> {
-    let mut ids = tokenizer.encode(text, Around::Specials)?;
-    if ids.len() > 1 && tokenizer.eos().is_some() && ids.last().copied() == tokenizer.eos() {
-        ids.pop();
-    }
-    if ids.is_empty() {
-        let bos = tokenizer.bos().or(config.bos_token_id).ok_or_else(|| {
-            Problem::new(
-                ProblemKind::InvalidValue,
-                "the prompt is empty and the model has no token to begin with",
-            )
-            .at("prompt")
-            .hint("give it at least a word")
-        })?;
-        ids.push(bos);
-    }
-    Ok(ids)
 }
 
 struct Speaker<'a> {

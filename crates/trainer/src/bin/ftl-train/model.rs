@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use ftl_core::Problem;
 use ftl_core::spec::resolved::DeviceKind;
-use ftl_trainer::adapter::open::attach_directory;
-use ftl_trainer::checkpoint::layout::CHAT_TEMPLATE_JINJA;
+use ftl_trainer::adapter::open::{attach_directory, open_encoder};
 use ftl_trainer::data::encode::Encoder;
 use ftl_trainer::device;
 use ftl_trainer::error::TrainError;
@@ -40,7 +39,6 @@ impl ModelArgs {
 
     /// Loads the tokenizer, and the chat template that the adapter was trained with, or the model's own.
     pub fn encoder(&self) -> Result<Encoder, Problem> {
-        let of_adapter = self.adapter.as_ref().map(|dir| dir.join(CHAT_TEMPLATE_JINJA));
-        Encoder::load(&self.model, of_adapter.as_deref().filter(|path| path.exists()))
+        open_encoder(&self.model, self.adapter.as_deref())
     }
 }
