@@ -15,7 +15,7 @@ fmt:
     cargo fmt --all
 
 clippy:
-    cargo clippy --release --workspace --all-targets --features ftl-trainer/cli -- -D warnings
+    cargo clippy --release --workspace --all-targets --features ftl-trainer/cli,ftl-client/cli -- -D warnings
 
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
@@ -24,7 +24,11 @@ doc:
 imports:
     scripts/check-imports
 
-# Train the small model on the small dataset.
+# The service, from an empty directory to an adapter.
+demo *ARGS:
+    cargo run --release -p ftl-server -- demo {{ARGS}}
+
+# Train the small model on the small dataset, without the service.
 first-run DIR="runs/first":
     cargo run --release -p ftl-trainer --features cli --bin ftl-train -- run examples/first-run.toml --out {{DIR}}
 

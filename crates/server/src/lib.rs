@@ -1,8 +1,43 @@
-//! FineTune Lab's service: takes jobs over gRPC, keeps them, and gives them to worker processes one after the other.
+//! FineTune Lab's service: jobs over gRPC, kept in SQLite, each worked on by a process of its own.
 //!
-//! **Empty so far.** `ftl-train` runs one job in the foreground without it.
+//! ```text
+//!  ftl, other programs          unix socket, or loopback TCP with a token
+//!        |
+//!        v
+//!   telemetry::requests   a span and a line for each request
+//!   guard                 who may talk to the service
+//!   panics                a handler that panics answers INTERNAL
+//!   grpc/                 convert, call, convert      status: errors as gRPC statuses
+//!        |      \________________________________
+//!        v                                       v
+//!   jobs/   the queue, one supervisor      resolve, presets, hugging_face
+//!        |        \
+//!        |         v
+//!        |    worker/   processes that train, generate, and open models and data
+//!        v
+//!   ftl-store   SQLite; tells `commits` what is committed, which wakes the streams
+//! ```
 //!
-//! The crate will be what connects the others: handlers that convert and call, the queue and the supervisor of the
-//! workers, and the guard of the port. Everything that touches a model or a user's file will run in a child process,
-//! so that a crash ends one job and not the service. SQL is `ftl-store`'s, tensors are `ftl-trainer`'s, conversions
-//! from the wire are `ftl-client`'s.
+//! [`serve`] starts all of it in this order: the data directory's lock, the store, the workers' spawner, the jobs
+//! (which takes care of what a dead service left behind), the sockets. It ends in the opposite order within 30 seconds
+//! of being told to.
+
+pub mod commits;
+pub mod data_dir;
+pub mod demo;
+pub mod error;
+pub mod grpc;
+pub mod guard;
+pub mod hugging_face;
+pub mod jobs;
+pub mod listen;
+pub mod panics;
+pub mod presets;
+pub mod resolve;
+mod serve;
+pub mod status;
+pub mod telemetry;
+pub mod token;
+pub mod worker;
+
+pub use serve::{Config, Layers, Ready, ServeError, serve, serve_and_tell, server};

@@ -1,0 +1,111 @@
+//! `SystemService`.
+
+use std::time::Duration;
+
+use async_stream::stream;
+use ftl_client::wire::v1;
+use ftl_client::wire::v1::system_service_server::SystemService;
+use ftl_core::system::{Gpus, SystemInfo};
+use ftl_core::{Problem, ProblemKind};
+use ftl_trainer::{device, doctor};
+use futures_util::StreamExt;
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Answers, Api};
+use crate::error::ServiceError;
+
+/// Between two readings of the GPUs where nothing else is asked for.
+const DEFAULT_INTERVAL_MILLIS: u32 = 1_000;
+/// NVML averages over 100 ms or more; a minute is as good as asking anew.
+const INTERVAL_MILLIS: std::ops::RangeInclusive<u32> = 100..=60_000;
+
+impl Api {
+    async fn info(&self) -> Result<SystemInfo, ServiceError> {
+        let jobs = self.store().job_counts().await?;
+        let data_directory = self.0.parts.dir.root().to_owned();
+        let started_unix_ms = self.0.started_unix_ms;
+        Self::blocking(move || {
+            let doctor::Cpu { name, features: _, n_threads, memory_bytes, available_bytes } = doctor::cpu();
+            SystemInfo {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                started_unix_ms,
+                free_disk_bytes: doctor::free_bytes(&data_directory),
+                data_directory,
+                cpu: name,
+                n_threads,
+                memory_bytes,
+                available_bytes,
+                is_built_with_cuda: device::BUILT_WITH_CUDA,
+                jobs,
+            }
+        })
+        .await
+    }
+
+    async fn gpus(&self) -> Result<Gpus, ServiceError> {
+        let reader = self.0.gpus.clone();
+        Self::blocking(move || reader.read()).await
+    }
+}
+
+fn interval(millis: u32) -> Result<Duration, ServiceError> {
+    let millis = if millis == 0 { DEFAULT_INTERVAL_MILLIS } else { millis };
+    if INTERVAL_MILLIS.contains(&millis) {
+        return Ok(Duration::from_millis(millis.into()));
+    }
+    let (least, most) = INTERVAL_MILLIS.into_inner();
+    let message = format!("{millis} is out of range, expected {least} to {most}");
+    Err(Problem::new(ProblemKind::InvalidValue, message)
+        .at("interval_millis")
+        .hint(format!("0 stands for {DEFAULT_INTERVAL_MILLIS}"))
+        .into())
+}
+
+#[async_trait]
+impl SystemService for Api {
+    type WatchGpusStream = Answers<v1::Gpus>;
+
+    async fn get_system_info(
+        &self,
+        request: Request<v1::GetSystemInfoRequest>,
+    ) -> Result<Response<v1::SystemInfo>, Status> {
+        let v1::GetSystemInfoRequest {} = request.into_inner();
+        Ok(Response::new(self.info().await?.into()))
+    }
+
+    async fn get_gpus(&self, request: Request<v1::GetGpusRequest>) -> Result<Response<v1::Gpus>, Status> {
+        let v1::GetGpusRequest {} = request.into_inner();
+        Ok(Response::new(self.gpus().await?.into()))
+    }
+
+    async fn watch_gpus(
+        &self,
+        request: Request<v1::WatchGpusRequest>,
+    ) -> Result<Response<Self::WatchGpusStream>, Status> {
+        let v1::WatchGpusRequest { interval_millis } = request.into_inner();
+        let interval = interval(interval_millis)?;
+        let slot = self.slot()?;
+        let api = self.clone();
+        let readings = stream! {
+            let _slot = slot;
+            let mut ticks = tokio::time::interval(interval);
+            // A caller that reads slowly gets the next reading late, not several at once.
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                let reading = api
+                    .until_shutdown(async {
+                        ticks.tick().await;
+                        api.gpus().await
+                    })
+                    .await;
+                let is_last = reading.is_err();
+                yield reading.map(v1::Gpus::from).map_err(Status::from);
+                if is_last {
+                    return;
+                }
+            }
+        };
+        Ok(Response::new(readings.boxed()))
+    }
+}

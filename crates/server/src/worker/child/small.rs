@@ -1,0 +1,74 @@
+//! Tasks of one question and one answer.
+
+use std::path::Path;
+
+use ftl_core::Problem;
+use ftl_core::spec::resolved::DataFormat;
+use ftl_trainer::data::survey::{preview as preview_rows, survey};
+use ftl_trainer::inspect::model_facts;
+
+use super::hello;
+use super::link::Link;
+use crate::worker::exit;
+use crate::worker::frame::FrameError;
+use crate::worker::message::FromWorker;
+
+/// Why a task has no answer.
+pub(super) enum Trouble {
+    /// The input can't be used.
+    Refused(Vec<Problem>),
+    /// The server does not take the answer.
+    Unsent(FrameError),
+}
+
+impl From<Vec<Problem>> for Trouble {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self::Refused(problems)
+    }
+}
+
+impl From<Problem> for Trouble {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(vec![problem])
+    }
+}
+
+impl From<FrameError> for Trouble {
+    fn from(error: FrameError) -> Self {
+        Self::Unsent(error)
+    }
+}
+
+/// Does one, and ends as it says.
+pub(super) fn run(link: &Link, nonce: String, task: impl FnOnce(&Link) -> Result<(), Trouble>) -> u8 {
+    let done = link.send(&hello(nonce)).map_err(Trouble::from).and_then(|()| task(link));
+    let (last, code) = match done {
+        Ok(()) => (FromWorker::Finished, exit::DONE),
+        Err(Trouble::Refused(problems)) => (FromWorker::Refused { problems }, exit::REFUSED),
+        Err(Trouble::Unsent(error)) => return unsent(&error),
+    };
+    match link.send(&last) {
+        Ok(()) => code,
+        Err(error) => unsent(&error),
+    }
+}
+
+fn unsent(error: &FrameError) -> u8 {
+    eprintln!("the server does not take the answer: {error}");
+    exit::USAGE
+}
+
+pub(super) fn inspect_model(link: &Link, path: &Path) -> Result<(), Trouble> {
+    Ok(link.send(&FromWorker::Model(model_facts(path)?))?)
+}
+
+pub(super) fn read_dataset(link: &Link, path: &Path, format: DataFormat) -> Result<(), Trouble> {
+    Ok(link.send(&FromWorker::Dataset(survey(path, format)?))?)
+}
+
+pub(super) fn preview(link: &Link, path: &Path, format: DataFormat, rows: (u64, u32)) -> Result<(), Trouble> {
+    for row in preview_rows(path, format, rows)? {
+        link.send(&FromWorker::Row(row))?;
+    }
+    Ok(())
+}

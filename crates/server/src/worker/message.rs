@@ -1,0 +1,158 @@
+//! What server and worker say to each other, one message in a [`frame`](super::frame).
+
+use std::path::PathBuf;
+
+use ftl_core::dataset::{DatasetFacts, PreviewRow};
+use ftl_core::inference::{InferencePart, Prompt, SamplingSpec};
+use ftl_core::job::Phase;
+use ftl_core::model::ModelFacts;
+use ftl_core::spec::resolved::DataFormat;
+use ftl_core::{EventRecord, JobSpec, Problem};
+use serde::{Deserialize, Serialize};
+
+/// What the server says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToWorker {
+    /// The first frame, once.
+    Task {
+        /// Comes back in [`FromWorker::Hello`].
+        nonce: String,
+        /// What to do.
+        task: Task,
+    },
+    /// A person asks the training to save and stop.
+    Stop,
+    /// Answer a prompt; only for [`Task::Infer`].
+    Ask {
+        /// Comes back with each part of the answer.
+        id: u64,
+        /// What is gone on from.
+        prompt: Prompt,
+        /// How tokens are chosen.
+        sampling: SamplingSpec,
+    },
+    /// Nobody wants this answer any more.
+    Abort {
+        /// Its id.
+        id: u64,
+    },
+}
+
+/// What a worker does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// Train a job.
+    Train {
+        /// What it is asked to do, with every default and absolute paths.
+        spec: Box<JobSpec>,
+        /// The job's directory.
+        directory: PathBuf,
+        /// Which attempt this is, from 1.
+        attempt: u32,
+    },
+    /// Describe a model directory.
+    InspectModel {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Judge every row of a data file.
+    ReadDataset {
+        /// The file.
+        path: PathBuf,
+        /// Its format; `auto`: find out.
+        format: DataFormat,
+    },
+    /// Show some rows of a data file.
+    Preview {
+        /// The file.
+        path: PathBuf,
+        /// Its format; `auto`: find out.
+        format: DataFormat,
+        /// The rows after the one with this number.
+        after_row: u64,
+        /// At most this many.
+        n_rows: u32,
+    },
+    /// Load weights, then answer one [`ToWorker::Ask`] after another.
+    Infer {
+        /// The model's directory.
+        model: PathBuf,
+        /// A PEFT adapter directory.
+        adapter: Option<PathBuf>,
+        /// Where to compute, as in `device.kind`.
+        device: String,
+    },
+}
+
+/// What a worker says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromWorker {
+    /// The task was read, and where it trains, the job's directory is locked.
+    Hello {
+        /// As it came with the task.
+        nonce: String,
+        /// The worker's process.
+        pid: u32,
+    },
+    /// What happened, in order. Each is in the attempt's journal already, under the same number.
+    Events(Vec<EventRecord>),
+    /// It is alive; sent every 2 seconds by a thread that does nothing else.
+    Heartbeat {
+        /// Steps taken, as far as they were reported.
+        step: u64,
+        /// What it is busy with; `None`: it has not begun.
+        phase: Option<Phase>,
+    },
+    /// The description of a model.
+    Model(ModelFacts),
+    /// What a data file holds.
+    Dataset(DatasetFacts),
+    /// One row of a preview.
+    Row(PreviewRow),
+    /// A part of an answer.
+    Part {
+        /// Which answer.
+        id: u64,
+        /// The part.
+        part: InferencePart,
+    },
+    /// There is no answer to this; the next question may be asked.
+    AnswerRefused {
+        /// Which question.
+        id: u64,
+        /// Why.
+        problems: Vec<Problem>,
+    },
+    /// The task ended early, for these reasons; the exit code says of which sort they are. The last frame.
+    Refused {
+        /// The reasons.
+        problems: Vec<Problem>,
+    },
+    /// The training saved and stopped, as it was asked to. The last frame.
+    Stopped {
+        /// Steps taken.
+        step: u64,
+    },
+    /// The task is done. The last frame.
+    Finished,
+}
+
+impl FromWorker {
+    /// Whether nothing follows.
+    pub fn is_last(&self) -> bool {
+        match self {
+            Self::Refused { .. } | Self::Stopped { .. } | Self::Finished => true,
+            Self::Hello { .. }
+            | Self::Events(_)
+            | Self::Heartbeat { .. }
+            | Self::Model(_)
+            | Self::Dataset(_)
+            | Self::Row(_)
+            | Self::Part { .. }
+            | Self::AnswerRefused { .. } => false,
+        }
+    }
+}

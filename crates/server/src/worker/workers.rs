@@ -1,0 +1,215 @@
+//! The way to every worker: what the rest of the service calls.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ftl_core::dataset::{DatasetFacts, PreviewRow};
+use ftl_core::inference::InferencePart;
+use ftl_core::model::ModelFacts;
+use ftl_core::spec::resolved::DataFormat;
+use ftl_core::{Problem, ProblemKind};
+use futures_util::Stream;
+use tokio::sync::Semaphore;
+
+use super::answers::{Answers, InferTask};
+use super::connection::Connection;
+use super::exit::classify;
+use super::lock;
+use super::message::{FromWorker, Task};
+use super::spawn::task_log;
+use super::training::{TrainTask, Training};
+use crate::error::ServiceError;
+
+/// Small tasks at once; they read whole files, and each has a tokenizer or a table of rows in memory.
+const SMALL_TASKS: usize = 2;
+/// A small task that takes longer is killed.
+const DEADLINE: Duration = Duration::from_secs(10 * 60);
+
+/// Starts workers. Cheap to clone; clones share the limits and the loaded weights.
+#[derive(Clone, Debug)]
+pub struct Workers(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    program: PathBuf,
+    logs: PathBuf,
+    small: Semaphore,
+    n_started: AtomicU64,
+    answers: Answers,
+}
+
+impl Workers {
+    /// Workers will be started as `program worker`. `/proc/self/exe` names the program that runs, also after an
+    /// update has replaced its file. `logs` is where those keep their logs that train no job; what an earlier
+    /// server left there is deleted.
+    ///
+    /// # Errors
+    /// A directory that can't be made or emptied.
+    pub fn start(program: PathBuf, logs: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&logs)?;
+        for entry in fs::read_dir(&logs)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(Self(Arc::new(Inner {
+            answers: Answers::new(program.clone(), logs.clone()),
+            program,
+            logs,
+            small: Semaphore::new(SMALL_TASKS),
+            n_started: AtomicU64::new(0),
+        })))
+    }
+
+    /// Starts to train.
+    ///
+    /// # Errors
+    /// A worker that can't be started. Whatever it refuses later shows in [`Training::wait`].
+    pub async fn train(&self, task: TrainTask) -> Result<Training, ServiceError> {
+        Training::start(&self.0.program, task).await
+    }
+
+    /// Describes the model in a directory.
+    ///
+    /// # Errors
+    /// Everything that is wrong with its files.
+    pub async fn inspect_model(&self, path: PathBuf) -> Result<ModelFacts, ServiceError> {
+        let mut facts = None;
+        let take = |frame| {
+            if let FromWorker::Model(found) = frame {
+                facts = Some(found);
+            }
+        };
+        self.small("inspect", Task::InspectModel { path }, take).await?;
+        facts.ok_or_else(no_answer)
+    }
+
+    /// Reads a whole data file and judges every row.
+    ///
+    /// # Errors
+    /// The rows that can't be used, 20 of them one by one.
+    pub async fn read_dataset(
+        &self,
+        path: PathBuf,
+        format: DataFormat,
+    ) -> Result<DatasetFacts, ServiceError> {
+        let mut facts = None;
+        let take = |frame| {
+            if let FromWorker::Dataset(found) = frame {
+                facts = Some(found);
+            }
+        };
+        self.small("dataset", Task::ReadDataset { path, format }, take).await?;
+        facts.ok_or_else(no_answer)
+    }
+
+    /// At most `n_rows` rows of a data file after the one with number `after_row`, each with what is wrong with it.
+    ///
+    /// # Errors
+    /// A file that can't be read.
+    pub async fn preview(
+        &self,
+        path: PathBuf,
+        format: DataFormat,
+        after_row: u64,
+        n_rows: u32,
+    ) -> Result<Vec<PreviewRow>, ServiceError> {
+        let mut rows = Vec::new();
+        let take = |frame| {
+            if let FromWorker::Row(row) = frame {
+                rows.push(row);
+            }
+        };
+        self.small("preview", Task::Preview { path, format, after_row, n_rows }, take).await?;
+        Ok(rows)
+    }
+
+    /// Answers a prompt. A worker that has the same weights loaded is used again; one that has others is ended when
+    /// it has given the answer that it is at. Dropping the stream stops the answer.
+    ///
+    /// # Errors
+    /// A device that does not exist. Whatever the worker refuses comes as the stream's last item.
+    pub async fn infer(
+        &self,
+        task: InferTask,
+    ) -> Result<impl Stream<Item = Result<InferencePart, ServiceError>> + Send + use<>, ServiceError> {
+        self.0.answers.ask(task).await
+    }
+
+    /// Whether no worker, also none of an earlier server, trains in this directory.
+    ///
+    /// # Errors
+    /// A lock that can't be read.
+    pub async fn lock_is_free(directory: &Path) -> Result<bool, ServiceError> {
+        let directory = directory.to_owned();
+        let is_free = tokio::task::spawn_blocking(move || lock::is_free(&directory)).await;
+        Ok(is_free.map_err(|error| ServiceError::Internal(Box::new(error)))??)
+    }
+
+    /// Has a small task done; `take` is given its results.
+    async fn small(
+        &self,
+        name: &str,
+        task: Task,
+        mut take: impl FnMut(FromWorker),
+    ) -> Result<(), ServiceError> {
+        let inner = &self.0;
+        let _permit = inner.small.acquire().await.map_err(|_| ServiceError::ShuttingDown)?;
+        let log = task_log(&inner.logs, name, inner.n_started.fetch_add(1, Ordering::Relaxed));
+        let mut worker = Connection::open(&inner.program, log.clone(), task).await?;
+        let work = async {
+            while let Some(frame) = worker.next().await {
+                take(frame);
+            }
+        };
+        if tokio::time::timeout(DEADLINE, work).await.is_err() {
+            let minutes = DEADLINE.as_secs() / 60;
+            let message = format!("the worker process was ended after {minutes} minutes without a result");
+            let problem = Problem::new(ProblemKind::Worker, message);
+            return Err(ServiceError::Worker(
+                problem.hint("look whether the disk answers, or use a smaller file"),
+            ));
+        }
+        let evidence = worker.wait().await;
+        judge(&evidence)?;
+        // Only what explains a death is kept.
+        fs::remove_file(log)?;
+        Ok(())
+    }
+}
+
+/// Whether a task came to its end.
+pub(super) fn judge(evidence: &super::exit::Evidence) -> Result<(), ServiceError> {
+    use ftl_core::job::Exit;
+
+    let (exit, problems) = classify(evidence);
+    match exit {
+        Exit::Ok => Ok(()),
+        Exit::Data => Err(ServiceError::Invalid(problems)),
+        Exit::Stopped
+        | Exit::Nan
+        | Exit::OomGpu
+        | Exit::OomHost
+        | Exit::Crashed { .. }
+        | Exit::SpawnFailed
+        | Exit::Lost
+        | Exit::Cancelled => {
+            tracing::warn!(?exit, log = evidence.log.as_deref().unwrap_or_default(), "a worker died");
+            Err(ServiceError::Worker(problems.into_iter().next().unwrap_or_else(ended_early)))
+        }
+    }
+}
+
+fn ended_early() -> Problem {
+    Problem::new(ProblemKind::Worker, "the worker process ended early").hint("try again")
+}
+
+fn no_answer() -> ServiceError {
+    let message = "the worker process ended without an answer";
+    ServiceError::Worker(Problem::new(ProblemKind::Worker, message).hint("try again"))
+}

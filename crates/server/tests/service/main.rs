@@ -1,0 +1,8 @@
+//! The whole service as its users meet it: the compiled program on a socket of its own, spoken to by the client.
+
+mod alone;
+mod command_line;
+mod killed;
+mod states;
+mod support;
+mod watchers;
