@@ -17,9 +17,10 @@ use std::time::{Duration, Instant};
 
 use ftl_client::terminal::Follow;
 use ftl_client::{Client, ClientError, Endpoint};
+use ftl_core::dataset::Dataset;
 use ftl_core::inference::{InferencePart, InferenceRequest, JobWeights, SamplingSpec, WeightsRef};
 use ftl_core::job::{Job, State};
-use ftl_core::spec::resolved::DataFormat;
+use ftl_core::spec::resolved::{DataFormat, ExcessLength};
 use ftl_core::spec::{
     AdapterKind, AdapterSpec, DataSpec, EvalSpec, MethodKind, MethodSpec, ModelSpec, TrainSpec,
 };
@@ -39,8 +40,12 @@ const N_ROWS: u32 = 20;
 const MAX_NEW_TOKENS: u64 = 48;
 /// Steps on somebody's own model or data: enough for the loss to move, and soon over.
 const OWN_STEPS: u64 = 60;
-/// Share of somebody's own data that is held out.
+/// Rows of somebody's own data that are read, which is a few more than the steps need.
+const OWN_ROWS: u64 = 400;
+/// Share of them that is held out.
 const OWN_EVAL_FRACTION: f64 = 0.1;
+/// Longest sample in tokens; longer ones are cut, since this is a taste and not the real run.
+const OWN_MAX_LENGTH: u64 = 512;
 /// How often the picture is drawn again.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 
@@ -188,7 +193,11 @@ async fn tell(args: &Args, home: &Home) -> Result<(), DemoError> {
 
     let spec = match (&args.model, &args.data) {
         (None, None) => JobSpec::read(&bundle.spec).map_err(DemoError::Refused)?,
-        (_, data) => own_spec(&model, &train, data.is_none().then_some(bundle.eval.as_path())),
+        (_, data) => {
+            let max_length = OWN_MAX_LENGTH.min(facts.context_tokens);
+            say(&story::taste(OWN_STEPS, OWN_ROWS, max_length));
+            own_spec((&model, max_length), &dataset, data.is_none().then_some(bundle.eval.as_path()))
+        }
     };
     let began = Instant::now();
     let job = client.create_job(&spec, Some("demo")).await?;
@@ -268,16 +277,34 @@ async fn answers(
 }
 
 /// A taste of LoRA on somebody's own model or data.
-fn own_spec(model: &Path, train: &Path, eval: Option<&Path>) -> JobSpec {
+fn own_spec((model, max_length): (&Path, u64), dataset: &Dataset, eval: Option<&Path>) -> JobSpec {
     let held_out = match eval {
         Some(path) => EvalSpec { fraction: None, path: Some(path.to_owned()) },
         None => EvalSpec { fraction: Some(OWN_EVAL_FRACTION), path: None },
     };
+    let method = match dataset.facts.format {
+        DataFormat::Text => MethodKind::Cpt,
+        DataFormat::Auto
+        | DataFormat::Messages
+        | DataFormat::Sharegpt
+        | DataFormat::Alpaca
+        | DataFormat::PromptCompletion
+        | DataFormat::QuestionAnswer
+        | DataFormat::Preference
+        | DataFormat::Tokens => MethodKind::Sft,
+    };
     JobSpec {
         name: Some("demo".to_owned()),
         model: ModelSpec { path: Some(model.to_owned()), ..ModelSpec::default() },
-        data: DataSpec { train: vec![train.into()], eval: Some(held_out), ..DataSpec::default() },
-        method: MethodSpec { kind: Some(MethodKind::Sft), ..MethodSpec::default() },
+        data: DataSpec {
+            train: vec![dataset.path.as_path().into()],
+            eval: Some(held_out),
+            max_samples: Some(OWN_ROWS),
+            max_length: Some(max_length),
+            excess_length_strategy: Some(ExcessLength::Truncate),
+            ..DataSpec::default()
+        },
+        method: MethodSpec { kind: Some(method), ..MethodSpec::default() },
         adapter: AdapterSpec { kind: Some(AdapterKind::Lora), ..AdapterSpec::default() },
         train: TrainSpec { max_steps: Some(OWN_STEPS), ..TrainSpec::default() },
         ..JobSpec::default()

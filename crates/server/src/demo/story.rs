@@ -45,6 +45,13 @@ pub(super) fn dataset(dataset: &Dataset) -> String {
     format!("data       {}: {} rows, {} bytes", path.display(), facts.n_rows, thousands(facts.bytes))
 }
 
+/// What a demo on somebody's own model or data leaves out.
+pub(super) fn taste(n_steps: u64, n_rows: u64, max_length: u64) -> String {
+    format!(
+        "taste      {n_steps} steps on at most {n_rows} rows, each cut to {max_length} tokens; a job of your own has no such limits"
+    )
+}
+
 /// One question with the answers of before and after.
 pub(super) fn answers(question: &Question, before: &str, after: &str) -> String {
     let mut text = format!("  asked     {}\n", one_line(&question.shown));

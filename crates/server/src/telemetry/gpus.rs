@@ -36,9 +36,16 @@ impl GpuReader {
         read.unwrap_or_else(|error| {
             // A driver that was exchanged under us answers a new handle only.
             *nvml = None;
-            Gpus::Absent { reason: error.to_string() }
+            Gpus::Absent { reason: reason(&error) }
         })
     }
+}
+
+fn reason(error: &NvmlError) -> String {
+    if let NvmlError::LibloadingError(error) = error {
+        return format!("no NVIDIA driver is installed ({error})");
+    }
+    error.to_string()
 }
 
 fn gpus(nvml: &Nvml) -> Result<Gpus, NvmlError> {

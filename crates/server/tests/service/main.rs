@@ -2,6 +2,7 @@
 
 mod alone;
 mod command_line;
+mod demo;
 mod killed;
 mod states;
 mod support;
