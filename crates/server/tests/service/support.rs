@@ -79,7 +79,7 @@ impl Drop for Service {
 pub fn command(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ftl-server"));
     command.arg("serve").arg("--data-dir").arg(home.join("data")).arg("--socket").arg(socket(home));
-    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.env("FTL_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 
