@@ -282,8 +282,9 @@ fn own_spec((model, max_length): (&Path, u64), dataset: &Dataset, eval: Option<&
         Some(path) => EvalSpec { fraction: None, path: Some(path.to_owned()) },
         None => EvalSpec { fraction: Some(OWN_EVAL_FRACTION), path: None },
     };
-    let method = match dataset.facts.format {
-        DataFormat::Text => MethodKind::Cpt,
+    let (method, excess) = match dataset.facts.format {
+        // A file of plain text is one long row.
+        DataFormat::Text => (MethodKind::Cpt, ExcessLength::Split),
         DataFormat::Auto
         | DataFormat::Messages
         | DataFormat::Sharegpt
@@ -291,17 +292,18 @@ fn own_spec((model, max_length): (&Path, u64), dataset: &Dataset, eval: Option<&
         | DataFormat::PromptCompletion
         | DataFormat::QuestionAnswer
         | DataFormat::Preference
-        | DataFormat::Tokens => MethodKind::Sft,
+        | DataFormat::Tokens => (MethodKind::Sft, ExcessLength::Truncate),
     };
     JobSpec {
         name: Some("demo".to_owned()),
         model: ModelSpec { path: Some(model.to_owned()), ..ModelSpec::default() },
         data: DataSpec {
             train: vec![dataset.path.as_path().into()],
-            eval: Some(held_out),
+            // Of one row nothing can be held out.
+            eval: (eval.is_some() || dataset.facts.n_rows > 1).then_some(held_out),
             max_samples: Some(OWN_ROWS),
             max_length: Some(max_length),
-            excess_length_strategy: Some(ExcessLength::Truncate),
+            excess_length_strategy: Some(excess),
             ..DataSpec::default()
         },
         method: MethodSpec { kind: Some(method), ..MethodSpec::default() },

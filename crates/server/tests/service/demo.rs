@@ -78,13 +78,21 @@ fn demo_with_own_model_and_data_keeps_what_it_made_where_it_is_told_to() {
 #[test]
 fn demo_takes_plain_text() {
     let home = tempfile::tempdir().expect("a directory");
-    let text =
-        "Once upon a time, there was a little dog named Max. Max saw a big ball in the park.\n\n".repeat(80);
-    fs::write(home.path().join("story.txt"), text).expect("a writable directory");
-    let said = said(&demo(home.path(), &["--data", "story.txt"]));
-    let (before, after) = losses(&said);
-    assert!(after < before, "{said}");
-    assert!(said.contains("asked     Once upon a time"), "{said}");
+    let story = |name: &str| {
+        format!("Once upon a time, there was a little dog named {name}. {name} saw a big ball in the park.")
+    };
+    let names = ["Max", "Sam", "Anna", "Tom", "Mia", "Sara", "Jack", "Ben", "Lily", "Tim", "Sue", "Kim"];
+    let stories: Vec<String> = names.into_iter().map(story).collect();
+    fs::write(home.path().join("story.txt"), stories.join("\n\n").repeat(8)).expect("a writable directory");
+    let rows: Vec<String> =
+        stories.iter().map(|story| serde_json::json!({"text": story}).to_string()).collect();
+    fs::write(home.path().join("stories.jsonl"), rows.join("\n")).expect("a writable directory");
+
+    let whole = said(&demo(home.path(), &["--data", "story.txt"]));
+    assert!(whole.contains("asked     Once upon a time") && whole.contains("adapter"), "{whole}");
+    let rows = said(&demo(home.path(), &["--data", "stories.jsonl"]));
+    let (before, after) = losses(&rows);
+    assert!(after < before, "{rows}");
 }
 
 #[test]
