@@ -11,7 +11,10 @@ use super::{Ran, bare_program, wait_until};
 fn alone(home: &Path) -> Command {
     let program = home.join("ftl");
     if !program.exists() {
-        std::fs::copy(env!("CARGO_BIN_EXE_ftl"), &program).expect("room for a copy");
+        // By another process: one that this test program starts meanwhile would inherit the file while it is open for
+        // writing, and a file that anybody has open so can't be run.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_ftl")).arg(&program).status();
+        assert!(copied.expect("`cp` runs").success(), "room for a copy");
     }
     bare_program(&program, home)
 }
@@ -29,8 +32,10 @@ impl Home {
         let bin = home.dir.path().join("bin");
         std::fs::create_dir(&bin).expect("a directory");
         let path = bin.join("ftl-server");
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a script");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it can be run");
+        // By another process, as in `alone`.
+        let write = "printf '#!/bin/sh\n%s\n' \"$1\" > \"$0\" && chmod 755 \"$0\"";
+        let written = Command::new("sh").args(["-c", write]).arg(&path).arg(script).status();
+        assert!(written.expect("`sh` runs").success(), "a script that can be run");
         home
     }
 

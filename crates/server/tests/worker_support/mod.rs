@@ -3,7 +3,6 @@
 #![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses a part of it")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -74,8 +73,11 @@ pub fn events(reports: &[Report]) -> Vec<EventRecord> {
 /// A shell script in the place of the program; the worker's socket is its fd 3.
 pub fn script(directory: &Path, text: &str) -> PathBuf {
     let path = directory.join("program.sh");
-    fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("a script");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("a script that can be run");
+    // By another process: one that this test program starts meanwhile would inherit the file while it is open for
+    // writing, and a file that anybody has open so can't be run.
+    let write = "printf '#!/bin/sh\n%s\n' \"$1\" > \"$0\" && chmod 700 \"$0\"";
+    let written = std::process::Command::new("sh").args(["-c", write]).arg(&path).arg(text).status();
+    assert!(written.expect("`sh` runs").success(), "a script that can be run");
     path
 }
 
