@@ -1,6 +1,8 @@
 //! The order of samples and the document of `--ids`.
 
-use ftl_core::spec::resolved::{AdamW, Checkpointing, Duration, Every, SampleOrder, Schedule, Train, Warmup};
+use ftl_core::spec::resolved::{
+    AdamW, Checkpointing, Duration, Every, MomentFormat, SampleOrder, Schedule, Train, Warmup,
+};
 use ftl_trainer::data::ids;
 use ftl_trainer::data::order::Plan;
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
@@ -14,6 +16,7 @@ fn train(batch: u64, accumulation: u64, duration: Duration, seed: u64) -> Train 
         schedule: Schedule::Constant,
         warmup: Warmup::Steps(0),
         adamw: AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 },
+        moments: MomentFormat::F32,
         max_grad_norm: None,
         gradient_checkpointing: Checkpointing::None,
         seed,

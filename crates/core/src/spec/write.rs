@@ -5,7 +5,7 @@
 
 use super::resolved::{
     AdamW, Adapter, CheckedSpec, Data, Device, Duration, Eval, Every, Lora, LoraExpectation, LoraShape,
-    LossOn, Method, Model, SampleOrder, Schedule, Train, TrainFile, Wsd,
+    LossOn, Method, Model, MomentFormat, Quantization, SampleOrder, Scales, Schedule, Train, TrainFile, Wsd,
 };
 use super::{
     AdapterKind, AdapterSpec, DataSpec, DeviceSpec, EvalSpec, JobSpec, LrSchedulerKwargs, LrSchedulerType,
@@ -28,7 +28,7 @@ impl JobSpec {
 impl CheckedSpec {
     /// The spec with every default written out. Checking it gives `self` again.
     pub fn to_spec(&self) -> JobSpec {
-        let Self { name, model, data, method, adapter, train, device } = self;
+        let Self { name, model, data, method, adapter, quantization, train, device } = self;
         let Model { path, dtype, init } = model;
         let Device { kind: device_kind } = device;
         let kind = match method {
@@ -41,7 +41,7 @@ impl CheckedSpec {
             data: data_spec(data),
             method: MethodSpec { kind: Some(kind), ..MethodSpec::default() },
             adapter: adapter_spec(adapter),
-            quantization: QuantizationSpec { kind: Some(QuantizationKind::None), double_quant: None },
+            quantization: quantization_spec(*quantization),
             train: train_spec(train),
             predictions: None,
             device: DeviceSpec { max_memory: None, kind: Some(device_kind.to_string()) },
@@ -107,6 +107,15 @@ fn data_spec(data: &Data) -> DataSpec {
     }
 }
 
+fn quantization_spec(quantization: Quantization) -> QuantizationSpec {
+    let (kind, double_quant) = match quantization {
+        Quantization::None => (QuantizationKind::None, None),
+        Quantization::Nf4(Scales::F32) => (QuantizationKind::Nf4, Some(false)),
+        Quantization::Nf4(Scales::Double) => (QuantizationKind::Nf4, Some(true)),
+    };
+    QuantizationSpec { kind: Some(kind), double_quant }
+}
+
 fn adapter_spec(adapter: &Adapter) -> AdapterSpec {
     let lora = AdapterSpec { kind: Some(AdapterKind::Lora), ..AdapterSpec::default() };
     match adapter {
@@ -146,6 +155,7 @@ fn train_spec(train: &Train) -> TrainSpec {
         schedule,
         warmup,
         adamw: AdamW { beta1, beta2, epsilon, weight_decay },
+        moments,
         max_grad_norm,
         gradient_checkpointing,
         seed,
@@ -169,7 +179,10 @@ fn train_spec(train: &Train) -> TrainSpec {
         lr_scheduler_kwargs: Some(lr_scheduler_kwargs)
             .filter(|kwargs| *kwargs != LrSchedulerKwargs::default()),
         warmup_steps: Some(*warmup),
-        optim: Some(Optim::Adamw),
+        optim: Some(match moments {
+            MomentFormat::F32 => Optim::Adamw,
+            MomentFormat::Blockwise8Bit => Optim::Adamw8bit,
+        }),
         adam_beta1: Some(*beta1),
         adam_beta2: Some(*beta2),
         adam_epsilon: Some(*epsilon),

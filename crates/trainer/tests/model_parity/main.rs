@@ -6,6 +6,7 @@
 
 mod llama;
 mod packed;
+mod quantized;
 mod rope;
 mod stories;
 

@@ -7,6 +7,7 @@ mod job;
 mod output;
 mod parity;
 mod program;
+mod quantized;
 mod refusals;
 mod resume;
 mod text;

@@ -43,6 +43,38 @@ fn full_runs_of_the_program_equal_the_reference_step_by_step() {
 }
 
 #[test]
+fn runs_on_a_base_in_4_bits_equal_the_reference_step_by_step() {
+    let Some(fixtures) = directory("FTL_FIXTURES") else { return };
+    let mut n_compared = 0;
+    for case in cases(&fixtures, "qlora") {
+        let reference = Reference::read(&fixtures, &case);
+        for checkpointing in ["none", "block"] {
+            let job = reference.job().set("train.gradient_checkpointing", checkpointing);
+            let ran = job.program("out", &["--json"]);
+            if ran.stdout.contains("unsupported_model") {
+                println!("skipped: {case} is of a family that this version does not have");
+                continue;
+            }
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+            reference.compare(&job, &format!("{case}, gradient_checkpointing {checkpointing}"));
+            n_compared += 1;
+        }
+    }
+    println!("{n_compared} runs compared");
+}
+
+#[test]
+fn a_run_on_the_dense_base_differs_from_the_one_in_4_bits() {
+    let Some(fixtures) = directory("FTL_FIXTURES") else { return };
+    let Some(case) = cases(&fixtures, "qlora").into_iter().find(|case| case == "qlora_llama") else { return };
+    let reference = Reference::read(&fixtures, &case);
+    let job = reference.job().set("quantization", json!({"kind": "none"}));
+    job.finish("out", Begin::New);
+    let (_, rms) = reference.difference(&job).expect("an adapter to compare with");
+    assert!(rms > reference.tolerance("final_param_rms"), "{rms} does not tell the runs apart");
+}
+
+#[test]
 fn runs_of_the_library_equal_the_reference_step_by_step() {
     let Some(fixtures) = directory("FTL_FIXTURES") else { return };
     for case in ["lora_llama_cosine", "full_llama"] {
@@ -63,6 +95,16 @@ fn a_run_with_another_decay_differs_from_the_reference() {
     let (max, rms) = reference.difference(&job).expect("an adapter to compare with");
     println!("decay 0.1 instead of 0.01: parameters max {max:.1e}, rms {rms:.1e}");
     assert!(rms > reference.tolerance("final_param_rms"), "{rms} does not tell the runs apart");
+}
+
+/// The reference runs of a method.
+fn cases(fixtures: &Path, method: &str) -> Vec<String> {
+    let entries = fs::read_dir(fixtures.join("training")).expect("reference runs");
+    let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    let mut cases: Vec<String> = entries.map(|entry| name(entry.expect("an entry"))).collect();
+    cases.retain(|case| Reference::read(fixtures, case).trajectory["method"] == method);
+    cases.sort();
+    cases
 }
 
 /// A run of the reference program.
@@ -100,7 +142,12 @@ impl Reference {
             Value::Null => json!({"kind": "none"}),
             _ => json!({"kind": "lora", "init_from": self.dir().join("init_adapter")}),
         };
+        let quantization = match self.trajectory["double_quant"].as_bool() {
+            Some(double_quant) => json!({"kind": "nf4", "double_quant": double_quant}),
+            None => json!({"kind": "none"}),
+        };
         let job = Job::of(json!({
+            "quantization": quantization,
             "model": {"path": self.fixtures.join(model)},
             "data": {"train": ["batches.jsonl"], "format": "tokens", "shuffle": false},
             "method": {"kind": "sft"},

@@ -10,10 +10,11 @@ pub mod cross_entropy;
 pub mod dropout;
 pub mod gated_mlp;
 pub mod matrix;
+pub mod nf4;
 pub mod norm;
 pub mod reduce;
 pub mod rope;
-mod simd;
+pub(crate) mod simd;
 pub mod tensor;
 
 /// Rows that a thread takes at least in the cheap row-wise loops; fewer are not worth the hand-over.

@@ -7,6 +7,7 @@
 
 mod generation;
 mod keys;
+mod quantization;
 mod rope;
 
 pub use generation::eos_token_ids_for_generation;
@@ -155,7 +156,7 @@ impl DecoderConfig {
         };
         let head = keys.head(defaults.head);
         keys.expect_silu();
-        keys.expect_unquantized();
+        keys.expect_readable_quantization();
         let TokenIds { bos_token_id, eos_token_ids, pad_token_id } = keys.token_ids(defaults, vocab_size);
 
         keys.finish()?;
