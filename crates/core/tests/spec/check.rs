@@ -90,10 +90,6 @@ fn functions_that_are_not_there_are_refused_by_name() {
             "adapter.modules_to_save: training `lm_head` in full beside an adapter is not available in this version; drop it",
         ),
         (
-            json!({ "train": { "optim": "adamw_8bit" } }),
-            "train.optim: `adamw_8bit` is not available in this version; use `adamw`",
-        ),
-        (
             json!({ "train": { "neftune_noise_alpha": 5 } }),
             "train.neftune_noise_alpha: noise of 5 on the embeddings is not available in this version; drop it",
         ),

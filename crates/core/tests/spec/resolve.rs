@@ -35,6 +35,7 @@ fn variants() -> Vec<Value> {
         json!({ "adapter": { "init_from": "/adapter" } }),
         json!({ "adapter": { "init_from": "/adapter", "r": 4, "lora_alpha": 8, "target_modules": "all-linear" } }),
         json!({ "quantization": { "kind": "nf4" } }),
+        json!({ "train": { "optim": "adamw_8bit" } }),
         json!({ "quantization": { "kind": "nf4", "double_quant": false } }),
         json!({ "train": { "max_steps": 12, "num_train_epochs": 2 } }),
         json!({ "train": { "num_train_epochs": 0.25, "warmup_steps": 0.03 } }),

@@ -1,7 +1,7 @@
 //! The decoder and its passes: the loss with its gradients, scores, logits, and the next tokens of a sequence.
 
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 use burn::tensor::{Device, Tensor};
 
@@ -136,45 +136,21 @@ impl Decoder {
     /// Adds the gradients of `scale` times the summed negative log-likelihood of the supervised tokens to
     /// `gradients`, and returns that sum in nats, not scaled.
     pub fn loss_and_gradients(&self, batch: &Batch, how: LossPass, gradients: &mut Gradients) -> f64 {
-        let LossPass { scale, keep, dropout } = how;
-        let pass = self.pass(batch, dropout);
-        let mut x = embedding::forward(self.kernels, &self.embed, &batch.ids);
-        let mut inputs = Vec::with_capacity(self.blocks.len());
-        for (layer_index, block) in self.blocks.iter().enumerate() {
-            let (y, saved) = block.forward(&x, layer_index, &pass);
-            let saved = match keep {
-                Keep::Everything => Some(saved),
-                Keep::BlockInputs => None,
-            };
-            inputs.push((x, saved));
-            x = y;
-        }
-        let (hidden, inverse_rms) = self.norm.forward(self.kernels, &x);
-        let (sum_nats, d_hidden) = cross_entropy::forward_backward(
-            self.kernels,
-            self.head(),
-            (&hidden, &batch.targets),
-            scale,
-            gradients,
-        );
-        drop(hidden);
-        let mut g = Tensor::zeros(x.dims(), &self.device);
-        let input = norm::BackwardInput { x: &x, inverse_rms: &inverse_rms, dy: &d_hidden };
-        self.norm.backward(self.kernels, input, &mut g, gradients);
-        drop((x, d_hidden));
-        for (layer_index, block) in self.blocks.iter().enumerate().rev() {
-            let (x, saved) = inputs.pop().expect("one input for each block");
-            let saved = saved.unwrap_or_else(|| block.forward(&x, layer_index, &pass).1);
-            let want = if layer_index > 0 || self.embed.slot.is_some() {
-                InputGradient::Wanted
-            } else {
-                InputGradient::Unused
-            };
-            let input = BlockBackward { x: &x, saved, layer_index, pass: &pass, want };
-            block.backward(input, &mut g, gradients);
-        }
-        embedding::backward(self.kernels, &self.embed, &batch.ids, &g, gradients);
-        sum_nats
+        backpropagate(self, batch, how, gradients, &mut |_, _, _| {})
+    }
+
+    /// As [`loss_and_gradients`](Self::loss_and_gradients), and shows each weight to `update` as soon as its gradient
+    /// is there and the weight is used no more.
+    pub fn loss_and_updates(
+        &mut self,
+        batch: &Batch,
+        how: LossPass,
+        gradients: &mut Gradients,
+        update: &mut dyn FnMut(&mut Param, &mut Gradients),
+    ) -> f64 {
+        backpropagate(self, batch, how, gradients, &mut |decoder: &mut &mut Self, place, gradients| {
+            decoder.for_each_param_at(place, &mut |param| update(param, gradients));
+        })
     }
 
     /// Scores the supervised tokens of the batch, in order.
@@ -246,22 +222,34 @@ impl Decoder {
 
     /// As [`for_each_param`](Self::for_each_param), in the same order, to change them.
     pub fn for_each_param_mut(&mut self, change: &mut dyn FnMut(&mut Param)) {
-        change(&mut self.embed);
-        for block in &mut self.blocks {
-            let Block { input_norm, qkv, o, post_attention_norm, gate_up, down } = block;
-            change(&mut input_norm.weight);
-            for linear in [qkv, o, gate_up, down] {
-                linear.weight.param_mut().into_iter().for_each(&mut *change);
-                linear.bias.iter_mut().for_each(&mut *change);
-                if let Some(lora) = &mut linear.lora {
-                    change(&mut lora.a);
-                    lora.parts.iter_mut().for_each(|part| change(&mut part.b));
-                }
-            }
-            change(&mut post_attention_norm.weight);
+        self.for_each_param_at(Place::Embedding, change);
+        for layer_index in 0..self.blocks.len() {
+            self.for_each_param_at(Place::Block(layer_index), change);
         }
-        change(&mut self.norm.weight);
-        self.head.iter_mut().for_each(change);
+        self.for_each_param_at(Place::Norm, change);
+        self.for_each_param_at(Place::Head, change);
+    }
+
+    fn for_each_param_at(&mut self, place: Place, change: &mut dyn FnMut(&mut Param)) {
+        match place {
+            Place::Embedding => change(&mut self.embed),
+            Place::Block(layer_index) => {
+                let block = &mut self.blocks[layer_index];
+                let Block { input_norm, qkv, o, post_attention_norm, gate_up, down } = block;
+                change(&mut input_norm.weight);
+                for linear in [qkv, o, gate_up, down] {
+                    linear.weight.param_mut().into_iter().for_each(&mut *change);
+                    linear.bias.iter_mut().for_each(&mut *change);
+                    if let Some(lora) = &mut linear.lora {
+                        change(&mut lora.a);
+                        lora.parts.iter_mut().for_each(|part| change(&mut part.b));
+                    }
+                }
+                change(&mut post_attention_norm.weight);
+            }
+            Place::Norm => change(&mut self.norm.weight),
+            Place::Head => self.head.iter_mut().for_each(change),
+        }
     }
 
     /// Whether some of its linears are held in 4 bits, so that they can't be trained.
@@ -296,4 +284,68 @@ impl Decoder {
         assert!(longest <= reserved, "positions must be reserved before a pass");
         Pass { kernels: self.kernels, shape: &self.shape, rope: &self.rope, batch, dropout }
     }
+}
+
+/// Where weights are that the backward pass is done with at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The token embedding, and with it a tied head.
+    Embedding,
+    /// A block.
+    Block(usize),
+    /// The norm after the last block.
+    Norm,
+    /// A head of its own.
+    Head,
+}
+
+/// One microbatch forward and backward. `done` is told when the weights at a place are used no more; what the decoder
+/// is behind decides whether they can be changed then.
+fn backpropagate<D: Deref<Target = Decoder>>(
+    mut decoder: D,
+    batch: &Batch,
+    how: LossPass,
+    gradients: &mut Gradients,
+    done: &mut dyn FnMut(&mut D, Place, &mut Gradients),
+) -> f64 {
+    let LossPass { scale, keep, dropout } = how;
+    let kernels = decoder.kernels;
+    let mut x = embedding::forward(kernels, &decoder.embed, &batch.ids);
+    let mut inputs = Vec::with_capacity(decoder.blocks.len());
+    for (layer_index, block) in decoder.blocks.iter().enumerate() {
+        let (y, saved) = block.forward(&x, layer_index, &decoder.pass(batch, dropout));
+        let saved = match keep {
+            Keep::Everything => Some(saved),
+            Keep::BlockInputs => None,
+        };
+        inputs.push((x, saved));
+        x = y;
+    }
+    let (hidden, inverse_rms) = decoder.norm.forward(kernels, &x);
+    let (sum_nats, d_hidden) =
+        cross_entropy::forward_backward(kernels, decoder.head(), (&hidden, &batch.targets), scale, gradients);
+    drop(hidden);
+    done(&mut decoder, Place::Head, gradients);
+    let mut g = Tensor::zeros(x.dims(), &decoder.device);
+    let input = norm::BackwardInput { x: &x, inverse_rms: &inverse_rms, dy: &d_hidden };
+    decoder.norm.backward(kernels, input, &mut g, gradients);
+    drop((x, d_hidden));
+    done(&mut decoder, Place::Norm, gradients);
+    while let Some((x, saved)) = inputs.pop() {
+        let layer_index = inputs.len();
+        let (block, pass) = (&decoder.blocks[layer_index], decoder.pass(batch, dropout));
+        let saved = saved.unwrap_or_else(|| block.forward(&x, layer_index, &pass).1);
+        let want = if layer_index > 0 || decoder.embed.slot.is_some() {
+            InputGradient::Wanted
+        } else {
+            InputGradient::Unused
+        };
+        let input = BlockBackward { x: &x, saved, layer_index, pass: &pass, want };
+        block.backward(input, &mut g, gradients);
+        drop(x);
+        done(&mut decoder, Place::Block(layer_index), gradients);
+    }
+    embedding::backward(kernels, &decoder.embed, &batch.ids, &g, gradients);
+    done(&mut decoder, Place::Embedding, gradients);
+    sum_nats
 }

@@ -25,7 +25,7 @@ const N_CELLS: usize = 1 << 16;
 /// bitsandbytes does not look for the nearest level: it rounds to one of 65,536 places first and takes the level that
 /// is nearest to the place. Where levels are close together, around zero, that gives another code.
 static CODE_OF_CELL: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let levels = &*dynamic::SIGNED;
+    let levels = &dynamic::SIGNED.levels;
     let mut code = 0;
     let code_of = |cell: usize| {
         let place = 2.0 * cell as f64 / (N_CELLS - 1) as f64 - 1.0;

@@ -4,11 +4,22 @@
 
 use std::sync::LazyLock;
 
-/// Levels for values of either sign, ascending.
-pub static SIGNED: LazyLock<[f32; 256]> = LazyLock::new(|| levels(Sign::Either));
+/// For values of either sign.
+pub static SIGNED: LazyLock<Dynamic> = LazyLock::new(|| Dynamic::new(Sign::Either));
 
-/// Levels for values that are not negative, ascending.
-pub static UNSIGNED: LazyLock<[f32; 256]> = LazyLock::new(|| levels(Sign::Positive));
+/// For values that are not negative.
+pub static UNSIGNED: LazyLock<Dynamic> = LazyLock::new(|| Dynamic::new(Sign::Positive));
+
+/// A set of levels in [-1, 1].
+#[derive(Debug)]
+pub struct Dynamic {
+    /// The levels, ascending.
+    pub levels: [f32; 256],
+    /// Halfway between neighbouring levels; a value exactly there takes the lower one.
+    pub bounds: [f32; 255],
+    /// The code of the lowest value whose upper half is the index.
+    cells: Vec<u8>,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sign {
@@ -18,6 +29,41 @@ enum Sign {
 
 /// Decimal exponents: 10⁻⁶ to 10⁰.
 const N_EXPONENTS: u32 = 7;
+
+impl Dynamic {
+    fn new(sign: Sign) -> Self {
+        let levels = levels(sign);
+        let bounds = std::array::from_fn(|i| (levels[i] + levels[i + 1]) / 2.0);
+        let cells = (0..=u16::MAX).map(|upper| {
+            let lowest = from_ordered(u32::from(upper) << 16);
+            // Beyond the largest numbers there are those that are none; nothing of that kind is looked up.
+            bounds.iter().filter(|bound| lowest > **bound).count() as u8
+        });
+        Self { cells: cells.collect(), levels, bounds }
+    }
+
+    /// The code of the level that is nearest to a value.
+    #[inline]
+    pub fn code(&self, value: f32) -> u8 {
+        let mut code = self.cells[(ordered(value) >> 16) as usize];
+        // A cell is about as wide as the smallest distance of levels, so that this goes once or not at all.
+        while self.bounds.get(usize::from(code)).is_some_and(|bound| value > *bound) {
+            code += 1;
+        }
+        code
+    }
+}
+
+/// The bits of a number in an order that is that of the numbers.
+#[inline]
+fn ordered(value: f32) -> u32 {
+    let bits = value.to_bits();
+    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
+}
+
+fn from_ordered(ordered: u32) -> f32 {
+    f32::from_bits(if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered })
+}
 
 fn levels(sign: Sign) -> [f32; 256] {
     let mut levels = vec![0.0, 1.0];
@@ -45,4 +91,29 @@ fn levels(sign: Sign) -> [f32; 256] {
 fn edge(i: usize, n: usize) -> f32 {
     let step = (1.0f32 - 0.1) / n as f32;
     if i < n.div_ceil(2) { step.mul_add(i as f32, 0.1) } else { (-step).mul_add((n - i) as f32, 1.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Dynamic, SIGNED, UNSIGNED};
+
+    fn nearest(dynamic: &Dynamic, value: f32) -> u8 {
+        dynamic.bounds.iter().filter(|bound| value > **bound).count() as u8
+    }
+
+    #[test]
+    fn every_value_has_the_code_of_the_nearest_level() {
+        for dynamic in [&*SIGNED, &*UNSIGNED] {
+            assert!(dynamic.levels.is_sorted());
+            let mut values: Vec<f32> = (-40_000..=40_000).map(|i| (i as f32 / 40_000.0).powi(5)).collect();
+            values.extend((0..=4000).map(|i| i as f32 / 2000.0 - 1.0));
+            values.extend(dynamic.levels);
+            values
+                .extend(dynamic.bounds.iter().flat_map(|bound| [*bound, bound.next_up(), bound.next_down()]));
+            for value in values {
+                assert_eq!(dynamic.code(value), nearest(dynamic, value), "{value}");
+            }
+        }
+        assert_ne!(SIGNED.code(0.0), UNSIGNED.code(0.0));
+    }
 }

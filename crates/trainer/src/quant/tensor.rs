@@ -87,7 +87,7 @@ impl Nf4Tensor {
         let scales = match &self.scales {
             Held::Single(scales) => scales.clone(),
             Held::Double { codes, absmax, offset } => {
-                let levels = table(&*dynamic::SIGNED).select(0, codes.clone().cast(DType::I32));
+                let levels = table(&dynamic::SIGNED.levels).select(0, codes.clone().cast(DType::I32));
                 let absmax = absmax.clone().reshape([-1, 1]).expand([-1, NESTED_BLOCK as i64]);
                 let absmax: Tensor<1> = absmax.reshape([-1]);
                 levels * absmax.narrow(0, 0, n_blocks) + *offset
@@ -111,7 +111,7 @@ impl Nf4Tensor {
             }
             Held::Double { codes: scale_codes, absmax, offset } => {
                 let (scale_codes, absmax) = (cpu::tensor::bytes(scale_codes), cpu::tensor::values(absmax));
-                let levels = &*dynamic::SIGNED;
+                let levels = &dynamic::SIGNED.levels;
                 let scale = |block: usize| {
                     levels[usize::from(scale_codes[block])] * absmax[block / NESTED_BLOCK] + offset
                 };

@@ -17,12 +17,13 @@ use crate::data::order::Plan;
 use crate::error::TrainError;
 use crate::model::decoder::{Decoder, Keep, LossPass};
 use crate::ops::dropout::Key;
-use crate::ops::param::Gradients;
+use crate::ops::param::{Gradients, Param};
 use crate::optim::schedule::LearningRate;
 use crate::train::eval::{Scores, evaluate};
 use crate::train::finish::write_final;
 use crate::train::keep;
 use crate::train::meter::{Meter, StepResult};
+use crate::train::moments_file::{read_optimizer, write_optimizer};
 use crate::train::optimizer::Optimizer;
 use crate::train::preflight::Ready;
 use crate::train::report::{Reporter, note, phase};
@@ -75,7 +76,7 @@ impl<'a, 'b> Run<'a, 'b> {
                 train.warmup,
                 plan.total_steps(),
             ),
-            optimizer: Optimizer::new(&decoder, train.adamw, train.max_grad_norm),
+            optimizer: Optimizer::new(&decoder, (train.adamw, train.moments), train.max_grad_norm),
             gradients: decoder.zero_gradients(),
             scores: Scores::default(),
             step: 0,
@@ -100,7 +101,7 @@ impl<'a, 'b> Run<'a, 'b> {
     pub fn restore(&mut self, checkpoint: &Path) -> Result<(), TrainError> {
         let state = snapshot::read_state(checkpoint)?;
         self.identity.check(&state, checkpoint)?;
-        snapshot::read_optimizer(checkpoint, &self.decoder, &mut self.optimizer)?;
+        read_optimizer(checkpoint, &self.decoder.device, &mut self.optimizer)?;
         self.history = snapshot::read_history(checkpoint);
         self.step = state.step;
         self.optimizer.n_steps = state.step;
@@ -178,18 +179,38 @@ impl<'a, 'b> Run<'a, 'b> {
 
         let key = Key::new(self.spec.train.seed).fold(step_index);
         let scale = 1.0 / meter.n_supervised() as f64;
+        let learning_rate = self.schedule.at(step_index);
+        let pass = |index| LossPass { scale, keep: self.keep, dropout: Some(key.fold(index)) };
+        if let ([batch], true) = (&microbatches[..], self.optimizer.can_step_in_parts(microbatches.len())) {
+            if stop.raised().is_some() {
+                return Ok(None);
+            }
+            let pass = pass(0);
+            let mut step = self.optimizer.begin_step(self.decoder.kernels, learning_rate);
+            let update = &mut |param: &mut Param, gradients: &mut Gradients| step.update(param, gradients);
+            let sum_nats = self.decoder.loss_and_updates(batch, pass, &mut self.gradients, update);
+            let grad_norm = step.finish();
+            return self.end_step(meter, (sum_nats * scale, grad_norm, learning_rate)).map(Some);
+        }
         let mut sum_nats = 0.0;
         self.gradients.clear();
         for (index, batch) in microbatches.iter().enumerate() {
             if stop.raised().is_some() {
                 return Ok(None);
             }
-            let pass = LossPass { scale, keep: self.keep, dropout: Some(key.fold(index as u64)) };
-            sum_nats += self.decoder.loss_and_gradients(batch, pass, &mut self.gradients);
+            sum_nats += self.decoder.loss_and_gradients(batch, pass(index as u64), &mut self.gradients);
         }
-        let learning_rate = self.schedule.at(step_index);
-        let grad_norm = self.optimizer.step(&mut self.decoder, &self.gradients, learning_rate);
-        let loss_nats = sum_nats * scale;
+        let grad_norm = self.optimizer.step(&mut self.decoder, &mut self.gradients, learning_rate);
+        self.end_step(meter, (sum_nats * scale, grad_norm, learning_rate)).map(Some)
+    }
+
+    /// Counts a step whose update was taken.
+    fn end_step(
+        &mut self,
+        meter: Meter,
+        (loss_nats, grad_norm, learning_rate): (f64, f64, f64),
+    ) -> Result<Stepped, TrainError> {
+        let step_index = self.step;
         if !loss_nats.is_finite() || !grad_norm.is_finite() {
             return Err(TrainError::Diverged(diverged(step_index + 1, loss_nats, grad_norm)));
         }
@@ -197,7 +218,7 @@ impl<'a, 'b> Run<'a, 'b> {
         let epoch = self.plan.epochs_after(step_index);
         let stepped = meter.stop(StepResult { step: self.step, epoch, loss_nats, grad_norm, learning_rate });
         self.history.push(snapshot::history_entry(&stepped));
-        Ok(Some(stepped))
+        Ok(stepped)
     }
 
     /// Says that steps are being taken, and how many are done.
@@ -230,7 +251,7 @@ impl<'a, 'b> Run<'a, 'b> {
         let state = self.state();
         let saved = save(self.out, &checkpoint_name(self.step), |dir| {
             snapshot::write_weights(dir, &self.decoder, self.adapter.as_ref(), self.spec)?;
-            snapshot::write_optimizer(dir, &self.optimizer)?;
+            write_optimizer(dir, &self.optimizer)?;
             snapshot::write_state(dir, &state, (&self.history, self.plan.total_steps()))
         })?;
         let path = saved.path.display().to_string();

@@ -5,6 +5,7 @@
 //! f32 sums, which grows with their length.
 
 mod adamw;
+mod adamw8bit;
 mod attention;
 mod cross_entropy;
 mod dropout;

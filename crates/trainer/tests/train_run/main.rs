@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a test that compares or skips says how far")]
 
 mod job;
+mod optimizer;
 mod output;
 mod parity;
 mod program;

@@ -6,7 +6,7 @@
 use super::findings::{Findings, shown};
 use crate::error::{Problem, ProblemKind};
 use crate::spec::resolved::{DataFormat, ModelDtype};
-use crate::spec::{JobSpec, MethodKind, Optim, PredictionsSpec};
+use crate::spec::{JobSpec, MethodKind, PredictionsSpec};
 
 /// One function that is not there yet.
 struct Gap {
@@ -18,7 +18,7 @@ struct Gap {
     hint: &'static str,
 }
 
-const GAPS: [Gap; 17] = [
+const GAPS: [Gap; 16] = [
     Gap {
         key: "model.dtype",
         asked: dtype,
@@ -34,7 +34,6 @@ const GAPS: [Gap; 17] = [
     Gap { key: "adapter.alpha_pattern", asked: alpha_pattern, hint: "use one `lora_alpha` for all modules" },
     Gap { key: "adapter.layers_to_transform", asked: layers, hint: "drop it to adapt all layers" },
     Gap { key: "adapter.modules_to_save", asked: modules_to_save, hint: "drop it" },
-    Gap { key: "train.optim", asked: optim, hint: "use `adamw`" },
     Gap { key: "train.neftune_noise_alpha", asked: neftune, hint: "drop it" },
     Gap {
         key: "train.load_best_model_at_end",
@@ -117,13 +116,6 @@ fn layers(spec: &JobSpec) -> Option<String> {
 fn modules_to_save(spec: &JobSpec) -> Option<String> {
     let names = spec.adapter.modules_to_save.as_ref().filter(|names| !names.is_empty())?;
     Some(format!("training `{}` in full beside an adapter", names.join("`, `")))
-}
-
-fn optim(spec: &JobSpec) -> Option<String> {
-    match spec.train.optim? {
-        Optim::Adamw8bit => Some("`adamw_8bit`".to_owned()),
-        Optim::Adamw => None,
-    }
 }
 
 fn neftune(spec: &JobSpec) -> Option<String> {

@@ -5,6 +5,7 @@
 //! fixed chunk and added in order, so that a resumed run is the same run.
 
 pub mod adamw;
+pub mod adamw8bit;
 pub mod attention;
 pub mod cross_entropy;
 pub mod dropout;

@@ -55,6 +55,17 @@ pub fn modify<const D: usize, R>(tensor: &mut Tensor<D>, change: impl FnOnce(&mu
     result
 }
 
+/// As [`modify`], for a tensor of bytes.
+pub fn modify_bytes<R>(tensor: &mut Tensor<1, Int>, change: impl FnOnce(&mut [u8]) -> R) -> R {
+    let empty = Tensor::empty([0], &tensor.device());
+    let primitive = std::mem::replace(tensor, empty).try_into_primitive::<Flex>();
+    let primitive = primitive.expect("CPU kernels are chosen for plain flex tensors only");
+    let mut primitive = if primitive.is_contiguous() { primitive } else { primitive.to_contiguous() };
+    let result = change(primitive.storage_mut::<u8>());
+    *tensor = Tensor::from_primitive::<Flex>(primitive);
+    result
+}
+
 /// Makes a tensor of values in row order.
 pub fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
     Tensor::from_primitive::<Flex>(FlexTensor::from_data(TensorData::new(values, shape)))

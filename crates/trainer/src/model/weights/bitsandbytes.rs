@@ -105,7 +105,7 @@ fn numbers(
             StoredScales::Single(scales)
         }
         (Some(NESTED_BLOCK), Some(offset)) => {
-            levels(files, &part(NESTED_QUANT_MAP), &dynamic::SIGNED[..])?;
+            levels(files, &part(NESTED_QUANT_MAP), &dynamic::SIGNED.levels)?;
             let codes = bytes(files, &part(ABSMAX), "U8")?.to_vec();
             let absmax = floats(files, &part(NESTED_ABSMAX))?;
             count("scales", codes.len(), n_blocks)?;
