@@ -1,7 +1,7 @@
 //! The order of samples and the document of `--ids`.
 
 use ftl_core::spec::resolved::{
-    AdamW, Checkpointing, Duration, Every, Rows, SampleOrder, Schedule, Train, Warmup,
+    AdamW, Checkpointing, Duration, Every, FinalWeights, Rows, SampleOrder, Schedule, Train, Warmup,
 };
 use ftl_trainer::data::ids;
 use ftl_trainer::data::mix::Part;
@@ -24,6 +24,8 @@ fn train(batch: u64, accumulation: u64, duration: Duration, seed: u64) -> Train 
         eval: Every::Never,
         save: Every::Never,
         save_total_limit: None,
+        result: FinalWeights::Last,
+        early_stopping_patience: None,
     }
 }
 

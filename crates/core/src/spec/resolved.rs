@@ -275,6 +275,19 @@ pub struct Train {
     pub save: Every,
     /// How many checkpoints are kept; `None`: all.
     pub save_total_limit: Option<u64>,
+    /// Which weights are the result.
+    pub result: FinalWeights,
+    /// The run ends after so many evaluations without a better one; `None`: never before its last step.
+    pub early_stopping_patience: Option<u64>,
+}
+
+/// Which weights are the result of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinalWeights {
+    /// Those after the last step.
+    Last,
+    /// Those with the lowest loss on the held-out data.
+    Best,
 }
 
 /// How long to train.

@@ -4,8 +4,8 @@
 //! means the same.
 
 use super::resolved::{
-    AdamW, Adapter, CheckedSpec, Data, Device, Duration, Eval, Every, Lora, LoraExpectation, LoraShape,
-    LossOn, Method, Model, Rows, SampleOrder, Schedule, Train, TrainFile, Wsd,
+    AdamW, Adapter, CheckedSpec, Data, Device, Duration, Eval, Every, FinalWeights, Lora, LoraExpectation,
+    LoraShape, LossOn, Method, Model, Rows, SampleOrder, Schedule, Train, TrainFile, Wsd,
 };
 use super::{
     AdapterKind, AdapterSpec, DataSpec, DeviceSpec, EvalSpec, JobSpec, LrSchedulerKwargs, LrSchedulerType,
@@ -157,6 +157,8 @@ fn train_spec(train: &Train, order: SampleOrder) -> TrainSpec {
         eval,
         save,
         save_total_limit,
+        result,
+        early_stopping_patience,
     } = train;
     let (num_train_epochs, max_steps) = match duration {
         Duration::Epochs(epochs) => (Some(*epochs), None),
@@ -187,8 +189,8 @@ fn train_spec(train: &Train, order: SampleOrder) -> TrainSpec {
         eval_steps: steps_of(*eval),
         save_steps: steps_of(*save),
         save_total_limit: *save_total_limit,
-        load_best_model_at_end: Some(false),
-        early_stopping_patience: Some(0),
+        load_best_model_at_end: Some(*result == FinalWeights::Best),
+        early_stopping_patience: Some(early_stopping_patience.unwrap_or(0)),
     }
 }
 

@@ -94,14 +94,6 @@ fn functions_that_are_not_there_are_refused_by_name() {
             "train.neftune_noise_alpha: noise of 5 on the embeddings is not available in this version; drop it",
         ),
         (
-            json!({ "train": { "load_best_model_at_end": true } }),
-            "train.load_best_model_at_end: `true` is not available in this version; drop it",
-        ),
-        (
-            json!({ "train": { "early_stopping_patience": 3 } }),
-            "train.early_stopping_patience: stopping after 3 evaluations without a better one is not available in this version; drop it",
-        ),
-        (
             json!({ "predictions": {} }),
             "predictions: answering prompts during the run is not available in this version; drop the section",
         ),
@@ -435,6 +427,22 @@ fn keys_that_contradict_each_other_are_refused() {
         (
             json!({ "train": { "group_by_length": true }, "data": { "shuffle": false } }),
             "train.group_by_length: samples can't be grouped by length and stay in the order of the files (`data.shuffle` = false); drop one of the two",
+        ),
+        (
+            json!({ "train": { "load_best_model_at_end": true } }),
+            "train.load_best_model_at_end: nothing is held out whose loss would say which weights are better; set `data.eval`, or drop the key",
+        ),
+        (
+            json!({ "train": { "early_stopping_patience": 3 } }),
+            "train.early_stopping_patience: nothing is held out whose loss would say which weights are better; set `data.eval`, or drop the key",
+        ),
+        (
+            json!({ "data": { "eval": { "fraction": 0.1 } }, "train": { "early_stopping_patience": 3, "eval_steps": 0 } }),
+            "train.early_stopping_patience: the held-out data is never scored (`train.eval_steps` = 0); drop one of the two",
+        ),
+        (
+            json!({ "data": { "eval": { "fraction": 0.1 } }, "train": { "load_best_model_at_end": true, "eval_steps": 0 } }),
+            "train.load_best_model_at_end: the held-out data is never scored (`train.eval_steps` = 0); drop one of the two",
         ),
         (
             json!({ "train": { "lr_scheduler_type": "constant", "warmup_steps": 5 } }),

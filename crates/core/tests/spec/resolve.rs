@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use ftl_core::spec::JobSpec;
 use ftl_core::spec::resolved::{
     AdamW, Adapter, CheckedSpec, Checkpointing, DataFormat, DeviceKind, Duration, Eval, Every, ExcessLength,
-    Lora, LoraExpectation, LoraShape, LossOn, Method, ModelDtype, ModelInit, Rows, SampleOrder, Schedule,
-    TargetModules, Warmup, Wsd, WsdShape,
+    FinalWeights, Lora, LoraExpectation, LoraShape, LossOn, Method, ModelDtype, ModelInit, Rows, SampleOrder,
+    Schedule, TargetModules, Warmup, Wsd, WsdShape,
 };
 use proptest::prelude::{ProptestConfig, Strategy, any, proptest};
 use serde_json::{Value, json};
@@ -29,6 +29,8 @@ fn variants() -> Vec<Value> {
         json!({ "train": { "group_by_length": true } }),
         json!({ "data": { "eval": { "fraction": 0.05 } }, "train": { "eval_steps": 10 } }),
         json!({ "data": { "eval": { "path": "/e.jsonl" } } }),
+        json!({ "data": { "eval": { "path": "/e.jsonl" } }, "train": { "load_best_model_at_end": true } }),
+        json!({ "data": { "eval": { "path": "/e.jsonl" } }, "train": { "early_stopping_patience": 2 } }),
         json!({ "data": { "eval": { "path": "/e.jsonl" } }, "train": { "eval_steps": 0 } }),
         json!({ "data": { "max_length": 512, "excess_length_strategy": "split", "format": "text", "shuffle": false } }),
         json!({ "data": { "assistant_only_loss": false, "chat_template": "/t.jinja" } }),
@@ -89,6 +91,7 @@ fn every_default_is_the_documented_one() {
     assert_eq!(train.gradient_checkpointing, Checkpointing::Auto);
     assert_eq!((train.logging, train.eval, train.save), (Every::Steps(1), Every::Never, Every::Epoch));
     assert_eq!(train.save_total_limit, Some(3));
+    assert_eq!((train.result, train.early_stopping_patience), (FinalWeights::Last, None));
     assert_eq!(device.kind, DeviceKind::Auto);
 }
 

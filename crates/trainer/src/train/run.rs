@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ftl_core::job::{Phase, State};
 use ftl_core::metrics::Stepped;
-use ftl_core::spec::resolved::Every;
+use ftl_core::spec::resolved::{Every, FinalWeights};
 use ftl_core::{CheckedSpec, Event, Observer, Problem, ProblemKind, StopSignal};
 
 use crate::adapter::peft::AdapterConfig;
@@ -20,13 +20,14 @@ use crate::model::decoder::{Decoder, Keep, LossPass};
 use crate::ops::dropout::Key;
 use crate::ops::param::Gradients;
 use crate::optim::schedule::LearningRate;
+use crate::train::best;
 use crate::train::eval::{Scores, evaluate};
 use crate::train::finish::write_final;
 use crate::train::keep;
 use crate::train::meter::{Meter, StepResult};
 use crate::train::optimizer::Optimizer;
 use crate::train::preflight::Ready;
-use crate::train::report::{Reporter, note, phase};
+use crate::train::report::{Reporter, note, phase, warn};
 use crate::train::snapshot::{self, Identity};
 use crate::train::{Outcome, Summary};
 
@@ -105,6 +106,7 @@ impl<'a, 'b> Run<'a, 'b> {
         self.optimizer.n_steps = state.step;
         self.saved = Some(state.step);
         self.scores = state.scores;
+        best::check(best::checkpoint(self.spec, (self.out, self.step), &self.scores).as_deref())?;
         Ok(())
     }
 
@@ -130,7 +132,7 @@ impl<'a, 'b> Run<'a, 'b> {
         let mut loss_nats = None;
         self.evaluate_if_due(stop);
         self.training();
-        while self.step < total_steps {
+        while !self.is_over() {
             let Some(stepped) = self.take_step(stop)? else {
                 return self.stop();
             };
@@ -141,7 +143,7 @@ impl<'a, 'b> Run<'a, 'b> {
             if self.evaluate_if_due(stop) {
                 self.training();
             }
-            if due(self.spec.train.save, self.step, &self.plan) {
+            if due(self.spec.train.save, self.step, &self.plan) || self.has_new_best() {
                 self.save()?;
             }
             self.reporter.check()?;
@@ -149,18 +151,42 @@ impl<'a, 'b> Run<'a, 'b> {
         if stop.raised().is_some() {
             return self.stop();
         }
+        self.tell_end();
         phase(self.reporter, Phase::Exporting);
         let path = write_final(self)?;
         let kind = if self.adapter.is_some() { "peft" } else { "model" };
         self.observe(Event::Exported { path: path.display().to_string(), kind: kind.to_owned() });
         self.reporter.check()?;
-        Ok(Outcome::Finished(Summary {
-            steps: self.step,
-            loss_nats,
-            eval_before: self.scores.first.clone(),
-            eval_after: self.scores.after(self.step).cloned(),
-            path,
-        }))
+        Ok(Outcome::Finished(Summary::new(self.spec, self.state(), loss_nats, path)))
+    }
+
+    /// Whether no step is left, or none that would be taken.
+    fn is_over(&self) -> bool {
+        self.step >= self.plan.total_steps() || best::is_exhausted(self.spec, &self.scores)
+    }
+
+    fn is_early(&self) -> bool {
+        self.step < self.plan.total_steps() && best::is_exhausted(self.spec, &self.scores)
+    }
+
+    /// Whether these weights are the best so far and would be lost: the result may be made of them.
+    fn has_new_best(&self) -> bool {
+        let is_best = self.scores.best.as_ref().is_some_and(|best| best.step == self.step);
+        self.spec.train.result == FinalWeights::Best && is_best && self.saved != Some(self.step)
+    }
+
+    /// Says what is particular about how the run ended.
+    fn tell_end(&mut self) {
+        if self.is_early() {
+            let (done, unit) = (Some(self.step), Some("steps".to_owned()));
+            self.observe(Event::Phase { phase: Phase::Training, done, total: done, unit });
+            if let Some(why) = best::why_early(self.step, &self.scores) {
+                note(self.reporter, why);
+            }
+        }
+        if let Some(doubt) = best::doubt(self.spec, &self.scores) {
+            warn(self.reporter, doubt);
+        }
     }
 
     /// One optimizer step; `None` if asked to stop before its end, and then it has changed nothing.
@@ -214,9 +240,10 @@ impl<'a, 'b> Run<'a, 'b> {
         if !wanted || self.data.eval.is_empty() || self.scores.after(self.step).is_some() {
             return false;
         }
-        phase(self.reporter, Phase::Evaluating);
-        let batch_size = self.spec.train.per_device_train_batch_size as usize;
-        if let Some(evaluated) = evaluate(&self.decoder, &self.data.eval, (batch_size, self.step), stop) {
+        // No more at once than a microbatch has, so that scoring never takes more memory than training.
+        let how = (self.plan.most_tokens(), self.step);
+        let evaluated = evaluate(&self.decoder, &self.data.eval, how, (&mut *self.reporter, stop));
+        if let Some(evaluated) = evaluated {
             self.scores.add(evaluated.clone());
             self.observe(Event::Evaluated(evaluated));
         }
@@ -256,7 +283,8 @@ impl<'a, 'b> Run<'a, 'b> {
 
     /// The state that goes with the result.
     pub(super) fn state(&self) -> snapshot::State {
-        self.identity.state(self.step, self.scores.clone())
+        let state = self.identity.state(self.step, self.scores.clone());
+        snapshot::State { stopped_early: self.is_early(), ..state }
     }
 }
 

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a test that compares or skips says how far")]
 
 mod batches;
+mod best;
 mod job;
 mod output;
 mod parity;

@@ -18,7 +18,7 @@ struct Gap {
     hint: &'static str,
 }
 
-const GAPS: [Gap; 17] = [
+const GAPS: [Gap; 15] = [
     Gap {
         key: "model.dtype",
         asked: dtype,
@@ -35,12 +35,6 @@ const GAPS: [Gap; 17] = [
     Gap { key: "quantization.kind", asked: quantization, hint: "drop it: the base is held in f32" },
     Gap { key: "train.optim", asked: optim, hint: "use `adamw`" },
     Gap { key: "train.neftune_noise_alpha", asked: neftune, hint: "drop it" },
-    Gap {
-        key: "train.load_best_model_at_end",
-        asked: |spec| on(spec.train.load_best_model_at_end),
-        hint: "drop it",
-    },
-    Gap { key: "train.early_stopping_patience", asked: patience, hint: "drop it" },
     Gap { key: "predictions", asked: predictions, hint: "drop the section" },
     Gap { key: "device.max_memory", asked: max_memory, hint: "drop it" },
     Gap { key: "quantization.double_quant", asked: double_quant, hint: "drop it" },
@@ -136,11 +130,6 @@ fn optim(spec: &JobSpec) -> Option<String> {
 fn neftune(spec: &JobSpec) -> Option<String> {
     let alpha = spec.train.neftune_noise_alpha.filter(|&alpha| alpha != 0.0)?;
     Some(format!("noise of {} on the embeddings", shown(alpha)))
-}
-
-fn patience(spec: &JobSpec) -> Option<String> {
-    let patience = spec.train.early_stopping_patience.filter(|&patience| patience > 0)?;
-    Some(format!("stopping after {patience} evaluations without a better one"))
 }
 
 fn predictions(spec: &JobSpec) -> Option<String> {
