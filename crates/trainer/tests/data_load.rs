@@ -4,7 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use ftl_core::spec::resolved::{Data, DataFormat, Eval, ExcessLength, LossOn, SampleOrder, TrainFile};
+use ftl_core::spec::resolved::{
+    Data, DataFormat, Eval, ExcessLength, LossOn, Rows as RowRule, SampleOrder, TrainFile,
+};
 use ftl_core::{Event, Problem, ProblemKind};
 use ftl_trainer::data::encode::Encoder;
 use ftl_trainer::data::load::{Prepared, Request, prepare};
@@ -42,7 +44,7 @@ impl Job {
         for (name, bytes) in files {
             let path = dir.path().join(name);
             std::fs::write(&path, bytes).expect("written");
-            train.push(TrainFile { path, max_samples: None });
+            train.push(TrainFile { path, weight: 1.0, max_samples: None });
         }
         let data = Data {
             train,
@@ -51,6 +53,7 @@ impl Job {
             max_length: None,
             excess_length_strategy: ExcessLength::Error,
             loss_on: LossOn::AssistantTokens,
+            rows: RowRule::Samples,
             order: SampleOrder::File,
             max_samples: None,
             chat_template: None,
@@ -141,7 +144,8 @@ fn files_that_are_no_data_are_refused_by_name() {
         assert_eq!(Job::of(&[(name, bytes)]).refusal(), [expected], "{name}");
     }
     let mut job = Job::of(&[]);
-    job.data.train = vec![TrainFile { path: job.dir.path().join("missing.jsonl"), max_samples: None }];
+    job.data.train =
+        vec![TrainFile { path: job.dir.path().join("missing.jsonl"), weight: 1.0, max_samples: None }];
     let problem = job.prepare().expect_err("refused").remove(0);
     assert_eq!(problem.kind, ProblemKind::NotFound);
     assert!(problem.message.starts_with("the file can't be read: "), "{problem}");
@@ -374,7 +378,7 @@ fn third_party() -> Option<PathBuf> {
 /// The lines of the rows that can't be read or converted.
 fn bad_lines(path: &Path) -> Vec<String> {
     let mut job = Job::of(&[]);
-    job.data.train = vec![TrainFile { path: path.to_owned(), max_samples: None }];
+    job.data.train = vec![TrainFile { path: path.to_owned(), weight: 1.0, max_samples: None }];
     job.max_length = 10_000_000;
     let problems = job.prepare().map_or_else(|problems| problems, |_| Vec::new());
     let line = |problem: Problem| {
@@ -439,7 +443,8 @@ fn real_datasets_become_samples() {
     ] {
         let rows = Rows::open(&dir.join("datasets").join(name)).expect("opens").count();
         let mut job = Job::of(&[]);
-        job.data.train = vec![TrainFile { path: dir.join("datasets").join(name), max_samples: None }];
+        job.data.train =
+            vec![TrainFile { path: dir.join("datasets").join(name), weight: 1.0, max_samples: None }];
         let request =
             Request { data: &job.data, encoder: &encoder, max_length: 100_000, vocab_size: 151_936, seed: 0 };
         let prepared = prepare(&request, &mut |_: &Event| {}).unwrap_or_else(|problems| {

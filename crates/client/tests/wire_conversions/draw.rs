@@ -282,6 +282,7 @@ impl Draw {
             max_steps: self.maybe(Self::number),
             per_device_train_batch_size: self.maybe(Self::number),
             gradient_accumulation_steps: self.maybe(Self::number),
+            group_by_length: self.maybe(Self::flag),
             learning_rate: self.maybe(Self::float),
             lr_scheduler_type: self.maybe(|draw| draw.one(&SCHEDULES)),
             lr_scheduler_kwargs: self.maybe(|draw| LrSchedulerKwargs {

@@ -75,7 +75,9 @@ pub struct Data {
     pub excess_length_strategy: ExcessLength,
     /// Which tokens the loss counts.
     pub loss_on: LossOn,
-    /// Whether the order of samples is drawn anew for each epoch, by `train.seed`.
+    /// What a row of a batch holds.
+    pub rows: Rows,
+    /// The order of the samples in an epoch.
     pub order: SampleOrder,
     /// Read at most this many samples in all.
     pub max_samples: Option<u64>,
@@ -88,6 +90,8 @@ pub struct Data {
 pub struct TrainFile {
     /// Where it is.
     pub path: PathBuf,
+    /// How often each of its samples is drawn, relative to those of the other files.
+    pub weight: f64,
     /// Read at most this many of its samples.
     pub max_samples: Option<u64>,
 }
@@ -157,6 +161,18 @@ pub enum SampleOrder {
     File,
     /// Drawn anew for each epoch by `train.seed`.
     Shuffled,
+    /// Drawn anew for each epoch by `train.seed`, then sorted in parts, so that samples of similar length come
+    /// together (transformers' LengthGroupedSampler).
+    GroupedByLength,
+}
+
+/// What a row of a batch holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// A sample.
+    Samples,
+    /// As many whole samples as fit `max_length`; none attends to another.
+    Packed,
 }
 
 /// How to train.
@@ -233,7 +249,7 @@ pub enum TargetModules {
 pub struct Train {
     /// How long.
     pub duration: Duration,
-    /// Samples in a microbatch.
+    /// Rows in a microbatch.
     pub per_device_train_batch_size: u64,
     /// Microbatches in a step.
     pub gradient_accumulation_steps: u64,

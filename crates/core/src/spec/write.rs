@@ -5,7 +5,7 @@
 
 use super::resolved::{
     AdamW, Adapter, CheckedSpec, Data, Device, Duration, Eval, Every, Lora, LoraExpectation, LoraShape,
-    LossOn, Method, Model, SampleOrder, Schedule, Train, TrainFile, Wsd,
+    LossOn, Method, Model, Rows, SampleOrder, Schedule, Train, TrainFile, Wsd,
 };
 use super::{
     AdapterKind, AdapterSpec, DataSpec, DeviceSpec, EvalSpec, JobSpec, LrSchedulerKwargs, LrSchedulerType,
@@ -42,7 +42,7 @@ impl CheckedSpec {
             method: MethodSpec { kind: Some(kind), ..MethodSpec::default() },
             adapter: adapter_spec(adapter),
             quantization: QuantizationSpec { kind: Some(QuantizationKind::None), double_quant: None },
-            train: train_spec(train),
+            train: train_spec(train, data.order),
             predictions: None,
             device: DeviceSpec { max_memory: None, kind: Some(device_kind.to_string()) },
         }
@@ -72,6 +72,7 @@ fn data_spec(data: &Data) -> DataSpec {
         max_length,
         excess_length_strategy,
         loss_on,
+        rows,
         order,
         max_samples,
         chat_template,
@@ -79,9 +80,9 @@ fn data_spec(data: &Data) -> DataSpec {
     DataSpec {
         train: train
             .iter()
-            .map(|TrainFile { path, max_samples }| TrainFileSpec {
+            .map(|TrainFile { path, weight, max_samples }| TrainFileSpec {
                 path: path.clone(),
-                weight: None,
+                weight: Some(*weight).filter(|weight| *weight != 1.0),
                 max_samples: *max_samples,
             })
             .collect(),
@@ -97,9 +98,12 @@ fn data_spec(data: &Data) -> DataSpec {
             LossOn::AssistantTokens => true,
             LossOn::AllTokens => false,
         }),
-        packing: Some(false),
+        packing: Some(match rows {
+            Rows::Samples => false,
+            Rows::Packed => true,
+        }),
         shuffle: Some(match order {
-            SampleOrder::Shuffled => true,
+            SampleOrder::Shuffled | SampleOrder::GroupedByLength => true,
             SampleOrder::File => false,
         }),
         max_samples: *max_samples,
@@ -137,7 +141,7 @@ fn adapter_spec(adapter: &Adapter) -> AdapterSpec {
     }
 }
 
-fn train_spec(train: &Train) -> TrainSpec {
+fn train_spec(train: &Train, order: SampleOrder) -> TrainSpec {
     let Train {
         duration,
         per_device_train_batch_size,
@@ -164,6 +168,7 @@ fn train_spec(train: &Train) -> TrainSpec {
         max_steps,
         per_device_train_batch_size: Some(*per_device_train_batch_size),
         gradient_accumulation_steps: Some(*gradient_accumulation_steps),
+        group_by_length: Some(order == SampleOrder::GroupedByLength),
         learning_rate: Some(*learning_rate),
         lr_scheduler_type: Some(lr_scheduler_type),
         lr_scheduler_kwargs: Some(lr_scheduler_kwargs)

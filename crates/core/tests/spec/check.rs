@@ -42,20 +42,12 @@ fn functions_that_are_not_there_are_refused_by_name() {
             "model.dtype: `f16` is not available in this version; this version computes in f32: use `f32`, or drop the key",
         ),
         (
-            json!({ "data": { "train": ["/a", { "path": "/b", "weight": 0.5 }] } }),
-            "data.train: the weight 0.5 of `/b` is not available in this version; drop `weight`; `max_samples` limits a file",
-        ),
-        (
             json!({ "data": { "format": "sharegpt" } }),
             "data.format: `sharegpt` is not available in this version; bring the data to `messages` or `prompt_completion`",
         ),
         (
             json!({ "data": { "format": "preference" } }),
             "data.format: `preference` is not available in this version; bring the data to `messages` or `prompt_completion`",
-        ),
-        (
-            json!({ "data": { "packing": true } }),
-            "data.packing: `true` is not available in this version; drop it",
         ),
         (
             json!({ "method": { "kind": "dpo", "beta": 0.2, "loss_type": "cdpo", "label_smoothing": 0.1 } }),
@@ -437,6 +429,14 @@ fn keys_that_contradict_each_other_are_refused() {
             "train.eval_steps: nothing is held out to be scored every 5 steps; set `data.eval`, or drop the key",
         ),
         (
+            json!({ "train": { "group_by_length": true }, "data": { "packing": true } }),
+            "train.group_by_length: this key has no effect with `data.packing`, whose rows are all about as long; drop it",
+        ),
+        (
+            json!({ "train": { "group_by_length": true }, "data": { "shuffle": false } }),
+            "train.group_by_length: samples can't be grouped by length and stay in the order of the files (`data.shuffle` = false); drop one of the two",
+        ),
+        (
             json!({ "train": { "lr_scheduler_type": "constant", "warmup_steps": 5 } }),
             "train.warmup_steps: the schedule `constant` has no warm-up; set `train.lr_scheduler_type` to `constant_with_warmup`, or drop the key",
         ),
@@ -468,6 +468,11 @@ fn keys_that_contradict_each_other_are_refused() {
     for (patch, expected) in cases {
         refused(patch, InvalidValue, expected);
     }
+    let packed = patched(&json!({ "method": { "kind": "dpo" }, "data": { "packing": true } })).check();
+    assert!(lines(&packed.expect_err("packed pairs")).contains(
+        &"data.packing: `dpo` compares pairs of answers, which rows of packed samples do not keep together; drop it"
+            .to_owned()
+    ));
     let quantized =
         patched(&json!({ "adapter": { "kind": "none" }, "quantization": { "kind": "nf4" } })).check();
     assert!(lines(&quantized.expect_err("full fine-tuning of nf4")).contains(
@@ -481,7 +486,7 @@ fn keys_that_contradict_each_other_are_refused() {
 fn all_problems_are_told_at_once() {
     let patch = json!({
         "model": { "path": null, "dtype": "bf16" },
-        "data": { "packing": true, "max_length": 0 },
+        "data": { "max_length": 0 },
         "adapter": { "r": 0, "use_dora": true },
         "train": { "learning_rate": 7, "eval_steps": 3, "save_total_limit": 0 },
         "device": { "kind": "tpu" },
@@ -495,7 +500,6 @@ fn all_problems_are_told_at_once() {
             "adapter.r",
             "adapter.use_dora",
             "data.max_length",
-            "data.packing",
             "device.kind",
             "model.dtype",
             "model.path",

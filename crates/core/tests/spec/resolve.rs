@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use ftl_core::spec::JobSpec;
 use ftl_core::spec::resolved::{
     AdamW, Adapter, CheckedSpec, Checkpointing, DataFormat, DeviceKind, Duration, Eval, Every, ExcessLength,
-    Lora, LoraExpectation, LoraShape, LossOn, Method, ModelDtype, ModelInit, SampleOrder, Schedule,
+    Lora, LoraExpectation, LoraShape, LossOn, Method, ModelDtype, ModelInit, Rows, SampleOrder, Schedule,
     TargetModules, Warmup, Wsd, WsdShape,
 };
 use proptest::prelude::{ProptestConfig, Strategy, any, proptest};
@@ -23,6 +23,10 @@ fn variants() -> Vec<Value> {
         json!({ "name": "Überraschung \"1\"" }),
         json!({ "model": { "init": "random", "dtype": "f32" } }),
         json!({ "data": { "train": ["/a b.jsonl", { "path": "/c", "max_samples": 7 }], "max_samples": 9 } }),
+        json!({ "data": { "train": ["/a", { "path": "/b", "weight": 0.5 }] } }),
+        json!({ "data": { "packing": true } }),
+        json!({ "data": { "packing": true, "shuffle": false } }),
+        json!({ "train": { "group_by_length": true } }),
         json!({ "data": { "eval": { "fraction": 0.05 } }, "train": { "eval_steps": 10 } }),
         json!({ "data": { "eval": { "path": "/e.jsonl" } } }),
         json!({ "data": { "eval": { "path": "/e.jsonl" } }, "train": { "eval_steps": 0 } }),
@@ -67,6 +71,7 @@ fn every_default_is_the_documented_one() {
     assert_eq!((data.max_length, data.max_samples, data.chat_template), (None, None, None));
     assert_eq!(data.excess_length_strategy, ExcessLength::Error);
     assert_eq!((data.loss_on, data.order), (LossOn::AssistantTokens, SampleOrder::Shuffled));
+    assert_eq!((data.rows, data.train[0].weight), (Rows::Samples, 1.0));
     assert_eq!(method, Method::Sft);
     let shape = LoraShape {
         r: 16,

@@ -38,6 +38,8 @@ pub struct Request<'a> {
 pub struct Prepared {
     /// What is trained on, in the order of the files; at least one.
     pub train: Vec<Sample>,
+    /// How many of them each file gave, in the same order.
+    pub per_file: Vec<usize>,
     /// What is held out; empty when nothing is to be.
     pub eval: Vec<Sample>,
     /// What the user should know, one sentence each.
@@ -65,11 +67,13 @@ pub fn prepare(request: &Request<'_>, observer: &mut dyn Observer) -> Result<Pre
         problems: Vec::new(),
         n_unlisted: 0,
         n_rows: 0,
+        file_index: 0,
         counts: Counts::default(),
     };
     let mut left = data.max_samples.unwrap_or(u64::MAX);
     let mut train = Vec::new();
-    for file in &data.train {
+    for (index, file) in data.train.iter().enumerate() {
+        loader.file_index = index;
         let limit = left.min(file.max_samples.unwrap_or(u64::MAX));
         left -= loader.file(&file.path, limit, &mut train);
         if loader.is_hopeless() {
@@ -99,14 +103,18 @@ pub fn prepare(request: &Request<'_>, observer: &mut dyn Observer) -> Result<Pre
     if eval.is_empty() && matches!(data.eval, Eval::File(_)) {
         return Err(vec![none_left("data.eval", request)]);
     }
+    let mut per_file = vec![0; data.train.len()];
+    train.iter().for_each(|loaded| per_file[loaded.file_index] += 1);
     let samples = |loaded: Vec<Loaded>| loaded.into_iter().map(|loaded| loaded.sample).collect();
-    Ok(Prepared { train: samples(train), eval: samples(eval), notes })
+    Ok(Prepared { train: samples(train), per_file, eval: samples(eval), notes })
 }
 
 /// A sample and the hash of the row that it comes from.
 struct Loaded {
     sample: Sample,
     row: ContentHash,
+    /// Which of the training files it is from.
+    file_index: usize,
 }
 
 struct Loader<'a> {
@@ -115,6 +123,7 @@ struct Loader<'a> {
     problems: Vec<Problem>,
     n_unlisted: usize,
     n_rows: u64,
+    file_index: usize,
     counts: Counts,
 }
 
@@ -204,22 +213,22 @@ impl Loader<'_> {
 
     fn keep(&mut self, outcome: Outcome, into: &mut Vec<Loaded>) {
         let Outcome { fitted, row, is_conversation, is_text, has_controls, has_end } = outcome;
-        let counts = &mut self.counts;
+        let (counts, file_index) = (&mut self.counts, self.file_index);
         counts.has_conversations |= is_conversation;
         counts.has_other_text |= is_text;
         counts.n_with_controls += usize::from(has_controls);
         counts.n_without_end += usize::from(!has_end);
         match fitted {
-            Fitted::Whole(sample) => into.push(Loaded { sample, row }),
+            Fitted::Whole(sample) => into.push(Loaded { sample, row, file_index }),
             Fitted::Cut(sample) => {
                 counts.n_cut += 1;
-                into.push(Loaded { sample, row });
+                into.push(Loaded { sample, row, file_index });
             }
             Fitted::Pieces { kept, n_left_out } => {
                 counts.n_split += 1;
                 counts.n_pieces += kept.len();
                 counts.n_pieces_left_out += n_left_out;
-                into.extend(kept.into_iter().map(|sample| Loaded { sample, row }));
+                into.extend(kept.into_iter().map(|sample| Loaded { sample, row, file_index }));
             }
             // A refused one became a problem before.
             Fitted::Dropped | Fitted::Refused => counts.n_dropped += 1,

@@ -30,6 +30,8 @@ pub struct Ready {
     pub adapter: Option<AdapterConfig>,
     /// The data as tokens.
     pub data: Prepared,
+    /// The tokens of a sample or a packed row at most.
+    pub max_length: usize,
 }
 
 /// Where weights are read from that the spec does not name: the checkpoint of a resumed run.
@@ -78,7 +80,7 @@ pub fn ready(
         Some(_) => Trained::Adapter,
         None => Trained::Base,
     });
-    Ok(Ready { device, decoder, adapter, data })
+    Ok(Ready { device, decoder, adapter, data, max_length })
 }
 
 fn model(

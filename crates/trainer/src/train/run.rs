@@ -13,7 +13,8 @@ use crate::checkpoint::retain_newest;
 use crate::checkpoint::save;
 use crate::data::batch::Batch;
 use crate::data::load::Prepared;
-use crate::data::order::Plan;
+use crate::data::mix::Part;
+use crate::data::order::{Plan, Pool};
 use crate::error::TrainError;
 use crate::model::decoder::{Decoder, Keep, LossPass};
 use crate::ops::dropout::Key;
@@ -59,14 +60,12 @@ impl<'a, 'b> Run<'a, 'b> {
         identity: Identity,
         reporter: &'a mut Reporter<'b>,
     ) -> Self {
-        let Ready { device: _, decoder, adapter, data } = ready;
+        let Ready { device: _, decoder, adapter, data, max_length } = ready;
         let train = &spec.train;
-        let plan = Plan::new(data.train.len(), spec.data.order, train);
-        let longest = data.train.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
-        let n_tokens = longest.saturating_mul(train.per_device_train_batch_size as usize);
-        let (keep, why) = keep::choose(train.gradient_checkpointing, &decoder.config, n_tokens);
-        if let Some(why) = why {
-            note(reporter, why);
+        let plan = Plan::new(pool(spec, &data, max_length), train);
+        let (keep, why) = keep::choose(train.gradient_checkpointing, &decoder.config, plan.most_tokens());
+        for message in plan.packing().into_iter().chain(why) {
+            note(reporter, message);
         }
         Self {
             schedule: LearningRate::new(
@@ -258,6 +257,18 @@ impl<'a, 'b> Run<'a, 'b> {
     /// The state that goes with the result.
     pub(super) fn state(&self) -> snapshot::State {
         self.identity.state(self.step, self.scores.clone())
+    }
+}
+
+/// What the steps take their samples from.
+fn pool(spec: &CheckedSpec, data: &Prepared, max_length: usize) -> Pool {
+    let files = spec.data.train.iter().zip(&data.per_file);
+    Pool {
+        lengths: data.train.iter().map(|sample| sample.ids.len()).collect(),
+        files: files.map(|(file, n_samples)| Part { n_samples: *n_samples, weight: file.weight }).collect(),
+        order: spec.data.order,
+        rows: spec.data.rows,
+        max_length,
     }
 }
 

@@ -50,11 +50,6 @@ fn spec_that_asks_for_nonsense_is_refused() {
              5e-4 is usual",
         ),
         ("adapter.use_dora", json!(true), no_dora),
-        (
-            "data.packing",
-            json!(true),
-            "not_available data.packing: `true` is not available in this version; drop it",
-        ),
         ("quantization", json!({"kind": "nf4"}), no_nf4),
         (
             "method.kind",

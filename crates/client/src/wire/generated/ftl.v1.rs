@@ -664,6 +664,8 @@ pub struct TrainSpec {
     pub load_best_model_at_end: ::core::option::Option<bool>,
     #[prost(uint64, optional, tag = "23")]
     pub early_stopping_patience: ::core::option::Option<u64>,
+    #[prost(bool, optional, tag = "25")]
+    pub group_by_length: ::core::option::Option<bool>,
     /// The spec file's `warmup_steps`: from 1 on a number of steps, below 1 a share of all steps.
     #[prost(oneof = "train_spec::Warmup", tags = "8, 24")]
     pub warmup: ::core::option::Option<train_spec::Warmup>,

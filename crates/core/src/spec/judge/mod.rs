@@ -35,7 +35,7 @@ impl JobSpec {
         let checked = CheckedSpec {
             name: name::checked(name.as_deref(), model, data, &mut findings),
             model: checked_model(model, &mut findings),
-            data: data::checked(data, method.kind, &mut findings),
+            data: data::checked(data, data::Context::of(method, train), &mut findings),
             method: method::checked(method, &mut findings),
             adapter: adapter::checked(adapter, &mut findings),
             train: train::checked(

@@ -18,15 +18,13 @@ struct Gap {
     hint: &'static str,
 }
 
-const GAPS: [Gap; 19] = [
+const GAPS: [Gap; 17] = [
     Gap {
         key: "model.dtype",
         asked: dtype,
         hint: "this version computes in f32: use `f32`, or drop the key",
     },
-    Gap { key: "data.train", asked: weight, hint: "drop `weight`; `max_samples` limits a file" },
     Gap { key: "data.format", asked: format, hint: "bring the data to `messages` or `prompt_completion`" },
-    Gap { key: "data.packing", asked: |spec| on(spec.data.packing), hint: "drop it" },
     Gap { key: "method.kind", asked: method, hint: "use `sft` or `cpt`" },
     Gap { key: "adapter.use_rslora", asked: |spec| on(spec.adapter.use_rslora), hint: "drop it" },
     Gap { key: "adapter.use_dora", asked: |spec| on(spec.adapter.use_dora), hint: "drop it" },
@@ -68,11 +66,6 @@ fn dtype(spec: &JobSpec) -> Option<String> {
         ModelDtype::F16 => Some("`f16`".to_owned()),
         ModelDtype::Auto | ModelDtype::F32 => None,
     }
-}
-
-fn weight(spec: &JobSpec) -> Option<String> {
-    let file = spec.data.train.iter().find(|file| file.weight.is_some_and(|weight| weight != 1.0))?;
-    Some(format!("the weight {} of `{}`", shown(file.weight?), file.path.display()))
 }
 
 fn format(spec: &JobSpec) -> Option<String> {
