@@ -77,5 +77,6 @@ pub fn evaluate(
         perplexity: loss_nats.exp(),
         token_accuracy: n_correct as f64 / n_tokens as f64,
         tokens: n_tokens,
+        rewards: None,
     })
 }
