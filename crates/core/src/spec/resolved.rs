@@ -21,6 +21,8 @@ pub struct CheckedSpec {
     pub adapter: Adapter,
     /// Steps, rates, and what happens when.
     pub train: Train,
+    /// Answers to held-out prompts while the run goes on; `None`: none.
+    pub predictions: Option<Predictions>,
     /// Where to compute.
     pub device: Device,
 }
@@ -288,6 +290,26 @@ pub enum FinalWeights {
     Last,
     /// Those with the lowest loss on the held-out data.
     Best,
+}
+
+/// Answers to held-out prompts while a run goes on, before the first step and after the last one included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Predictions {
+    /// How many prompts.
+    pub count: u64,
+    /// When they are answered.
+    pub times: PredictionTimes,
+    /// Longest answer in tokens.
+    pub max_new_tokens: u64,
+}
+
+/// When held-out prompts are answered, beside the beginning and the end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PredictionTimes {
+    /// At every evaluation.
+    Evaluations,
+    /// After each so many steps.
+    Steps(u64),
 }
 
 /// How long to train.

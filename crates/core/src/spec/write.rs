@@ -5,11 +5,13 @@
 
 use super::resolved::{
     AdamW, Adapter, CheckedSpec, Data, Device, Duration, Eval, Every, FinalWeights, Lora, LoraExpectation,
-    LoraShape, LossOn, Method, Model, Rows, SampleOrder, Schedule, Train, TrainFile, Wsd,
+    LoraShape, LossOn, Method, Model, PredictionTimes, Predictions, Rows, SampleOrder, Schedule, Train,
+    TrainFile, Wsd,
 };
 use super::{
     AdapterKind, AdapterSpec, DataSpec, DeviceSpec, EvalSpec, JobSpec, LrSchedulerKwargs, LrSchedulerType,
-    MethodKind, MethodSpec, ModelSpec, Optim, QuantizationKind, QuantizationSpec, TrainFileSpec, TrainSpec,
+    MethodKind, MethodSpec, ModelSpec, Optim, PredictionsSpec, QuantizationKind, QuantizationSpec,
+    TrainFileSpec, TrainSpec,
 };
 use crate::error::{Problem, ProblemKind};
 
@@ -28,7 +30,7 @@ impl JobSpec {
 impl CheckedSpec {
     /// The spec with every default written out. Checking it gives `self` again.
     pub fn to_spec(&self) -> JobSpec {
-        let Self { name, model, data, method, adapter, train, device } = self;
+        let Self { name, model, data, method, adapter, train, predictions, device } = self;
         let Model { path, dtype, init } = model;
         let Device { kind: device_kind } = device;
         let kind = match method {
@@ -43,7 +45,7 @@ impl CheckedSpec {
             adapter: adapter_spec(adapter),
             quantization: QuantizationSpec { kind: Some(QuantizationKind::None), double_quant: None },
             train: train_spec(train, data.order),
-            predictions: None,
+            predictions: predictions.map(predictions_spec),
             device: DeviceSpec { max_memory: None, kind: Some(device_kind.to_string()) },
         }
     }
@@ -191,6 +193,18 @@ fn train_spec(train: &Train, order: SampleOrder) -> TrainSpec {
         save_total_limit: *save_total_limit,
         load_best_model_at_end: Some(*result == FinalWeights::Best),
         early_stopping_patience: Some(early_stopping_patience.unwrap_or(0)),
+    }
+}
+
+fn predictions_spec(predictions: Predictions) -> PredictionsSpec {
+    let Predictions { count, times, max_new_tokens } = predictions;
+    PredictionsSpec {
+        count: Some(count),
+        every_steps: match times {
+            PredictionTimes::Evaluations => None,
+            PredictionTimes::Steps(steps) => Some(steps),
+        },
+        max_new_tokens: Some(max_new_tokens),
     }
 }
 

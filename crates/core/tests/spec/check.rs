@@ -94,14 +94,6 @@ fn functions_that_are_not_there_are_refused_by_name() {
             "train.neftune_noise_alpha: noise of 5 on the embeddings is not available in this version; drop it",
         ),
         (
-            json!({ "predictions": {} }),
-            "predictions: answering prompts during the run is not available in this version; drop the section",
-        ),
-        (
-            json!({ "predictions": { "count": 2 } }),
-            "predictions: answering prompts during the run is not available in this version; drop the section",
-        ),
-        (
             json!({ "device": { "max_memory": "8GiB" } }),
             "device.max_memory: a limit of `8GiB` is not available in this version; drop it",
         ),
@@ -415,6 +407,22 @@ fn keys_that_contradict_each_other_are_refused() {
         (
             json!({ "predictions": { "count": 0, "every_steps": 5 } }),
             "predictions.every_steps: this key has no effect with `predictions.count` = 0; drop it",
+        ),
+        (
+            json!({ "predictions": {} }),
+            "predictions: nothing is held out whose prompts could be answered; set `data.eval`, or drop the section",
+        ),
+        (
+            json!({ "data": { "eval": { "fraction": 0.1 } }, "predictions": { "every_steps": 0 } }),
+            "predictions.every_steps: 0 is out of range, expected 1 to 1099511627776; drop the key to answer at every evaluation",
+        ),
+        (
+            json!({ "data": { "eval": { "fraction": 0.1 } }, "predictions": { "count": 1001 } }),
+            "predictions.count: 1001 is out of range, expected 0 to 1000; 5 show what changes",
+        ),
+        (
+            json!({ "data": { "eval": { "fraction": 0.1 } }, "predictions": { "max_new_tokens": 0 } }),
+            "predictions.max_new_tokens: 0 is out of range, expected 1 to 16777216; 256 are usual",
         ),
         (
             json!({ "train": { "eval_steps": 5 } }),

@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use ftl_core::spec::JobSpec;
 use ftl_core::spec::resolved::{
     AdamW, Adapter, CheckedSpec, Checkpointing, DataFormat, DeviceKind, Duration, Eval, Every, ExcessLength,
-    FinalWeights, Lora, LoraExpectation, LoraShape, LossOn, Method, ModelDtype, ModelInit, Rows, SampleOrder,
-    Schedule, TargetModules, Warmup, Wsd, WsdShape,
+    FinalWeights, Lora, LoraExpectation, LoraShape, LossOn, Method, ModelDtype, ModelInit, PredictionTimes,
+    Predictions, Rows, SampleOrder, Schedule, TargetModules, Warmup, Wsd, WsdShape,
 };
 use proptest::prelude::{ProptestConfig, Strategy, any, proptest};
 use serde_json::{Value, json};
@@ -29,6 +29,8 @@ fn variants() -> Vec<Value> {
         json!({ "train": { "group_by_length": true } }),
         json!({ "data": { "eval": { "fraction": 0.05 } }, "train": { "eval_steps": 10 } }),
         json!({ "data": { "eval": { "path": "/e.jsonl" } } }),
+        json!({ "data": { "eval": { "path": "/e.jsonl" } }, "predictions": {} }),
+        json!({ "data": { "eval": { "path": "/e.jsonl" } }, "predictions": { "count": 2, "every_steps": 9 } }),
         json!({ "data": { "eval": { "path": "/e.jsonl" } }, "train": { "load_best_model_at_end": true } }),
         json!({ "data": { "eval": { "path": "/e.jsonl" } }, "train": { "early_stopping_patience": 2 } }),
         json!({ "data": { "eval": { "path": "/e.jsonl" } }, "train": { "eval_steps": 0 } }),
@@ -66,7 +68,9 @@ fn variants() -> Vec<Value> {
 
 #[test]
 fn every_default_is_the_documented_one() {
-    let CheckedSpec { name, model, data, method, adapter, train, device, .. } = checked(&json!({}));
+    let CheckedSpec { name, model, data, method, adapter, train, predictions, device, .. } =
+        checked(&json!({}));
+    assert_eq!(predictions, None);
     assert_eq!(name, "tiny-train");
     assert_eq!((model.dtype, model.init), (ModelDtype::Auto, ModelInit::Pretrained));
     assert_eq!((data.format, data.eval), (DataFormat::Auto, Eval::Never));
@@ -127,6 +131,14 @@ fn keys_resolve_to_what_they_mean() {
     assert_eq!(train(json!({})).eval, Every::Epoch);
     assert_eq!(train(json!({ "eval_steps": 0 })).eval, Every::Never);
     assert_eq!(train(json!({ "eval_steps": 9 })).eval, Every::Steps(9));
+    let predictions = |patch: Value| {
+        checked(&json!({ "data": { "eval": { "fraction": 0.1 } }, "predictions": patch })).predictions
+    };
+    let usual = Predictions { count: 5, times: PredictionTimes::Evaluations, max_new_tokens: 256 };
+    assert_eq!(predictions(json!({})), Some(usual));
+    assert_eq!(predictions(json!({ "count": 0 })), None);
+    let often = Predictions { times: PredictionTimes::Steps(3), ..usual };
+    assert_eq!(predictions(json!({ "every_steps": 3 })), Some(often));
     assert_eq!(train(json!({ "max_grad_norm": 0 })).max_grad_norm, None);
     for (given, warmup) in [
         (json!(0), Warmup::Steps(0)),

@@ -8,6 +8,7 @@ pub mod keep;
 pub mod meter;
 pub mod optimizer;
 pub mod output;
+pub mod predict;
 pub mod preflight;
 pub mod progress;
 pub mod report;

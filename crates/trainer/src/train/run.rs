@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ftl_core::job::{Phase, State};
 use ftl_core::metrics::Stepped;
-use ftl_core::spec::resolved::{Every, FinalWeights};
+use ftl_core::spec::resolved::{Every, FinalWeights, PredictionTimes};
 use ftl_core::{CheckedSpec, Event, Observer, Problem, ProblemKind, StopSignal};
 
 use crate::adapter::peft::AdapterConfig;
@@ -26,6 +26,7 @@ use crate::train::finish::write_final;
 use crate::train::keep;
 use crate::train::meter::{Meter, StepResult};
 use crate::train::optimizer::Optimizer;
+use crate::train::predict::{Answered, Predictor};
 use crate::train::preflight::Ready;
 use crate::train::report::{Reporter, note, phase, warn};
 use crate::train::snapshot::{self, Identity};
@@ -45,6 +46,9 @@ pub struct Run<'a, 'b> {
     pub(super) step: u64,
     /// The steps taken when the last checkpoint was written.
     saved: Option<u64>,
+    predictor: Option<Predictor>,
+    /// The steps taken when held-out prompts were answered last.
+    predicted: Option<u64>,
     schedule: LearningRate,
     optimizer: Optimizer,
     gradients: Gradients,
@@ -61,7 +65,7 @@ impl<'a, 'b> Run<'a, 'b> {
         identity: Identity,
         reporter: &'a mut Reporter<'b>,
     ) -> Self {
-        let Ready { device: _, decoder, adapter, data, max_length } = ready;
+        let Ready { device: _, decoder, adapter, data, predictor, max_length } = ready;
         let train = &spec.train;
         let plan = Plan::new(pool(spec, &data, max_length), train);
         let (keep, why) = keep::choose(train.gradient_checkpointing, &decoder.config, plan.most_tokens());
@@ -78,6 +82,8 @@ impl<'a, 'b> Run<'a, 'b> {
             optimizer: Optimizer::new(&decoder, train.adamw, train.max_grad_norm),
             gradients: decoder.zero_gradients(),
             scores: Scores::default(),
+            predictor,
+            predicted: None,
             step: 0,
             saved: None,
             history: Vec::new(),
@@ -106,6 +112,7 @@ impl<'a, 'b> Run<'a, 'b> {
         self.optimizer.n_steps = state.step;
         self.saved = Some(state.step);
         self.scores = state.scores;
+        self.predicted = state.predicted;
         best::check(best::checkpoint(self.spec, (self.out, self.step), &self.scores).as_deref())?;
         Ok(())
     }
@@ -131,6 +138,7 @@ impl<'a, 'b> Run<'a, 'b> {
         let total_steps = self.plan.total_steps();
         let mut loss_nats = None;
         self.evaluate_if_due(stop);
+        self.predict_if_due(stop)?;
         self.training();
         while !self.is_over() {
             let Some(stepped) = self.take_step(stop)? else {
@@ -145,6 +153,10 @@ impl<'a, 'b> Run<'a, 'b> {
             }
             if due(self.spec.train.save, self.step, &self.plan) || self.has_new_best() {
                 self.save()?;
+            }
+            // After saving, so that long answers put no step at risk.
+            if self.predict_if_due(stop)? {
+                self.training();
             }
             self.reporter.check()?;
         }
@@ -234,10 +246,7 @@ impl<'a, 'b> Run<'a, 'b> {
     /// Scores the held-out samples where that is asked for here: before the first step, as the spec says, and after
     /// the last step. A resumed run scores where the uninterrupted one does, so that both know the same best.
     fn evaluate_if_due(&mut self, stop: &StopSignal) -> bool {
-        let asked = self.spec.train.eval;
-        let ends = self.step == 0 || self.step == self.plan.total_steps();
-        let wanted = asked != Every::Never && (ends || due(asked, self.step, &self.plan));
-        if !wanted || self.data.eval.is_empty() || self.scores.after(self.step).is_some() {
+        if !self.evaluates_here() || self.data.eval.is_empty() || self.scores.after(self.step).is_some() {
             return false;
         }
         // No more at once than a microbatch has, so that scoring never takes more memory than training.
@@ -248,6 +257,30 @@ impl<'a, 'b> Run<'a, 'b> {
             self.observe(Event::Evaluated(evaluated));
         }
         true
+    }
+
+    fn evaluates_here(&self) -> bool {
+        let asked = self.spec.train.eval;
+        let ends = self.step == 0 || self.step == self.plan.total_steps();
+        asked != Every::Never && (ends || due(asked, self.step, &self.plan))
+    }
+
+    /// Answers the held-out prompts where that is asked for here, and before the first step and after the last one.
+    fn predict_if_due(&mut self, stop: &StopSignal) -> Result<bool, TrainError> {
+        let Some(predictor) = &self.predictor else { return Ok(false) };
+        let is_asked = match predictor.times() {
+            PredictionTimes::Evaluations => self.evaluates_here(),
+            PredictionTimes::Steps(n) => self.step.is_multiple_of(n),
+        };
+        let wanted = is_asked || self.step == 0 || self.is_over();
+        if !wanted || self.predicted == Some(self.step) || stop.raised().is_some() {
+            return Ok(false);
+        }
+        match predictor.answer(&mut self.decoder, self.step, (&mut *self.reporter, stop))? {
+            Answered::All => self.predicted = Some(self.step),
+            Answered::Some => {}
+        }
+        Ok(true)
     }
 
     /// Writes a checkpoint, then deletes those that are too many.
@@ -284,7 +317,7 @@ impl<'a, 'b> Run<'a, 'b> {
     /// The state that goes with the result.
     pub(super) fn state(&self) -> snapshot::State {
         let state = self.identity.state(self.step, self.scores.clone());
-        snapshot::State { stopped_early: self.is_early(), ..state }
+        snapshot::State { stopped_early: self.is_early(), predicted: self.predicted, ..state }
     }
 }
 

@@ -34,8 +34,15 @@ const STATE_VERSION: u64 = 1;
 const EVAL_STEPS: &str = "train.eval_steps";
 
 /// Keys that may change between attempts: they do not touch the weights.
-const FREE_KEYS: [&str; 6] =
-    ["name", "device", "train.logging_steps", EVAL_STEPS, "train.save_steps", "train.save_total_limit"];
+const FREE_KEYS: [&str; 7] = [
+    "name",
+    "device",
+    "predictions",
+    "train.logging_steps",
+    EVAL_STEPS,
+    "train.save_steps",
+    "train.save_total_limit",
+];
 
 /// `ftl_state.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +64,9 @@ pub struct State {
     /// Whether that ended the run.
     #[serde(default)]
     pub stopped_early: bool,
+    /// The steps after which held-out prompts were answered last.
+    #[serde(default)]
+    pub predicted: Option<u64>,
 }
 
 /// What identifies a run: a checkpoint goes on only where all of it is the same.
@@ -78,7 +88,8 @@ impl Identity {
         let Self { spec, data_sha256, base_sha256 } = self.clone();
         let build = format!("ftl {}", env!("CARGO_PKG_VERSION"));
         let version = STATE_VERSION;
-        State { version, build, step, spec, data_sha256, base_sha256, scores, stopped_early: false }
+        let (stopped_early, predicted) = (false, None);
+        State { version, build, step, spec, data_sha256, base_sha256, scores, stopped_early, predicted }
     }
 
     /// Compares a checkpoint's state with this run.

@@ -8,6 +8,7 @@ mod best;
 mod job;
 mod output;
 mod parity;
+mod predictions;
 mod program;
 mod refusals;
 mod resume;

@@ -6,7 +6,7 @@
 use super::findings::{Findings, shown};
 use crate::error::{Problem, ProblemKind};
 use crate::spec::resolved::{DataFormat, ModelDtype};
-use crate::spec::{JobSpec, MethodKind, Optim, PredictionsSpec, QuantizationKind};
+use crate::spec::{JobSpec, MethodKind, Optim, QuantizationKind};
 
 /// One function that is not there yet.
 struct Gap {
@@ -18,7 +18,7 @@ struct Gap {
     hint: &'static str,
 }
 
-const GAPS: [Gap; 15] = [
+const GAPS: [Gap; 14] = [
     Gap {
         key: "model.dtype",
         asked: dtype,
@@ -35,7 +35,6 @@ const GAPS: [Gap; 15] = [
     Gap { key: "quantization.kind", asked: quantization, hint: "drop it: the base is held in f32" },
     Gap { key: "train.optim", asked: optim, hint: "use `adamw`" },
     Gap { key: "train.neftune_noise_alpha", asked: neftune, hint: "drop it" },
-    Gap { key: "predictions", asked: predictions, hint: "drop the section" },
     Gap { key: "device.max_memory", asked: max_memory, hint: "drop it" },
     Gap { key: "quantization.double_quant", asked: double_quant, hint: "drop it" },
 ];
@@ -130,13 +129,6 @@ fn optim(spec: &JobSpec) -> Option<String> {
 fn neftune(spec: &JobSpec) -> Option<String> {
     let alpha = spec.train.neftune_noise_alpha.filter(|&alpha| alpha != 0.0)?;
     Some(format!("noise of {} on the embeddings", shown(alpha)))
-}
-
-fn predictions(spec: &JobSpec) -> Option<String> {
-    match spec.predictions.as_ref()? {
-        PredictionsSpec { count: Some(0), .. } => None,
-        PredictionsSpec { .. } => Some("answering prompts during the run".to_owned()),
-    }
 }
 
 fn max_memory(spec: &JobSpec) -> Option<String> {
