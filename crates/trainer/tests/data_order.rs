@@ -18,6 +18,7 @@ fn train(batch: u64, accumulation: u64, duration: Duration, seed: u64) -> Train 
         warmup: Warmup::Steps(0),
         adamw: AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 },
         max_grad_norm: None,
+        neftune_noise_alpha: None,
         gradient_checkpointing: Checkpointing::None,
         seed,
         logging: Every::Never,

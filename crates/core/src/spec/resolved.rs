@@ -265,6 +265,8 @@ pub struct Train {
     pub adamw: AdamW,
     /// Gradients are scaled down to this global norm; `None`: never.
     pub max_grad_norm: Option<f64>,
+    /// Strength of the noise on the embeddings while training (NEFTune, Jain et al. 2023); `None`: none.
+    pub neftune_noise_alpha: Option<f64>,
     /// Which activations are kept for the backward pass.
     pub gradient_checkpointing: Checkpointing,
     /// Everything random follows from it.

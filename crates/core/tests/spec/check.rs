@@ -90,10 +90,6 @@ fn functions_that_are_not_there_are_refused_by_name() {
             "train.optim: `adamw_8bit` is not available in this version; use `adamw`",
         ),
         (
-            json!({ "train": { "neftune_noise_alpha": 5 } }),
-            "train.neftune_noise_alpha: noise of 5 on the embeddings is not available in this version; drop it",
-        ),
-        (
             json!({ "device": { "max_memory": "8GiB" } }),
             "device.max_memory: a limit of `8GiB` is not available in this version; drop it",
         ),
@@ -241,6 +237,10 @@ fn values_out_of_range_are_refused() {
         (
             json!({ "train": { "adam_epsilon": 0 } }),
             "train.adam_epsilon: 0 is out of range, expected more than 0; 1e-8 is usual",
+        ),
+        (
+            json!({ "train": { "neftune_noise_alpha": -1 } }),
+            "train.neftune_noise_alpha: -1 is out of range, expected at least 0; 5 to 15 are usual, 0 means no noise",
         ),
         (
             json!({ "train": { "weight_decay": -1 } }),

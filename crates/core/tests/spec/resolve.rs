@@ -43,6 +43,7 @@ fn variants() -> Vec<Value> {
         json!({ "adapter": { "init_from": "/adapter" } }),
         json!({ "adapter": { "init_from": "/adapter", "r": 4, "lora_alpha": 8, "target_modules": "all-linear" } }),
         json!({ "train": { "max_steps": 12, "num_train_epochs": 2 } }),
+        json!({ "train": { "neftune_noise_alpha": 5 } }),
         json!({ "train": { "num_train_epochs": 0.25, "warmup_steps": 0.03 } }),
         json!({ "train": { "warmup_steps": 10.0, "max_grad_norm": 0, "seed": i64::MAX } }),
         json!({ "train": { "logging_steps": 0, "save_steps": 0, "save_total_limit": 1 } }),
@@ -92,6 +93,7 @@ fn every_default_is_the_documented_one() {
     assert_eq!(train.warmup, Warmup::Steps(0));
     assert_eq!(train.adamw, AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 });
     assert_eq!((train.max_grad_norm, train.seed), (Some(1.0), 42));
+    assert_eq!(train.neftune_noise_alpha, None);
     assert_eq!(train.gradient_checkpointing, Checkpointing::Auto);
     assert_eq!((train.logging, train.eval, train.save), (Every::Steps(1), Every::Never, Every::Epoch));
     assert_eq!(train.save_total_limit, Some(3));

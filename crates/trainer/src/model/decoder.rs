@@ -15,6 +15,7 @@ use crate::ops::cross_entropy::{self, TokenScore};
 use crate::ops::dropout::Key;
 use crate::ops::embedding;
 use crate::ops::linear::InputGradient;
+use crate::ops::neftune::Noise;
 use crate::ops::norm::{self, RmsNorm};
 use crate::ops::param::{Gradients, Owner, Param, Slot};
 use crate::ops::rope::RopeTable;
@@ -60,6 +61,8 @@ pub struct LossPass {
     pub keep: Keep,
     /// The random stream of this microbatch; `None`: nothing is dropped.
     pub dropout: Option<Key>,
+    /// Noise on the embeddings.
+    pub noise: Option<Noise>,
 }
 
 /// Which weights are trained.
@@ -136,9 +139,12 @@ impl Decoder {
     /// Adds the gradients of `scale` times the summed negative log-likelihood of the supervised tokens to
     /// `gradients`, and returns that sum in nats, not scaled.
     pub fn loss_and_gradients(&self, batch: &Batch, how: LossPass, gradients: &mut Gradients) -> f64 {
-        let LossPass { scale, keep, dropout } = how;
+        let LossPass { scale, keep, dropout, noise } = how;
         let pass = self.pass(batch, dropout);
         let mut x = embedding::forward(self.kernels, &self.embed, &batch.ids);
+        if let Some(noise) = noise {
+            noise.add(self.kernels, &mut x, &batch.segments);
+        }
         let mut inputs = Vec::with_capacity(self.blocks.len());
         for (layer_index, block) in self.blocks.iter().enumerate() {
             let (y, saved) = block.forward(&x, layer_index, &pass);

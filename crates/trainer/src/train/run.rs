@@ -18,6 +18,7 @@ use crate::data::order::{Plan, Pool};
 use crate::error::TrainError;
 use crate::model::decoder::{Decoder, Keep, LossPass};
 use crate::ops::dropout::Key;
+use crate::ops::neftune::Noise;
 use crate::ops::param::Gradients;
 use crate::optim::schedule::LearningRate;
 use crate::train::best;
@@ -31,6 +32,9 @@ use crate::train::preflight::Ready;
 use crate::train::report::{Reporter, note, phase, warn};
 use crate::train::snapshot::{self, Identity};
 use crate::train::{Outcome, Summary};
+
+/// The stream of a microbatch's noise on the embeddings; those of dropout are numbered by layer, from 0.
+const NOISE: u64 = u64::MAX;
 
 /// A run under way. Steps count from 0 inside and from 1 where users see them.
 pub struct Run<'a, 'b> {
@@ -221,7 +225,10 @@ impl<'a, 'b> Run<'a, 'b> {
             if stop.raised().is_some() {
                 return Ok(None);
             }
-            let pass = LossPass { scale, keep: self.keep, dropout: Some(key.fold(index as u64)) };
+            let key = key.fold(index as u64);
+            let alpha = self.spec.train.neftune_noise_alpha;
+            let noise = alpha.map(|alpha| Noise { alpha, key: key.fold(NOISE) });
+            let pass = LossPass { scale, keep: self.keep, dropout: Some(key), noise };
             sum_nats += self.decoder.loss_and_gradients(batch, pass, &mut self.gradients);
         }
         let learning_rate = self.schedule.at(step_index);

@@ -6,6 +6,7 @@
 mod batches;
 mod best;
 mod job;
+mod memory;
 mod output;
 mod parity;
 mod predictions;

@@ -3,7 +3,7 @@
 //!
 //! A key that is set to "off" asks for nothing and passes.
 
-use super::findings::{Findings, shown};
+use super::findings::Findings;
 use crate::error::{Problem, ProblemKind};
 use crate::spec::resolved::{DataFormat, ModelDtype};
 use crate::spec::{JobSpec, MethodKind, Optim, QuantizationKind};
@@ -18,7 +18,7 @@ struct Gap {
     hint: &'static str,
 }
 
-const GAPS: [Gap; 14] = [
+const GAPS: [Gap; 13] = [
     Gap {
         key: "model.dtype",
         asked: dtype,
@@ -34,7 +34,6 @@ const GAPS: [Gap; 14] = [
     Gap { key: "adapter.modules_to_save", asked: modules_to_save, hint: "drop it" },
     Gap { key: "quantization.kind", asked: quantization, hint: "drop it: the base is held in f32" },
     Gap { key: "train.optim", asked: optim, hint: "use `adamw`" },
-    Gap { key: "train.neftune_noise_alpha", asked: neftune, hint: "drop it" },
     Gap { key: "device.max_memory", asked: max_memory, hint: "drop it" },
     Gap { key: "quantization.double_quant", asked: double_quant, hint: "drop it" },
 ];
@@ -124,11 +123,6 @@ fn optim(spec: &JobSpec) -> Option<String> {
         Optim::Adamw8bit => Some("`adamw_8bit`".to_owned()),
         Optim::Adamw => None,
     }
-}
-
-fn neftune(spec: &JobSpec) -> Option<String> {
-    let alpha = spec.train.neftune_noise_alpha.filter(|&alpha| alpha != 0.0)?;
-    Some(format!("noise of {} on the embeddings", shown(alpha)))
 }
 
 fn max_memory(spec: &JobSpec) -> Option<String> {

@@ -50,6 +50,7 @@ pub(super) fn checked(train: &TrainSpec, context: Context, findings: &mut Findin
         warmup: schedule::checked_warmup(train, findings),
         adamw: adamw(train, findings),
         max_grad_norm: max_grad_norm(train, findings),
+        neftune_noise_alpha: neftune(train, findings),
         gradient_checkpointing: train.gradient_checkpointing.unwrap_or(Checkpointing::Auto),
         seed: findings.count(
             "train.seed",
@@ -116,6 +117,13 @@ fn max_grad_norm(train: &TrainSpec, findings: &mut Findings) -> Option<f64> {
     let norm = train.max_grad_norm.unwrap_or(defaults::MAX_GRAD_NORM);
     let norm = findings.number("train.max_grad_norm", norm, NOT_NEGATIVE, "1 is usual, 0 turns clipping off");
     (norm != 0.0).then_some(norm)
+}
+
+fn neftune(train: &TrainSpec, findings: &mut Findings) -> Option<f64> {
+    let alpha = train.neftune_noise_alpha.unwrap_or(0.0);
+    let hint = "5 to 15 are usual, 0 means no noise";
+    let alpha = findings.number("train.neftune_noise_alpha", alpha, NOT_NEGATIVE, hint);
+    (alpha != 0.0).then_some(alpha)
 }
 
 fn eval(train: &TrainSpec, has_eval: bool, findings: &mut Findings) -> Every {
