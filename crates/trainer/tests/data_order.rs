@@ -124,7 +124,7 @@ proptest! {
 
     #[test]
     fn no_microbatch_is_larger_than_said(n_samples in 1_usize..150, weight in 0.1_f64..8.0, batch in 1_u64..5, seed: u64) {
-        for pool in [uneven(n_samples, weight), packed(n_samples, weight)] {
+        for pool in [uneven(n_samples, weight), packed(n_samples, weight), packed(n_samples, 1.0)] {
             let plan = Plan::new(pool.clone(), &train(batch, 2, Duration::Epochs(2.0), seed));
             for step in 0..plan.total_steps() {
                 for microbatch in plan.step(step) {

@@ -5,7 +5,7 @@ use std::fs;
 
 use ftl_core::{Event, StopSignal};
 use ftl_trainer::train::{Begin, Outcome};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::job::{Job, token_rows};
 
@@ -44,13 +44,22 @@ fn job() -> Job {
     let job = Job::small(300)
         .set("data.eval", json!({"path": "eval.jsonl"}))
         .set("data.max_length", 128)
-        .set("train.per_device_train_batch_size", 8)
+        .set("train.per_device_train_batch_size", 4)
         .set("train.max_steps", 200)
         .set("train.eval_steps", 10)
         .set("train.save_steps", 50)
         .set("train.load_best_model_at_end", true)
         .set("predictions", json!({"count": 2, "max_new_tokens": 20}));
     job.write("eval.jsonl", &token_rows(200, 2));
+    // Large enough that weights and activations count for more than what any program holds.
+    let config = fs::read_to_string(job.path("model/config.json")).expect("a config");
+    let mut config: Value = serde_json::from_str(&config).expect("JSON");
+    for (key, value) in
+        [("hidden_size", 256), ("intermediate_size", 512), ("num_hidden_layers", 4), ("head_dim", 64)]
+    {
+        config[key] = json!(value);
+    }
+    job.write("model/config.json", &config.to_string());
     job
 }
 
