@@ -12,4 +12,5 @@ pub mod gated_mlp;
 pub mod linear;
 pub mod norm;
 pub mod param;
+pub mod qk_norm;
 pub mod rope;

@@ -13,6 +13,7 @@ mod gated_mlp;
 mod linear;
 mod norm;
 mod operation;
+mod qk_norm;
 mod reference;
 mod rope;
 

@@ -11,6 +11,7 @@ pub mod dropout;
 pub mod gated_mlp;
 pub mod matrix;
 pub mod norm;
+pub mod qk_norm;
 pub mod reduce;
 pub mod rope;
 mod simd;
