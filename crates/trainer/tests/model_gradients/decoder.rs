@@ -24,6 +24,7 @@ pub const VOCAB: usize = 61;
 /// What a decoder of these tests has that another has not.
 #[derive(Clone, Copy, Debug)]
 pub struct Variant {
+    pub family: &'static str,
     pub tied: Tied,
     pub biases: Biases,
     pub lora: LowRank,
@@ -48,18 +49,28 @@ pub enum LowRank {
     Some,
 }
 
-pub const VARIANTS: [Variant; 4] = [
-    Variant { tied: Tied::No, biases: Biases::Nowhere, lora: LowRank::None },
-    Variant { tied: Tied::Yes, biases: Biases::Everywhere, lora: LowRank::None },
-    Variant { tied: Tied::No, biases: Biases::Everywhere, lora: LowRank::Some },
-    Variant { tied: Tied::Yes, biases: Biases::Nowhere, lora: LowRank::Some },
+pub const VARIANTS: [Variant; 11] = [
+    LLAMA,
+    Variant { tied: Tied::Yes, biases: Biases::Everywhere, ..LLAMA },
+    Variant { biases: Biases::Everywhere, lora: LowRank::Some, ..LLAMA },
+    Variant { tied: Tied::Yes, lora: LowRank::Some, ..LLAMA },
+    Variant { family: "qwen2", ..LLAMA },
+    Variant { family: "qwen3", biases: Biases::Everywhere, lora: LowRank::Some, ..LLAMA },
+    Variant { family: "gemma2", tied: Tied::Yes, ..LLAMA },
+    Variant { family: "gemma3_text", tied: Tied::Yes, lora: LowRank::Some, ..LLAMA },
+    Variant { family: "phi3", lora: LowRank::Some, ..LLAMA },
+    Variant { family: "smollm3", ..LLAMA },
+    Variant { family: "olmo2", lora: LowRank::Some, ..LLAMA },
 ];
+
+const LLAMA: Variant =
+    Variant { family: "llama", tied: Tied::No, biases: Biases::Nowhere, lora: LowRank::None };
 
 impl Variant {
     /// The decoder with everything trained.
     pub fn decoder(self, kernels: Kernels) -> Decoder {
         let Value::Object(config) = json!({
-            "model_type": "llama",
+            "model_type": self.family,
             "vocab_size": VOCAB,
             "hidden_size": 24,
             "intermediate_size": 36,
@@ -72,6 +83,17 @@ impl Variant {
             "tie_word_embeddings": self.tied == Tied::Yes,
             "attention_bias": self.biases == Biases::Everywhere,
             "mlp_bias": self.biases == Biases::Everywhere,
+            // What some of the families have.
+            "use_sliding_window": true,
+            "sliding_window": 7,
+            "max_window_layers": 1,
+            "no_rope_layers": [1, 0, 1],
+            "rope_local_base_freq": 30.0,
+            "sliding_window_pattern": 2,
+            "query_pre_attn_scalar": 12,
+            "attn_logit_softcapping": 2.0,
+            "final_logit_softcapping": 4.0,
+            "partial_rotary_factor": (self.family == "phi3").then_some(0.6),
         }) else {
             unreachable!("the config is an object")
         };

@@ -14,6 +14,7 @@ mod linear;
 mod neftune;
 mod norm;
 mod operation;
+mod qk_norm;
 mod reference;
 mod rope;
 

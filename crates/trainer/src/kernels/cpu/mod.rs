@@ -12,6 +12,7 @@ pub mod gated_mlp;
 pub mod matrix;
 pub mod neftune;
 pub mod norm;
+pub mod qk_norm;
 pub mod reduce;
 pub mod rope;
 mod simd;
