@@ -244,8 +244,22 @@ fn what_the_engine_does_not_have_is_refused_by_name() {
         ),
         (
             json!({"quantization_config": {"quant_method": "bitsandbytes"}}),
-            "the weights are quantized (`quantization_config`, method `bitsandbytes`)",
+            "the weights are quantized (`quantization_config`, method `bitsandbytes`, not `load_in_4bit`), which can't be \
+             read; only bitsandbytes' `load_in_4bit` with `bnb_4bit_quant_type` = `nf4` can: use the model that this \
+             one was made from",
         ),
+        (
+            json!({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": true}}),
+            "method `bitsandbytes`, `bnb_4bit_quant_type` = `fp4`), which can't be read",
+        ),
+        (
+            json!({"quantization_config": {
+                "quant_method": "bitsandbytes", "load_in_4bit": true, "bnb_4bit_quant_type": "nf4",
+                "bnb_4bit_quant_storage": "bfloat16"
+            }}),
+            "`bnb_4bit_quant_storage` = `bfloat16`), which can't be read",
+        ),
+        (json!({"quantization_config": {"quant_method": "gptq"}}), "method `gptq`), which can't be read"),
     ];
     for (changes, expected) in cases {
         let problems = parse(&small_with(changes)).unwrap_err();

@@ -51,11 +51,11 @@ pub fn attach(
     let maker = Maker { config, model, source, device };
     for (layer_index, block) in blocks.iter_mut().enumerate() {
         for (linear, parts) in block.linears_mut().into_iter().zip(model.family.merged()) {
-            let [_, n_inputs] = linear.weight.value.dims();
+            let [_, n_inputs] = linear.weight.dims();
             let outputs = |piece: &Piece| piece.values.start / n_inputs..piece.values.end / n_inputs;
             let parts = parts.iter().map(|part| Target { layer_index, linear: *part });
             let targeted: Vec<_> = parts
-                .zip(&linear.weight.pieces)
+                .zip(linear.weight.pieces())
                 .filter(|(target, _)| targets.contains(target))
                 .map(|(target, piece)| (target, outputs(piece)))
                 .collect();

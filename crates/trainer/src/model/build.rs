@@ -1,6 +1,7 @@
 //! A decoder out of its files, or out of random numbers.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use ftl_core::spec::resolved::Quantization;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
@@ -16,10 +17,11 @@ use crate::model::families::{
 use crate::model::rope::RopeTables;
 use crate::model::weights::WeightFiles;
 use crate::ops::attention::AttentionShape;
-use crate::ops::linear::Linear;
+use crate::ops::linear::{Frozen, Linear, Nf4Weight, Weight};
 use crate::ops::norm::RmsNorm;
 use crate::ops::param::{Owner, Param, Piece};
 use crate::ops::qk_norm::QkNorm;
+use crate::quant::Quantizer;
 
 /// Where weights come from.
 pub enum Source<'a> {
@@ -33,9 +35,23 @@ pub enum Source<'a> {
     },
 }
 
-/// Builds the decoder, all of it frozen.
+/// Values that are read and quantized at a time: 1 MiB, whole blocks. A tensor that ends in 4 bits is never whole in
+/// memory before.
+const CHUNK_VALUES: usize = 1 << 18;
+
+/// Builds the decoder, all of it frozen; what the files hold in 4 bits stays so.
 pub fn build(config: &DecoderConfig, source: &Source<'_>, device: &Device) -> Decoder {
-    let builder = Builder { config, source, device };
+    build_quantized(config, source, Quantization::None, device)
+}
+
+/// As [`build`]; the linears of the blocks are quantized one by one while they are read, if wanted.
+pub fn build_quantized(
+    config: &DecoderConfig,
+    source: &Source<'_>,
+    quantization: Quantization,
+    device: &Device,
+) -> Decoder {
+    let builder = Builder { config, source, quantization, device };
     let matrix =
         |name: &str| builder.param(vec![(name.to_owned(), vec![config.vocab_size, config.hidden_size])]);
     Decoder {
@@ -56,7 +72,28 @@ pub fn build(config: &DecoderConfig, source: &Source<'_>, device: &Device) -> De
 struct Builder<'a> {
     config: &'a DecoderConfig,
     source: &'a Source<'a>,
+    quantization: Quantization,
     device: &'a Device,
+}
+
+/// The numbers of one tensor, in row order, as many at a time as wanted.
+enum Numbers<'a> {
+    Stored { files: &'a WeightFiles, name: &'a str, n_read: usize },
+    Normal { rng: Box<ChaCha8Rng>, normal: Normal<f32> },
+    Same(f32),
+}
+
+impl Numbers<'_> {
+    fn next_into(&mut self, out: &mut [f32]) {
+        match self {
+            Self::Stored { files, name, n_read } => {
+                files.read_f32_part_into(name, *n_read, out);
+                *n_read += out.len();
+            }
+            Self::Normal { rng, normal } => out.fill_with(|| normal.sample(rng)),
+            Self::Same(value) => out.fill(*value),
+        }
+    }
 }
 
 impl Builder<'_> {
@@ -117,48 +154,92 @@ impl Builder<'_> {
         // Parts that are merged share their input, and so far also whether they have a bias.
         assert!(biases.is_empty() || biases.len() == parts.len(), "merged linears all have a bias or none");
         Linear {
-            weight: self.param(weights.collect()),
+            weight: self.weight(weights.collect()),
             bias: (!biases.is_empty()).then(|| self.param(biases)),
             lora: None,
         }
     }
 
+    /// The matrix of a linear, in 4 bits where that is wanted or stored.
+    fn weight(&self, tensors: Vec<(String, Vec<usize>)>) -> Weight {
+        let stored = match self.source {
+            Source::Files(files) => tensors.iter().any(|(name, _)| files.is_nf4(name)),
+            Source::Random { .. } => false,
+        };
+        if self.quantization == Quantization::None && !stored {
+            return Weight::Dense(self.param(tensors));
+        }
+        let pieces = stacked(tensors);
+        let parts = pieces.iter().map(|piece| self.frozen(piece)).collect();
+        Weight::Nf4(Nf4Weight::new(pieces[0].shape[1], pieces, parts))
+    }
+
+    fn frozen(&self, piece: &Piece) -> Frozen {
+        if let Source::Files(files) = self.source
+            && files.is_nf4(&piece.name)
+        {
+            return Frozen::Nf4(files.read_nf4(&piece.name, piece.values.len(), self.device));
+        }
+        let (n_values, mut numbers) = (piece.values.len(), self.numbers(piece));
+        match self.quantization {
+            Quantization::None => {
+                let mut values = vec![0.0; n_values];
+                numbers.next_into(&mut values);
+                let data = TensorData::new(values, piece.shape.clone());
+                Frozen::Dense(Tensor::from_data(data, self.device))
+            }
+            Quantization::Nf4(scales) => {
+                let mut quantizer = Quantizer::new(n_values);
+                let mut chunk = vec![0.0; CHUNK_VALUES.min(n_values)];
+                for start in (0..n_values).step_by(CHUNK_VALUES) {
+                    let chunk = &mut chunk[..CHUNK_VALUES.min(n_values - start)];
+                    numbers.next_into(chunk);
+                    quantizer.push(chunk);
+                }
+                Frozen::Nf4(quantizer.finish(scales, self.device))
+            }
+        }
+    }
+
     /// One weight out of tensors that are stacked by rows (vectors end to end).
     fn param(&self, tensors: Vec<(String, Vec<usize>)>) -> Param {
-        let mut pieces = Vec::with_capacity(tensors.len());
-        let mut end = 0;
-        for (name, shape) in tensors {
-            let start = end;
-            end += shape.iter().product::<usize>();
-            pieces.push(Piece { name, values: start..end, shape });
-        }
+        let pieces = stacked(tensors);
+        let end = pieces.last().map_or(0, |piece| piece.values.end);
         let width = match pieces[0].shape[..] {
             [_, n_cols] => n_cols,
             _ => end,
         };
         let mut values = vec![0.0; end];
         for piece in &pieces {
-            self.fill(piece, &mut values[piece.values.clone()]);
+            self.numbers(piece).next_into(&mut values[piece.values.clone()]);
         }
         let value = Tensor::from_data(TensorData::new(values, [end / width, width]), self.device);
         Param { value, slot: None, owner: Owner::Base, pieces }
     }
 
-    fn fill(&self, piece: &Piece, values: &mut [f32]) {
+    fn numbers<'b>(&'b self, piece: &'b Piece) -> Numbers<'b> {
         match self.source {
-            Source::Files(files) => files.read_f32_into(&piece.name, values),
-            Source::Random { seed } => {
-                if piece.shape.len() == 2 {
-                    let mut rng = stream(*seed, &piece.name);
-                    let normal = Normal::new(0.0f32, self.config.initializer_range as f32)
-                        .expect("the config's check keeps initializer_range positive");
-                    values.fill_with(|| normal.sample(&mut rng));
-                } else if !piece.name.ends_with(".bias") {
-                    values.fill(self.config.family.norm_weight.neutral());
-                }
+            Source::Files(files) => Numbers::Stored { files, name: &piece.name, n_read: 0 },
+            Source::Random { seed } if piece.shape.len() == 2 => {
+                let normal = Normal::new(0.0f32, self.config.initializer_range as f32)
+                    .expect("the config's check keeps initializer_range positive");
+                Numbers::Normal { rng: Box::new(stream(*seed, &piece.name)), normal }
             }
+            Source::Random { .. } if piece.name.ends_with(".bias") => Numbers::Same(0.0),
+            Source::Random { .. } => Numbers::Same(self.config.family.norm_weight.neutral()),
         }
     }
+}
+
+/// Tensors as pieces of one weight, one after the other.
+fn stacked(tensors: Vec<(String, Vec<usize>)>) -> Vec<Piece> {
+    let mut end = 0;
+    let piece = |(name, shape): (String, Vec<usize>)| {
+        let start = end;
+        end += shape.iter().product::<usize>();
+        Piece { name, values: start..end, shape }
+    };
+    tensors.into_iter().map(piece).collect()
 }
 
 /// A random stream of its own for each tensor.

@@ -235,7 +235,7 @@ impl Decoder {
             norms.iter().for_each(|norm| show(&norm.weight));
             qk_norm.iter().flat_map(|norm| [&norm.q, &norm.k]).for_each(&mut *show);
             for linear in [qkv, o, gate_up, down] {
-                show(&linear.weight);
+                linear.weight.param().into_iter().for_each(&mut *show);
                 linear.bias.iter().for_each(&mut *show);
                 if let Some(lora) = &linear.lora {
                     show(&lora.a);
@@ -255,7 +255,7 @@ impl Decoder {
             norms.iter_mut().for_each(|norm| change(&mut norm.weight));
             qk_norm.iter_mut().flat_map(|norm| [&mut norm.q, &mut norm.k]).for_each(&mut *change);
             for linear in [qkv, o, gate_up, down] {
-                change(&mut linear.weight);
+                linear.weight.param_mut().into_iter().for_each(&mut *change);
                 linear.bias.iter_mut().for_each(&mut *change);
                 if let Some(lora) = &mut linear.lora {
                     change(&mut lora.a);
@@ -265,6 +265,15 @@ impl Decoder {
         }
         change(&mut self.norm.weight);
         self.head.iter_mut().for_each(change);
+    }
+
+    /// Whether some of its linears are held in 4 bits, so that they can't be trained.
+    pub fn is_quantized(&self) -> bool {
+        let linears = |block: &Block| {
+            let Block { qkv, o, gate_up, down, .. } = block;
+            [qkv, o, gate_up, down].into_iter().any(|linear| linear.weight.param().is_none())
+        };
+        self.blocks.iter().any(linears)
     }
 
     /// Every tensor of the model or of the adapter by its name in files.

@@ -132,7 +132,7 @@ fn train_everything(decoder: &mut Decoder) {
 }
 
 fn add_lora(linear: &mut Linear, name: &str, parts: &[[usize; 2]], draw: &mut Draw) {
-    let n_in = linear.weight.value.dims()[1];
+    let n_in = linear.weight.dims()[1];
     let mut factor = |name: String, shape: [usize; 2]| {
         let value = draw.tensor(shape).mul_scalar(0.3);
         let piece = Piece { name, values: 0..shape[0] * shape[1], shape: shape.to_vec() };

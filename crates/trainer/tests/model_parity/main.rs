@@ -6,6 +6,7 @@
 
 mod families;
 mod packed;
+mod quantized;
 mod rope;
 mod stories;
 

@@ -53,6 +53,30 @@ fn full_runs_of_the_program_equal_the_reference_step_by_step() {
 }
 
 #[test]
+fn runs_on_a_base_in_4_bits_equal_the_reference_step_by_step() {
+    let Some(fixtures) = directory("FTL_FIXTURES") else { return };
+    for case in cases(&fixtures, "qlora_") {
+        let reference = Reference::read(&fixtures, &case);
+        for checkpointing in ["none", "block"] {
+            let job = reference.job().set("train.gradient_checkpointing", checkpointing);
+            let ran = job.program("out", &["--json"]);
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+            reference.compare(&job, &format!("{case}, gradient_checkpointing {checkpointing}"));
+        }
+    }
+}
+
+#[test]
+fn a_run_on_the_dense_base_differs_from_the_one_in_4_bits() {
+    let Some(fixtures) = directory("FTL_FIXTURES") else { return };
+    let reference = Reference::read(&fixtures, &cases(&fixtures, "qlora_llama")[0]);
+    let job = reference.job().set("quantization", json!({"kind": "none"}));
+    job.finish("out", Begin::New);
+    let (_, rms) = reference.difference(&job).expect("an adapter to compare with");
+    assert!(rms > reference.tolerance("final_param_rms"), "{rms} does not tell the runs apart");
+}
+
+#[test]
 fn runs_of_the_library_equal_the_reference_step_by_step() {
     let Some(fixtures) = directory("FTL_FIXTURES") else { return };
     for case in [cases(&fixtures, "lora_llama"), cases(&fixtures, "full_llama")].concat() {
@@ -111,7 +135,12 @@ impl Reference {
             Value::Null => json!({"kind": "none"}),
             _ => json!({"kind": "lora", "init_from": self.dir().join("init_adapter")}),
         };
+        let quantization = match self.trajectory["double_quant"].as_bool() {
+            Some(double_quant) => json!({"kind": "nf4", "double_quant": double_quant}),
+            None => json!({"kind": "none"}),
+        };
         let job = Job::of(json!({
+            "quantization": quantization,
             "model": {"path": self.fixtures.join(model)},
             "data": {"train": ["batches.jsonl"], "format": "tokens", "shuffle": false},
             "method": {"kind": "sft"},

@@ -56,6 +56,20 @@ pub(super) fn max_of(values: &[f32]) -> f32 {
     lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a })
 }
 
+/// Largest magnitude; zero for none.
+#[inline(always)]
+pub(super) fn max_of_magnitudes(values: &[f32]) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = if value.abs() > *lane { value.abs() } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).fold(0.0, |a, b| if b.abs() > a { b.abs() } else { a })
+}
+
 /// `e^x` to about 2 ulp without branches, for x from -87 to 88 (clamped beyond; NaN stays NaN).
 /// Cody and Waite's reduction with a polynomial of degree 6 (Cephes' `expf`).
 #[inline(always)]
@@ -98,7 +112,7 @@ pub(super) fn tanh(x: f32) -> f32 {
 ///
 /// # Safety
 /// `fill` must write every value.
-pub(super) unsafe fn made(n: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+pub(crate) unsafe fn made(n: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
     let mut values = Vec::with_capacity(n);
     fill(&mut values.spare_capacity_mut()[..n]);
     // SAFETY: the capacity is there, and the caller's promise is that all of it was written.

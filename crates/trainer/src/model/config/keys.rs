@@ -8,6 +8,7 @@ use std::path::Path;
 use ftl_core::{Problem, ProblemKind};
 use serde_json::{Map, Value};
 
+use crate::model::config::quantization;
 use crate::model::config::rope::{self, RopeFacts, Ropes};
 use crate::model::config::{Bias, Head};
 use crate::model::families::{ActivationRule, Defaults, Gelu, Softcap};
@@ -199,13 +200,10 @@ impl<'a> Keys<'a> {
         }
     }
 
-    pub(super) fn expect_unquantized(&mut self) {
-        if let Some(quantization) = self.get("quantization_config") {
-            let method = quantization.get("quant_method").and_then(Value::as_str).unwrap_or("unknown");
-            self.unsupported(format!(
-                "the weights are quantized (`quantization_config`, method `{method}`), which can't be read; \
-                 use the model that this one was made from"
-            ));
+    /// Weights may be stored in bitsandbytes' 4-bit form; no other way of quantizing is read.
+    pub(super) fn expect_readable_quantization(&mut self) {
+        if let Some(reason) = self.get("quantization_config").and_then(quantization::unreadable) {
+            self.unsupported(reason);
         }
     }
 

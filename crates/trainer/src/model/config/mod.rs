@@ -8,6 +8,7 @@
 mod generation;
 mod keys;
 mod layers;
+mod quantization;
 mod rope;
 
 pub use generation::eos_token_ids_for_generation;
@@ -184,7 +185,7 @@ impl DecoderConfig {
         let biases = Biases { qkv: bias(rules.qkv), o: bias(rules.o), mlp: bias(rules.mlp) };
         let head = keys.head(defaults.head);
         keys.expect_causal();
-        keys.expect_unquantized();
+        keys.expect_readable_quantization();
         let TokenIds { bos_token_id, eos_token_ids, pad_token_id } = keys.token_ids(defaults, vocab_size);
 
         keys.finish()?;
