@@ -145,7 +145,7 @@ impl Decoder {
         let (hidden, inverse_rms) = self.norm.forward(self.kernels, &x);
         let (sum_nats, d_hidden) = cross_entropy::forward_backward(
             self.kernels,
-            self.head(),
+            self.output_head(),
             (&hidden, &batch.targets),
             scale,
             gradients,
@@ -175,12 +175,12 @@ impl Decoder {
 
     /// Scores the supervised tokens of the batch, in order.
     pub fn score(&self, batch: &Batch) -> Vec<TokenScore> {
-        cross_entropy::score(self.kernels, self.head(), &self.hidden(batch), &batch.targets)
+        cross_entropy::score(self.kernels, self.output_head(), &self.hidden(batch), &batch.targets)
     }
 
     /// The logits of all tokens, `[tokens, vocab]`.
     pub fn logits(&self, batch: &Batch) -> Tensor<2> {
-        cross_entropy::logits(self.kernels, self.head(), &self.hidden(batch))
+        cross_entropy::logits(self.kernels, self.output_head(), &self.hidden(batch))
     }
 
     /// Hidden states after the final norm, `[tokens, hidden]`.
@@ -217,7 +217,7 @@ impl Decoder {
             x = block.forward_cached(&x, &pass, cache);
         }
         let (hidden, _) = self.norm.forward(self.kernels, &x.narrow(0, ids.len() - 1, 1));
-        cross_entropy::logits(self.kernels, self.head(), &hidden)
+        cross_entropy::logits(self.kernels, self.output_head(), &hidden)
     }
 
     /// Zeros for the gradients of everything that is trained.
@@ -289,7 +289,8 @@ impl Decoder {
         NamedTensors(tensors)
     }
 
-    fn head(&self) -> Head<'_> {
+    /// What makes logits out of hidden states.
+    pub fn output_head(&self) -> Head<'_> {
         let softcap = self.config.final_softcap.map(|cap| cap as f32);
         Head { weight: self.head.as_ref().unwrap_or(&self.embed), softcap }
     }

@@ -40,13 +40,6 @@ impl Deref for Head<'_> {
     }
 }
 
-/// A head without a limit.
-impl<'a> From<&'a Param> for Head<'a> {
-    fn from(weight: &'a Param) -> Self {
-        Self { weight, softcap: None }
-    }
-}
-
 /// What one token's prediction was worth.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TokenScore {
@@ -63,14 +56,14 @@ pub struct TokenScore {
 /// - `targets`: `[tokens]`, [`IGNORED`] where the loss does not count
 /// - returned: the sum of the negative log-likelihoods, and the gradient of `scale` times that sum with respect
 ///   to `hidden`
-pub fn forward_backward<'a>(
+pub fn forward_backward(
     kernels: Kernels,
-    head: impl Into<Head<'a>>,
+    head: Head<'_>,
     (hidden, targets): (&Tensor<2>, &[i32]),
     scale: f64,
     gradients: &mut Gradients,
 ) -> (f64, Tensor<2>) {
-    let (head, supervised) = (head.into(), Supervised::of(targets));
+    let supervised = Supervised::of(targets);
     match kernels {
         Kernels::Cpu => cpu_forward_backward(head, hidden, &supervised, (scale, gradients)),
         Kernels::Plain => plain_forward_backward(head, hidden, &supervised, (scale, gradients)),
@@ -78,13 +71,8 @@ pub fn forward_backward<'a>(
 }
 
 /// Scores the supervised tokens, in order.
-pub fn score<'a>(
-    kernels: Kernels,
-    head: impl Into<Head<'a>>,
-    hidden: &Tensor<2>,
-    targets: &[i32],
-) -> Vec<TokenScore> {
-    let (head, supervised) = (head.into(), Supervised::of(targets));
+pub fn score(kernels: Kernels, head: Head<'_>, hidden: &Tensor<2>, targets: &[i32]) -> Vec<TokenScore> {
+    let supervised = Supervised::of(targets);
     let mut scores = Vec::with_capacity(supervised.rows.len());
     for chunk in supervised.chunks(&head) {
         let logits = logits(kernels, head, &gather(kernels, hidden, chunk.rows));
@@ -108,8 +96,7 @@ pub fn score<'a>(
 }
 
 /// The logits of all rows of `hidden`, `[rows, vocab]`.
-pub fn logits<'a>(kernels: Kernels, head: impl Into<Head<'a>>, hidden: &Tensor<2>) -> Tensor<2> {
-    let head = head.into();
+pub fn logits(kernels: Kernels, head: Head<'_>, hidden: &Tensor<2>) -> Tensor<2> {
     match kernels {
         Kernels::Plain => {
             let logits = hidden.clone().matmul(head.value.clone().transpose());

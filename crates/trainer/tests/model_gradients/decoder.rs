@@ -13,7 +13,7 @@ use ftl_trainer::ops::dropout::Key;
 use ftl_trainer::ops::linear::{Linear, Lora, LoraPart};
 use ftl_trainer::ops::neftune::Noise;
 use ftl_trainer::ops::param::{Owner, Param, Piece, Slot};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::draw::Draw;
 use crate::outcome::Outcome;
@@ -97,16 +97,8 @@ impl Variant {
         }) else {
             unreachable!("the config is an object")
         };
-        let config = DecoderConfig::from_json(config, Path::new("config.json")).expect("the config is sound");
-        let mut decoder = build(&config, &Source::Random { seed: 5 }, &Device::flex());
-        decoder.kernels = kernels;
-        decoder.reserve_positions(64);
         let mut draw = Draw::new(31);
-        decoder.for_each_param_mut(&mut |param| {
-            if param.is_vector() {
-                param.value = param.value.clone() + draw.tensor(param.value.dims()).mul_scalar(0.3);
-            }
-        });
+        let mut decoder = random(config, kernels, &mut draw);
         match self.lora {
             LowRank::None => {}
             LowRank::Some => {
@@ -120,6 +112,20 @@ impl Variant {
         train_everything(&mut decoder);
         decoder
     }
+}
+
+/// A random decoder, frozen.
+pub fn random(config: Map<String, Value>, kernels: Kernels, draw: &mut Draw) -> Decoder {
+    let config = DecoderConfig::from_json(config, Path::new("config.json")).expect("the config is sound");
+    let mut decoder = build(&config, &Source::Random { seed: 5 }, &Device::flex());
+    decoder.kernels = kernels;
+    decoder.reserve_positions(64);
+    decoder.for_each_param_mut(&mut |param| {
+        if param.is_vector() {
+            param.value = param.value.clone() + draw.tensor(param.value.dims()).mul_scalar(0.3);
+        }
+    });
+    decoder
 }
 
 /// Trains the model and the adapter.

@@ -145,7 +145,7 @@ fn a_frozen_head_passes_the_same_gradient_on() {
         let mut gradients = Gradients::zeros([], &Device::flex(), kernels);
         let d_hidden = forward_backward(
             kernels,
-            &Param::frozen(head.clone()),
+            Head { weight: &Param::frozen(head.clone()), softcap: None },
             (&hidden, &trained.targets),
             trained.scale,
             &mut gradients,
@@ -162,7 +162,8 @@ fn a_batch_without_targets_has_no_loss_and_no_gradient() {
             assert!(values.iter().all(|value| *value == 0.0), "{kernels:?} {name}");
         }
         let (hidden, head) = nothing.inputs();
-        assert!(score(kernels, &Param::frozen(head), &hidden, &nothing.targets).is_empty());
+        let head = Head { weight: &Param::frozen(head), softcap: None };
+        assert!(score(kernels, head, &hidden, &nothing.targets).is_empty());
     }
 }
 
