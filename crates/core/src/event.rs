@@ -54,6 +54,8 @@ pub enum Event {
     Stepped(Stepped),
     /// The held-out data was scored.
     Evaluated(Evaluated),
+    /// A held-out prompt was answered.
+    Sampled(Sampled),
     /// A checkpoint is complete on disk.
     Saved {
         /// The step it was taken after.
@@ -70,6 +72,20 @@ pub enum Event {
         /// `peft` or `model`.
         kind: String,
     },
+}
+
+/// The answer to a held-out prompt at some point of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sampled {
+    /// The step after which it was given; 0 before training.
+    pub step: u64,
+    /// What was asked, as text.
+    pub prompt: String,
+    /// What the model answered.
+    pub text: String,
+    /// The answer of the held-out data, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
 }
 
 /// How much a note matters.

@@ -32,6 +32,9 @@ pub struct Stepped {
     pub step_millis: f64,
     /// The part of it that waited for data.
     pub data_millis: f64,
+    /// What a method that learns from pairs says of them; `None` for the other methods.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub rewards: Option<Rewards>,
 }
 
 /// One pass over the held-out data.
@@ -49,6 +52,26 @@ pub struct Evaluated {
     pub token_accuracy: f64,
     /// Supervised tokens that were scored.
     pub tokens: u64,
+    /// What a method that learns from pairs says of them; `None` for the other methods.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub rewards: Option<Rewards>,
+}
+
+/// Means over the preference pairs that were counted. The reward of an answer is what TRL calls by that name: for DPO
+/// `beta` times the log-probability that training added to it, for ORPO `beta` times its mean log-probability per token.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rewards {
+    /// Of the preferred answers.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub rewards_chosen: f64,
+    /// Of the others.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub rewards_rejected: f64,
+    /// `rewards_chosen - rewards_rejected`.
+    #[serde(deserialize_with = "number_or_nan")]
+    pub reward_margin: f64,
+    /// Share of the pairs whose preferred answer has the higher reward, 0 to 1.
+    pub reward_accuracy: f64,
 }
 
 /// JSON has no NaN: a run that diverged writes `null`, and its events must stay readable.

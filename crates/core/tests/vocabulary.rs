@@ -1,8 +1,8 @@
 //! States, events and the stop signal at the crate's surface.
 
-use ftl_core::event::NoteLevel;
+use ftl_core::event::{NoteLevel, Sampled};
 use ftl_core::job::{Phase, State};
-use ftl_core::metrics::{Evaluated, Stepped};
+use ftl_core::metrics::{Evaluated, Rewards, Stepped};
 use ftl_core::{Event, EventRecord, Observer, Problem, ProblemKind, StopReason, StopSignal};
 use serde_json::{Value, json};
 
@@ -77,8 +77,23 @@ fn events_are_lines_of_the_documented_shape() {
         samples_per_sec: 8.0,
         step_millis: 500.0,
         data_millis: 0.5,
+        rewards: None,
     };
-    let evaluated = Evaluated { step: 1, loss_nats: 0.0, perplexity: 1.0, token_accuracy: 1.0, tokens: 40 };
+    let evaluated = Evaluated {
+        step: 1,
+        loss_nats: 0.0,
+        perplexity: 1.0,
+        token_accuracy: 1.0,
+        tokens: 40,
+        rewards: None,
+    };
+    let rewards =
+        Rewards { rewards_chosen: 0.5, rewards_rejected: -0.25, reward_margin: 0.75, reward_accuracy: 1.0 };
+    let of_pairs = Evaluated { rewards: Some(rewards), ..evaluated.clone() };
+    let answer = |reference: Option<&str>| {
+        let (prompt, text) = ("a".to_owned(), "b".to_owned());
+        Event::Sampled(Sampled { step: 0, prompt, text, reference: reference.map(String::from) })
+    };
     let state =
         |reason: Option<&str>| Event::State { state: State::Running, reason: reason.map(String::from) };
     let cases = [
@@ -110,6 +125,12 @@ fn events_are_lines_of_the_documented_shape() {
             r#""type":"evaluated","step":1,"loss_nats":0.0,"perplexity":1.0,"token_accuracy":1.0,"tokens":40"#,
         ),
         (
+            Event::Evaluated(of_pairs),
+            r#""type":"evaluated","step":1,"loss_nats":0.0,"perplexity":1.0,"token_accuracy":1.0,"tokens":40,"rewards_chosen":0.5,"rewards_rejected":-0.25,"reward_margin":0.75,"reward_accuracy":1.0"#,
+        ),
+        (answer(None), r#""type":"sampled","step":0,"prompt":"a","text":"b""#),
+        (answer(Some("c")), r#""type":"sampled","step":0,"prompt":"a","text":"b","reference":"c""#),
+        (
             Event::Saved { step: 1, path: "checkpoint-1".into(), bytes: 7 },
             r#""type":"saved","step":1,"path":"checkpoint-1","bytes":7"#,
         ),
@@ -134,6 +155,7 @@ fn diverged_loss_is_written_as_null_and_read_as_nan() {
         perplexity: f64::INFINITY,
         token_accuracy: 0.0,
         tokens: 40,
+        rewards: None,
     };
     let line = serde_json::to_string(&Event::Evaluated(evaluated)).expect("JSON");
     assert!(line.contains(r#""loss_nats":null,"perplexity":null"#), "{line}");

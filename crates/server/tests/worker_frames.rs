@@ -17,6 +17,7 @@ fn evaluated(seq: u64, loss_nats: f64) -> EventRecord {
         perplexity: loss_nats.exp(),
         token_accuracy: 0.1,
         tokens: 7,
+        rewards: None,
     });
     EventRecord { seq, time_unix_ms: 5, event }
 }

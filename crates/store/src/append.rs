@@ -88,7 +88,7 @@ impl Prepared {
                 optional_integer("jobs.total_steps", *total)?;
                 Row::Event { json: json("job_events.event", &event)? }
             }
-            Event::Note { .. } => Row::Event { json: json("job_events.event", &event)? },
+            Event::Note { .. } | Event::Sampled(_) => Row::Event { json: json("job_events.event", &event)? },
         };
         Ok(Self {
             attempt_seq: seq,

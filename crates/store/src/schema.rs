@@ -125,6 +125,10 @@ diesel::table! {
         data_millis -> Nullable<Double>,
         perplexity -> Nullable<Double>,
         token_accuracy -> Nullable<Double>,
+        rewards_chosen -> Nullable<Double>,
+        rewards_rejected -> Nullable<Double>,
+        reward_margin -> Nullable<Double>,
+        reward_accuracy -> Nullable<Double>,
     }
 }
 

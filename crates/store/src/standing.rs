@@ -80,7 +80,11 @@ impl Standing {
                 }
                 progress.eval_loss_nats = Some(evaluated.loss_nats);
             }
-            Event::State { .. } | Event::Note { .. } | Event::Saved { .. } | Event::Exported { .. } => {}
+            Event::State { .. }
+            | Event::Note { .. }
+            | Event::Sampled(_)
+            | Event::Saved { .. }
+            | Event::Exported { .. } => {}
         }
     }
 }

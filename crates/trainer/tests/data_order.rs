@@ -1,10 +1,12 @@
 //! The order of samples and the document of `--ids`.
 
 use ftl_core::spec::resolved::{
-    AdamW, Checkpointing, Duration, Every, MomentFormat, SampleOrder, Schedule, Train, Warmup,
+    AdamW, Checkpointing, Duration, Every, FinalWeights, MomentFormat, Rows, SampleOrder, Schedule, Train,
+    Warmup,
 };
 use ftl_trainer::data::ids;
-use ftl_trainer::data::order::Plan;
+use ftl_trainer::data::mix::Part;
+use ftl_trainer::data::order::{Plan, Pool};
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 
 fn train(batch: u64, accumulation: u64, duration: Duration, seed: u64) -> Train {
@@ -18,13 +20,41 @@ fn train(batch: u64, accumulation: u64, duration: Duration, seed: u64) -> Train 
         adamw: AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 },
         moments: MomentFormat::F32,
         max_grad_norm: None,
+        neftune_noise_alpha: None,
         gradient_checkpointing: Checkpointing::None,
         seed,
         logging: Every::Never,
         eval: Every::Never,
         save: Every::Never,
         save_total_limit: None,
+        result: FinalWeights::Last,
+        early_stopping_patience: None,
     }
+}
+
+/// Samples of one file, all of one length, a row each.
+fn pool(n_samples: usize, order: SampleOrder) -> Pool {
+    Pool {
+        lengths: vec![10; n_samples],
+        files: vec![Part { n_samples, weight: 1.0 }],
+        order,
+        rows: Rows::Samples,
+        max_length: 100,
+    }
+}
+
+/// Samples of 1 to 60 tokens in two files.
+fn uneven(n_samples: usize, weight: f64) -> Pool {
+    let first = n_samples / 3;
+    Pool {
+        lengths: (0..n_samples).map(|index| 1 + index * 37 % 60).collect(),
+        files: vec![Part { n_samples: first, weight }, Part { n_samples: n_samples - first, weight: 1.0 }],
+        ..pool(n_samples, SampleOrder::Shuffled)
+    }
+}
+
+fn packed(n_samples: usize, weight: f64) -> Pool {
+    Pool { rows: Rows::Packed, ..uneven(n_samples, weight) }
 }
 
 proptest! {
@@ -34,12 +64,12 @@ proptest! {
     fn an_epoch_takes_every_sample_once(
         n_samples in 1_usize..200, batch in 1_u64..9, accumulation in 1_u64..5, seed: u64, epoch in 0_u64..4,
     ) {
-        let plan = Plan::new(n_samples, SampleOrder::Shuffled, &train(batch, accumulation, Duration::Epochs(1.0), seed));
+        let plan = Plan::new(pool(n_samples, SampleOrder::Shuffled), &train(batch, accumulation, Duration::Epochs(1.0), seed));
         let n_microbatches = (n_samples as u64).div_ceil(batch);
-        prop_assert_eq!(plan.steps_per_epoch(), n_microbatches.div_ceil(accumulation));
-        let first = epoch * plan.steps_per_epoch();
+        prop_assert_eq!(plan.steps_in(0), n_microbatches.div_ceil(accumulation));
+        let first = epoch * plan.steps_in(0);
         let steps: Vec<Vec<Vec<usize>>> =
-            (first..first + plan.steps_per_epoch()).map(|step| plan.step(step)).collect();
+            (first..first + plan.steps_in(0)).map(|step| plan.step(step)).collect();
         let microbatches: Vec<&Vec<usize>> = steps.iter().flatten().collect();
         prop_assert_eq!(microbatches.len() as u64, n_microbatches);
         let (last, full) = microbatches.split_last().expect("one at least");
@@ -47,14 +77,14 @@ proptest! {
         let (last, full) = steps.split_last().expect("one at least");
         prop_assert!(!last.is_empty() && full.iter().all(|step| step.len() as u64 == accumulation));
         let mut taken: Vec<usize> = steps.into_iter().flatten().flatten().collect();
-        prop_assert_eq!(&taken, &*plan.epoch(epoch));
+        prop_assert_eq!(&taken, &plan.epoch(epoch).samples);
         taken.sort_unstable();
         prop_assert_eq!(taken, (0..n_samples).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_step_does_not_depend_on_what_was_asked_before(seed: u64, step in 0_u64..100) {
-        let plan = || Plan::new(23, SampleOrder::Shuffled, &train(2, 3, Duration::Steps(100), seed));
+        let plan = || Plan::new(pool(23, SampleOrder::Shuffled), &train(2, 3, Duration::Steps(100), seed));
         let (used, fresh) = (plan(), plan());
         for earlier in 0..step {
             used.step(earlier);
@@ -63,25 +93,103 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn packed_and_mixed_epochs_follow_each_other_without_a_gap(
+        n_samples in 1_usize..150, weight in 0.1_f64..8.0, batch in 1_u64..5, accumulation in 1_u64..4, seed: u64,
+    ) {
+        for pool in [uneven(n_samples, weight), packed(n_samples, weight), packed(n_samples, 1.0)] {
+            let plan = || Plan::new(pool.clone(), &train(batch, accumulation, Duration::Epochs(3.0), seed));
+            let walked = plan();
+            let mut step = 0;
+            for epoch in 0..3 {
+                let mut taken: Vec<usize> = Vec::new();
+                loop {
+                    // What a resumed run asks for first is what one that was not interrupted takes there.
+                    prop_assert_eq!(walked.step(step), plan().step(step));
+                    taken.extend(walked.step(step).into_iter().flatten());
+                    let (is_last, done) = (walked.ends_epoch(step), walked.epochs_after(step));
+                    prop_assert_eq!(is_last, done == epoch as f64 + 1.0);
+                    step += 1;
+                    if is_last {
+                        break;
+                    }
+                }
+                prop_assert_eq!(&taken, &walked.epoch(epoch).samples);
+                prop_assert_eq!(taken.len(), n_samples);
+            }
+            prop_assert_eq!(step, walked.total_steps());
+        }
+    }
+
+    #[test]
+    fn no_microbatch_is_larger_than_said(n_samples in 1_usize..150, weight in 0.1_f64..8.0, batch in 1_u64..5, seed: u64) {
+        for pool in [uneven(n_samples, weight), packed(n_samples, weight), packed(n_samples, 1.0)] {
+            let plan = Plan::new(pool.clone(), &train(batch, 2, Duration::Epochs(2.0), seed));
+            for step in 0..plan.total_steps() {
+                for microbatch in plan.step(step) {
+                    let n_tokens: usize = microbatch.iter().map(|sample| pool.lengths[*sample]).sum();
+                    prop_assert!(n_tokens <= plan.most_tokens());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_packed_and_the_mixed_order_never_change() {
+    let pools = [
+        packed(12, 1.0),
+        uneven(12, 4.0),
+        Pool { order: SampleOrder::GroupedByLength, ..uneven(12, 1.0) },
+        Pool { order: SampleOrder::File, ..packed(12, 1.0) },
+    ];
+    let orders =
+        pools.map(|pool| Plan::new(pool, &train(2, 1, Duration::Epochs(1.0), 42)).epoch(1).samples.clone());
+    let expected = [
+        [3, 11, 4, 2, 10, 8, 6, 1, 9, 7, 5, 0],
+        [2, 3, 9, 7, 0, 4, 3, 1, 2, 1, 0, 11],
+        [8, 2, 9, 10, 11, 6, 5, 0, 4, 7, 3, 1],
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+    ];
+    assert_eq!(orders, expected);
+}
+
+#[test]
+fn grouped_microbatches_have_samples_of_similar_length() {
+    let spread = |order| {
+        let pool = Pool { order, ..uneven(400, 1.0) };
+        let plan = Plan::new(pool.clone(), &train(4, 1, Duration::Epochs(1.0), 7));
+        let spread = |microbatch: Vec<usize>| {
+            let lengths = || microbatch.iter().map(|sample| pool.lengths[*sample]);
+            lengths().max().expect("a sample") - lengths().min().expect("a sample")
+        };
+        (0..100).flat_map(|step| plan.step(step)).map(spread).sum::<usize>()
+    };
+    assert!(spread(SampleOrder::GroupedByLength) * 5 < spread(SampleOrder::Shuffled));
+}
+
 #[test]
 fn epochs_and_seeds_give_other_orders() {
-    let plan = |seed| Plan::new(50, SampleOrder::Shuffled, &train(1, 1, Duration::Epochs(2.0), seed));
-    assert_ne!(plan(1).epoch(0), plan(1).epoch(1));
-    assert_ne!(plan(1).epoch(0), plan(2).epoch(0));
-    assert_eq!(plan(1).epoch(5), plan(1).epoch(5));
+    let plan = |seed| Plan::new(pool(50, SampleOrder::Shuffled), &train(1, 1, Duration::Epochs(2.0), seed));
+    assert_ne!(plan(1).epoch(0).samples, plan(1).epoch(1).samples);
+    assert_ne!(plan(1).epoch(0).samples, plan(2).epoch(0).samples);
+    assert_eq!(plan(1).epoch(5).samples, plan(1).epoch(5).samples);
 }
 
 #[test]
 fn the_drawn_order_never_changes() {
     // A run that is resumed with a later version goes on in the same order.
-    let plan = Plan::new(8, SampleOrder::Shuffled, &train(1, 1, Duration::Epochs(1.0), 42));
-    assert_eq!(*plan.epoch(0), [4, 7, 0, 1, 3, 2, 6, 5]);
-    assert_eq!(*plan.epoch(1), [6, 3, 7, 0, 4, 2, 1, 5]);
+    let plan = Plan::new(pool(8, SampleOrder::Shuffled), &train(1, 1, Duration::Epochs(1.0), 42));
+    assert_eq!(plan.epoch(0).samples, [4, 7, 0, 1, 3, 2, 6, 5]);
+    assert_eq!(plan.epoch(1).samples, [6, 3, 7, 0, 4, 2, 1, 5]);
 }
 
 #[test]
 fn the_order_of_the_file_can_be_kept() {
-    let plan = Plan::new(7, SampleOrder::File, &train(2, 3, Duration::Epochs(1.0), 1));
+    let plan = Plan::new(pool(7, SampleOrder::File), &train(2, 3, Duration::Epochs(1.0), 1));
     assert_eq!(plan.step(0), [vec![0, 1], vec![2, 3], vec![4, 5]]);
     assert_eq!(plan.step(1), [vec![6]]);
     assert_eq!(plan.step(2), plan.step(0));
@@ -98,11 +206,13 @@ fn steps_and_epochs_are_counted_as_transformers_counts_them() {
         (1, 4, 8, 2.0, 2),
         (100, 4, 1, 0.1, 3),
     ] {
-        let plan =
-            Plan::new(n_samples, SampleOrder::File, &train(batch, accumulation, Duration::Epochs(epochs), 1));
+        let plan = Plan::new(
+            pool(n_samples, SampleOrder::File),
+            &train(batch, accumulation, Duration::Epochs(epochs), 1),
+        );
         assert_eq!(plan.total_steps(), expected, "{n_samples} {batch} {accumulation} {epochs}");
     }
-    let plan = Plan::new(7, SampleOrder::File, &train(2, 3, Duration::Steps(9), 1));
+    let plan = Plan::new(pool(7, SampleOrder::File), &train(2, 3, Duration::Steps(9), 1));
     assert_eq!(plan.total_steps(), 9);
     assert_eq!([0, 1, 2, 3].map(|step| plan.epochs_after(step)), [0.75, 1.0, 1.75, 2.0]);
     assert_eq!([0, 1, 2, 3].map(|step| plan.ends_epoch(step)), [false, true, false, true]);

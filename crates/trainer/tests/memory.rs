@@ -106,7 +106,7 @@ fn gradients_are_in_memory_only_while_they_are_needed() {
     decoder.train(Trained::Base);
     let mut batch = Batch::default();
     batch.push(&[1, 2, 3, 4, 5, 6, 7, 8], &[1, 2, 3, 4, 5, 6, 7, 8]);
-    let how = LossPass { scale: 0.1, keep: Keep::Everything, dropout: None };
+    let how = LossPass { scale: 0.1, keep: Keep::Everything, dropout: None, noise: None };
     let adamw = AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
     let layer_bytes = N_LAYER_WEIGHTS * size_of::<f32>();
 

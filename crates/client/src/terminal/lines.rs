@@ -1,9 +1,9 @@
 //! A run as plain lines, for logs and pipes: changes of state, now and then a step, every evaluation, what was saved
 //! and made, and notes.
 
-use ftl_core::event::NoteLevel;
+use ftl_core::event::{NoteLevel, Sampled};
 use ftl_core::job::{JobEvent, Phase};
-use ftl_core::metrics::{Evaluated, Stepped};
+use ftl_core::metrics::{Evaluated, Rewards, Stepped};
 use ftl_core::{Event, EventRecord};
 
 use super::Run;
@@ -15,6 +15,9 @@ const STEP_LINES: u64 = 50;
 const STEPS_UNKNOWN: u64 = 10;
 /// A slow run says something at least this often, by the time of its events.
 const LONGEST_SILENCE_MILLIS: u64 = 30_000;
+
+/// Characters of a prompt and of an answer that a line shows.
+const EXCERPT_CHARS: usize = 80;
 
 /// Says which events are worth a line.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +45,7 @@ impl Lines {
             }
             Event::Stepped(stepped) => self.stepped(run, stepped, *time_unix_ms),
             Event::Evaluated(evaluated) => Some(held_out(evaluated)),
+            Event::Sampled(sampled) => Some(answer(sampled)),
             Event::Saved { step, path, bytes: size } => {
                 Some(format!("step {step}: saved {} ({})", clean(path), bytes(*size)))
             }
@@ -50,7 +54,7 @@ impl Lines {
     }
 
     fn stepped(&mut self, run: &Run, stepped: &Stepped, time_unix_ms: u64) -> Option<String> {
-        let Stepped { step, loss_nats, grad_norm, learning_rate: rate, .. } = stepped;
+        let Stepped { step, loss_nats, grad_norm, learning_rate: rate, rewards: of_pairs, .. } = stepped;
         let every = run.total_steps.map_or(STEPS_UNKNOWN, |total| total.div_ceil(STEP_LINES).max(1));
         let is_last = run.total_steps == Some(*step);
         let is_due = self.last_step_line_unix_ms.is_none_or(|last| {
@@ -66,6 +70,7 @@ impl Lines {
             loss(*loss_nats),
             learning_rate(*rate)
         );
+        line.push_str(&rewards(of_pairs.as_ref()));
         if let Some(rate) = run.pace.tokens_per_sec() {
             line.push_str(&format!("  {} tokens/s", count(rate as u64)));
         }
@@ -78,10 +83,33 @@ impl Lines {
 }
 
 fn held_out(evaluated: &Evaluated) -> String {
-    let Evaluated { step, loss_nats, perplexity, token_accuracy, tokens: _ } = evaluated;
+    let Evaluated { step, loss_nats, perplexity, token_accuracy, tokens: _, rewards: of_pairs } = evaluated;
     format!(
-        "step {step}: held-out loss {}, perplexity {perplexity:.3}, token accuracy {:.1} %",
+        "step {step}: held-out loss {}, perplexity {perplexity:.3}, token accuracy {:.1} %{}",
         loss(*loss_nats),
-        token_accuracy * 100.0
+        token_accuracy * 100.0,
+        rewards(of_pairs.as_ref())
     )
+}
+
+/// What a method of preferences adds to a line; nothing for the others.
+fn rewards(rewards: Option<&Rewards>) -> String {
+    rewards.map_or_else(String::new, |rewards| {
+        let Rewards { rewards_chosen: _, rewards_rejected: _, reward_margin, reward_accuracy } = rewards;
+        format!("  reward margin {reward_margin:.3}, accuracy {:.1} %", reward_accuracy * 100.0)
+    })
+}
+
+/// A prompt and its answer in one line, each by its beginning.
+fn answer(sampled: &Sampled) -> String {
+    let Sampled { step, prompt, text, reference: _ } = sampled;
+    format!("step {step}: {} → {}", excerpt(prompt), excerpt(text))
+}
+
+fn excerpt(text: &str) -> String {
+    let text = clean(text);
+    match text.char_indices().nth(EXCERPT_CHARS) {
+        Some((end, _)) => format!("`{}…`", &text[..end]),
+        None => format!("`{text}`"),
+    }
 }

@@ -119,6 +119,8 @@ impl Run {
             }
             Event::Stepped(stepped) => self.stepped(stepped, *time_unix_ms),
             Event::Evaluated(evaluated) => self.evaluated(evaluated),
+            // Answers are read in the lines and with `jobs metrics`; the view has no room for them.
+            Event::Sampled(_) => {}
             Event::Saved { step, path: _, bytes: size } => {
                 self.note(format!("saved after step {step} ({})", bytes(*size)));
             }

@@ -1,8 +1,8 @@
 //! Events and the numbers in them.
 
-use ftl_core::event::NoteLevel;
+use ftl_core::event::{NoteLevel, Sampled};
 use ftl_core::job::{JobEvent, Phase, State};
-use ftl_core::metrics::{Evaluated, Stepped};
+use ftl_core::metrics::{Evaluated, Rewards, Stepped};
 use ftl_core::{Event, EventRecord};
 
 use super::numbered::numbered;
@@ -41,6 +41,7 @@ impl From<Event> for Kind {
             Event::Note { level, message } => Self::Note(v1::NoteEvent { level: level.number(), message }),
             Event::Stepped(stepped) => Self::Stepped(stepped.into()),
             Event::Evaluated(evaluated) => Self::Evaluated(evaluated.into()),
+            Event::Sampled(sampled) => Self::Sampled(sampled.into()),
             Event::Saved { step, path, bytes } => Self::Saved(v1::SavedEvent { step, path, bytes }),
             Event::Exported { path, kind } => Self::Exported(v1::ExportedEvent { path, kind }),
         }
@@ -65,6 +66,7 @@ impl TryFrom<Kind> for Event {
             }
             Kind::Stepped(stepped) => Self::Stepped(stepped.into()),
             Kind::Evaluated(evaluated) => Self::Evaluated(evaluated.into()),
+            Kind::Sampled(sampled) => Self::Sampled(sampled.into()),
             Kind::Saved(v1::SavedEvent { step, path, bytes }) => Self::Saved { step, path, bytes },
             Kind::Exported(v1::ExportedEvent { path, kind }) => Self::Exported { path, kind },
         })
@@ -86,6 +88,7 @@ impl From<Stepped> for v1::SteppedEvent {
             samples_per_sec,
             step_millis,
             data_millis,
+            rewards,
         } = stepped;
         Self {
             step,
@@ -100,6 +103,7 @@ impl From<Stepped> for v1::SteppedEvent {
             samples_per_sec,
             step_millis,
             data_millis,
+            rewards: rewards.map(Into::into),
         }
     }
 }
@@ -119,6 +123,7 @@ impl From<v1::SteppedEvent> for Stepped {
             samples_per_sec,
             step_millis,
             data_millis,
+            rewards,
         } = stepped;
         Self {
             step,
@@ -133,20 +138,51 @@ impl From<v1::SteppedEvent> for Stepped {
             samples_per_sec,
             step_millis,
             data_millis,
+            rewards: rewards.map(Into::into),
         }
     }
 }
 
 impl From<Evaluated> for v1::EvaluatedEvent {
     fn from(evaluated: Evaluated) -> Self {
-        let Evaluated { step, loss_nats, perplexity, token_accuracy, tokens } = evaluated;
-        Self { step, loss_nats, perplexity, token_accuracy, tokens }
+        let Evaluated { step, loss_nats, perplexity, token_accuracy, tokens, rewards } = evaluated;
+        let rewards = rewards.map(Into::into);
+        Self { step, loss_nats, perplexity, token_accuracy, tokens, rewards }
     }
 }
 
 impl From<v1::EvaluatedEvent> for Evaluated {
     fn from(evaluated: v1::EvaluatedEvent) -> Self {
-        let v1::EvaluatedEvent { step, loss_nats, perplexity, token_accuracy, tokens } = evaluated;
-        Self { step, loss_nats, perplexity, token_accuracy, tokens }
+        let v1::EvaluatedEvent { step, loss_nats, perplexity, token_accuracy, tokens, rewards } = evaluated;
+        let rewards = rewards.map(Into::into);
+        Self { step, loss_nats, perplexity, token_accuracy, tokens, rewards }
+    }
+}
+
+impl From<Rewards> for v1::Rewards {
+    fn from(rewards: Rewards) -> Self {
+        let Rewards { rewards_chosen, rewards_rejected, reward_margin, reward_accuracy } = rewards;
+        Self { rewards_chosen, rewards_rejected, reward_margin, reward_accuracy }
+    }
+}
+
+impl From<v1::Rewards> for Rewards {
+    fn from(rewards: v1::Rewards) -> Self {
+        let v1::Rewards { rewards_chosen, rewards_rejected, reward_margin, reward_accuracy } = rewards;
+        Self { rewards_chosen, rewards_rejected, reward_margin, reward_accuracy }
+    }
+}
+
+impl From<Sampled> for v1::SampledEvent {
+    fn from(sampled: Sampled) -> Self {
+        let Sampled { step, prompt, text, reference } = sampled;
+        Self { step, prompt, text, reference }
+    }
+}
+
+impl From<v1::SampledEvent> for Sampled {
+    fn from(sampled: v1::SampledEvent) -> Self {
+        let v1::SampledEvent { step, prompt, text, reference } = sampled;
+        Self { step, prompt, text, reference }
     }
 }

@@ -125,11 +125,19 @@ fn stepped(step: u64, loss_nats: f64) -> Event {
         samples_per_sec: 4.0,
         step_millis: 1_000.0,
         data_millis: 1.0,
+        rewards: None,
     })
 }
 
 fn evaluated(step: u64, loss_nats: f64) -> Event {
-    Event::Evaluated(Evaluated { step, loss_nats, perplexity: 2.5, token_accuracy: 0.5, tokens: 64 })
+    Event::Evaluated(Evaluated {
+        step,
+        loss_nats,
+        perplexity: 2.5,
+        token_accuracy: 0.5,
+        tokens: 64,
+        rewards: None,
+    })
 }
 
 /// Waits until something is so.

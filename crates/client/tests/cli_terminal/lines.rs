@@ -1,6 +1,6 @@
 use ftl_client::terminal::{Lines, Run};
 use ftl_core::Event;
-use ftl_core::event::NoteLevel;
+use ftl_core::event::{NoteLevel, Sampled};
 use ftl_core::job::{Job, JobEvent, Phase, State};
 
 use super::{BEGIN, assert_golden, evaluated, event, job, phase, state, stepped};
@@ -35,6 +35,8 @@ fn whole_run_is_told_in_plain_lines() {
         events.push(event(BEGIN + step * 1_000, Event::Stepped(stepped(step, 3.0 - step as f64 / 50.0))));
     }
     events.push(event(BEGIN + 101_000, evaluated(100, 1.2)));
+    let (prompt, text) = ("What is it?\n".to_owned(), "an answer ".repeat(20));
+    events.push(event(BEGIN + 101_000, Event::Sampled(Sampled { step: 100, prompt, text, reference: None })));
     events.push(event(BEGIN + 101_000, saved));
     events.push(event(
         BEGIN + 102_000,

@@ -57,6 +57,7 @@ fn stepped(step: u64, loss_nats: f64) -> Stepped {
         samples_per_sec: 4.0,
         step_millis: 1_000.0,
         data_millis: 1.0,
+        rewards: None,
     }
 }
 
@@ -67,6 +68,7 @@ fn evaluated(step: u64, loss_nats: f64) -> Event {
         perplexity: loss_nats.exp(),
         token_accuracy: 0.5,
         tokens: 64,
+        rewards: None,
     })
 }
 

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use ftl_core::config::{Config, Preset};
 use ftl_core::dataset::{Dataset, DatasetFacts, PreviewRow};
-use ftl_core::event::NoteLevel;
+use ftl_core::event::{NoteLevel, Sampled};
 use ftl_core::inference::{
     ChatMessage, FinishReason, InferencePart, InferenceRequest, JobWeights, Prompt, SamplingSpec, WeightsRef,
 };
 use ftl_core::job::{Artifact, Attempt, Checkpoint, Exit, Job, JobEvent, Phase, Progress, State};
-use ftl_core::metrics::{Evaluated, Stepped};
+use ftl_core::metrics::{Evaluated, Rewards, Stepped};
 use ftl_core::model::{Model, ModelFacts, ModelSource};
 use ftl_core::spec::resolved::{
     Checkpointing, DataFormat, ExcessLength, ModelDtype, ModelInit, TargetModules, Warmup, WsdShape,
@@ -282,6 +282,7 @@ impl Draw {
             max_steps: self.maybe(Self::number),
             per_device_train_batch_size: self.maybe(Self::number),
             gradient_accumulation_steps: self.maybe(Self::number),
+            group_by_length: self.maybe(Self::flag),
             learning_rate: self.maybe(Self::float),
             lr_scheduler_type: self.maybe(|draw| draw.one(&SCHEDULES)),
             lr_scheduler_kwargs: self.maybe(|draw| LrSchedulerKwargs {
@@ -383,7 +384,7 @@ impl Draw {
     }
 
     pub fn event(&mut self) -> JobEvent {
-        let event = match self.below(7) {
+        let event = match self.below(8) {
             0 => Event::State { state: self.one(&State::ALL), reason: self.maybe(Self::text) },
             1 => Event::Phase {
                 phase: self.one(&PHASES),
@@ -407,6 +408,7 @@ impl Draw {
                 samples_per_sec: self.float(),
                 step_millis: self.float(),
                 data_millis: self.float(),
+                rewards: self.maybe(Self::rewards),
             }),
             4 => Event::Evaluated(Evaluated {
                 step: self.number(),
@@ -414,12 +416,28 @@ impl Draw {
                 perplexity: self.float(),
                 token_accuracy: self.float(),
                 tokens: self.number(),
+                rewards: self.maybe(Self::rewards),
             }),
-            5 => Event::Saved { step: self.number(), path: self.text(), bytes: self.number() },
+            5 => Event::Sampled(Sampled {
+                step: self.number(),
+                prompt: self.text(),
+                text: self.text(),
+                reference: self.maybe(Self::text),
+            }),
+            6 => Event::Saved { step: self.number(), path: self.text(), bytes: self.number() },
             _ => Event::Exported { path: self.text(), kind: self.text() },
         };
         let record = EventRecord { seq: self.number(), time_unix_ms: self.time(), event };
         JobEvent { attempt: self.small(), record }
+    }
+
+    fn rewards(&mut self) -> Rewards {
+        Rewards {
+            rewards_chosen: self.float(),
+            rewards_rejected: self.float(),
+            reward_margin: self.float(),
+            reward_accuracy: self.float(),
+        }
     }
 
     pub fn dataset(&mut self) -> Dataset {

@@ -201,8 +201,14 @@ fn an_absent_section_is_an_empty_one() {
 #[test]
 fn diverged_losses_keep_every_bit() {
     let loss_nats = f64::from_bits(0x7ff8_0000_0000_beef);
-    let evaluated =
-        Evaluated { step: 1, loss_nats, perplexity: f64::INFINITY, token_accuracy: 0.0, tokens: 1 };
+    let evaluated = Evaluated {
+        step: 1,
+        loss_nats,
+        perplexity: f64::INFINITY,
+        token_accuracy: 0.0,
+        tokens: 1,
+        rewards: None,
+    };
     let record = EventRecord { seq: 1, time_unix_ms: 1, event: Event::Evaluated(evaluated) };
     match there_and_back::<v1::JobEvent, JobEvent>(&JobEvent { attempt: 1, record }).record.event {
         Event::Evaluated(back) => assert_eq!(back.loss_nats.to_bits(), loss_nats.to_bits()),

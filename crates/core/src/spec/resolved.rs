@@ -23,6 +23,8 @@ pub struct CheckedSpec {
     pub quantization: Quantization,
     /// Steps, rates, and what happens when.
     pub train: Train,
+    /// Answers to held-out prompts while the run goes on; `None`: none.
+    pub predictions: Option<Predictions>,
     /// Where to compute.
     pub device: Device,
 }
@@ -77,7 +79,9 @@ pub struct Data {
     pub excess_length_strategy: ExcessLength,
     /// Which tokens the loss counts.
     pub loss_on: LossOn,
-    /// Whether the order of samples is drawn anew for each epoch, by `train.seed`.
+    /// What a row of a batch holds.
+    pub rows: Rows,
+    /// The order of the samples in an epoch.
     pub order: SampleOrder,
     /// Read at most this many samples in all.
     pub max_samples: Option<u64>,
@@ -90,6 +94,8 @@ pub struct Data {
 pub struct TrainFile {
     /// Where it is.
     pub path: PathBuf,
+    /// How often each of its samples is drawn, relative to those of the other files.
+    pub weight: f64,
     /// Read at most this many of its samples.
     pub max_samples: Option<u64>,
 }
@@ -159,6 +165,18 @@ pub enum SampleOrder {
     File,
     /// Drawn anew for each epoch by `train.seed`.
     Shuffled,
+    /// Drawn anew for each epoch by `train.seed`, then sorted in parts, so that samples of similar length come
+    /// together (transformers' LengthGroupedSampler).
+    GroupedByLength,
+}
+
+/// What a row of a batch holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// A sample.
+    Samples,
+    /// As many whole samples as fit `max_length`; none attends to another.
+    Packed,
 }
 
 /// How to train.
@@ -253,7 +271,7 @@ pub enum Scales {
 pub struct Train {
     /// How long.
     pub duration: Duration,
-    /// Samples in a microbatch.
+    /// Rows in a microbatch.
     pub per_device_train_batch_size: u64,
     /// Microbatches in a step.
     pub gradient_accumulation_steps: u64,
@@ -269,6 +287,8 @@ pub struct Train {
     pub moments: MomentFormat,
     /// Gradients are scaled down to this global norm; `None`: never.
     pub max_grad_norm: Option<f64>,
+    /// Strength of the noise on the embeddings while training (NEFTune, Jain et al. 2023); `None`: none.
+    pub neftune_noise_alpha: Option<f64>,
     /// Which activations are kept for the backward pass.
     pub gradient_checkpointing: Checkpointing,
     /// Everything random follows from it.
@@ -281,6 +301,39 @@ pub struct Train {
     pub save: Every,
     /// How many checkpoints are kept; `None`: all.
     pub save_total_limit: Option<u64>,
+    /// Which weights are the result.
+    pub result: FinalWeights,
+    /// The run ends after so many evaluations without a better one; `None`: never before its last step.
+    pub early_stopping_patience: Option<u64>,
+}
+
+/// Which weights are the result of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinalWeights {
+    /// Those after the last step.
+    Last,
+    /// Those with the lowest loss on the held-out data.
+    Best,
+}
+
+/// Answers to held-out prompts while a run goes on, before the first step and after the last one included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Predictions {
+    /// How many prompts.
+    pub count: u64,
+    /// When they are answered.
+    pub times: PredictionTimes,
+    /// Longest answer in tokens.
+    pub max_new_tokens: u64,
+}
+
+/// When held-out prompts are answered, beside the beginning and the end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PredictionTimes {
+    /// At every evaluation.
+    Evaluations,
+    /// After each so many steps.
+    Steps(u64),
 }
 
 /// How long to train.

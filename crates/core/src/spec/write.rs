@@ -4,12 +4,14 @@
 //! means the same.
 
 use super::resolved::{
-    AdamW, Adapter, CheckedSpec, Data, Device, Duration, Eval, Every, Lora, LoraExpectation, LoraShape,
-    LossOn, Method, Model, MomentFormat, Quantization, SampleOrder, Scales, Schedule, Train, TrainFile, Wsd,
+    AdamW, Adapter, CheckedSpec, Data, Device, Duration, Eval, Every, FinalWeights, Lora, LoraExpectation,
+    LoraShape, LossOn, Method, Model, MomentFormat, PredictionTimes, Predictions, Quantization, Rows,
+    SampleOrder, Scales, Schedule, Train, TrainFile, Wsd,
 };
 use super::{
     AdapterKind, AdapterSpec, DataSpec, DeviceSpec, EvalSpec, JobSpec, LrSchedulerKwargs, LrSchedulerType,
-    MethodKind, MethodSpec, ModelSpec, Optim, QuantizationKind, QuantizationSpec, TrainFileSpec, TrainSpec,
+    MethodKind, MethodSpec, ModelSpec, Optim, PredictionsSpec, QuantizationKind, QuantizationSpec,
+    TrainFileSpec, TrainSpec,
 };
 use crate::error::{Problem, ProblemKind};
 
@@ -28,7 +30,7 @@ impl JobSpec {
 impl CheckedSpec {
     /// The spec with every default written out. Checking it gives `self` again.
     pub fn to_spec(&self) -> JobSpec {
-        let Self { name, model, data, method, adapter, quantization, train, device } = self;
+        let Self { name, model, data, method, adapter, quantization, train, predictions, device } = self;
         let Model { path, dtype, init } = model;
         let Device { kind: device_kind } = device;
         let kind = match method {
@@ -42,8 +44,8 @@ impl CheckedSpec {
             method: MethodSpec { kind: Some(kind), ..MethodSpec::default() },
             adapter: adapter_spec(adapter),
             quantization: quantization_spec(*quantization),
-            train: train_spec(train),
-            predictions: None,
+            train: train_spec(train, data.order),
+            predictions: predictions.map(predictions_spec),
             device: DeviceSpec { max_memory: None, kind: Some(device_kind.to_string()) },
         }
     }
@@ -72,6 +74,7 @@ fn data_spec(data: &Data) -> DataSpec {
         max_length,
         excess_length_strategy,
         loss_on,
+        rows,
         order,
         max_samples,
         chat_template,
@@ -79,9 +82,9 @@ fn data_spec(data: &Data) -> DataSpec {
     DataSpec {
         train: train
             .iter()
-            .map(|TrainFile { path, max_samples }| TrainFileSpec {
+            .map(|TrainFile { path, weight, max_samples }| TrainFileSpec {
                 path: path.clone(),
-                weight: None,
+                weight: Some(*weight).filter(|weight| *weight != 1.0),
                 max_samples: *max_samples,
             })
             .collect(),
@@ -97,9 +100,12 @@ fn data_spec(data: &Data) -> DataSpec {
             LossOn::AssistantTokens => true,
             LossOn::AllTokens => false,
         }),
-        packing: Some(false),
+        packing: Some(match rows {
+            Rows::Samples => false,
+            Rows::Packed => true,
+        }),
         shuffle: Some(match order {
-            SampleOrder::Shuffled => true,
+            SampleOrder::Shuffled | SampleOrder::GroupedByLength => true,
             SampleOrder::File => false,
         }),
         max_samples: *max_samples,
@@ -146,7 +152,7 @@ fn adapter_spec(adapter: &Adapter) -> AdapterSpec {
     }
 }
 
-fn train_spec(train: &Train) -> TrainSpec {
+fn train_spec(train: &Train, order: SampleOrder) -> TrainSpec {
     let Train {
         duration,
         per_device_train_batch_size,
@@ -157,12 +163,15 @@ fn train_spec(train: &Train) -> TrainSpec {
         adamw: AdamW { beta1, beta2, epsilon, weight_decay },
         moments,
         max_grad_norm,
+        neftune_noise_alpha,
         gradient_checkpointing,
         seed,
         logging,
         eval,
         save,
         save_total_limit,
+        result,
+        early_stopping_patience,
     } = train;
     let (num_train_epochs, max_steps) = match duration {
         Duration::Epochs(epochs) => (Some(*epochs), None),
@@ -174,6 +183,7 @@ fn train_spec(train: &Train) -> TrainSpec {
         max_steps,
         per_device_train_batch_size: Some(*per_device_train_batch_size),
         gradient_accumulation_steps: Some(*gradient_accumulation_steps),
+        group_by_length: Some(order == SampleOrder::GroupedByLength),
         learning_rate: Some(*learning_rate),
         lr_scheduler_type: Some(lr_scheduler_type),
         lr_scheduler_kwargs: Some(lr_scheduler_kwargs)
@@ -188,15 +198,27 @@ fn train_spec(train: &Train) -> TrainSpec {
         adam_epsilon: Some(*epsilon),
         weight_decay: Some(*weight_decay),
         max_grad_norm: Some(max_grad_norm.unwrap_or(0.0)),
-        neftune_noise_alpha: Some(0.0),
+        neftune_noise_alpha: Some(neftune_noise_alpha.unwrap_or(0.0)),
         gradient_checkpointing: Some(*gradient_checkpointing),
         seed: Some(*seed),
         logging_steps: steps_of(*logging),
         eval_steps: steps_of(*eval),
         save_steps: steps_of(*save),
         save_total_limit: *save_total_limit,
-        load_best_model_at_end: Some(false),
-        early_stopping_patience: Some(0),
+        load_best_model_at_end: Some(*result == FinalWeights::Best),
+        early_stopping_patience: Some(early_stopping_patience.unwrap_or(0)),
+    }
+}
+
+fn predictions_spec(predictions: Predictions) -> PredictionsSpec {
+    let Predictions { count, times, max_new_tokens } = predictions;
+    PredictionsSpec {
+        count: Some(count),
+        every_steps: match times {
+            PredictionTimes::Evaluations => None,
+            PredictionTimes::Steps(steps) => Some(steps),
+        },
+        max_new_tokens: Some(max_new_tokens),
     }
 }
 

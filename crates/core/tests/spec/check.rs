@@ -42,20 +42,12 @@ fn functions_that_are_not_there_are_refused_by_name() {
             "model.dtype: `f16` is not available in this version; this version computes in f32: use `f32`, or drop the key",
         ),
         (
-            json!({ "data": { "train": ["/a", { "path": "/b", "weight": 0.5 }] } }),
-            "data.train: the weight 0.5 of `/b` is not available in this version; drop `weight`; `max_samples` limits a file",
-        ),
-        (
             json!({ "data": { "format": "sharegpt" } }),
             "data.format: `sharegpt` is not available in this version; bring the data to `messages` or `prompt_completion`",
         ),
         (
             json!({ "data": { "format": "preference" } }),
             "data.format: `preference` is not available in this version; bring the data to `messages` or `prompt_completion`",
-        ),
-        (
-            json!({ "data": { "packing": true } }),
-            "data.packing: `true` is not available in this version; drop it",
         ),
         (
             json!({ "method": { "kind": "dpo", "beta": 0.2, "loss_type": "cdpo", "label_smoothing": 0.1 } }),
@@ -88,26 +80,6 @@ fn functions_that_are_not_there_are_refused_by_name() {
         (
             json!({ "adapter": { "modules_to_save": ["lm_head"] } }),
             "adapter.modules_to_save: training `lm_head` in full beside an adapter is not available in this version; drop it",
-        ),
-        (
-            json!({ "train": { "neftune_noise_alpha": 5 } }),
-            "train.neftune_noise_alpha: noise of 5 on the embeddings is not available in this version; drop it",
-        ),
-        (
-            json!({ "train": { "load_best_model_at_end": true } }),
-            "train.load_best_model_at_end: `true` is not available in this version; drop it",
-        ),
-        (
-            json!({ "train": { "early_stopping_patience": 3 } }),
-            "train.early_stopping_patience: stopping after 3 evaluations without a better one is not available in this version; drop it",
-        ),
-        (
-            json!({ "predictions": {} }),
-            "predictions: answering prompts during the run is not available in this version; drop the section",
-        ),
-        (
-            json!({ "predictions": { "count": 2 } }),
-            "predictions: answering prompts during the run is not available in this version; drop the section",
         ),
         (
             json!({ "device": { "max_memory": "8GiB" } }),
@@ -255,6 +227,10 @@ fn values_out_of_range_are_refused() {
         (
             json!({ "train": { "adam_epsilon": 0 } }),
             "train.adam_epsilon: 0 is out of range, expected more than 0; 1e-8 is usual",
+        ),
+        (
+            json!({ "train": { "neftune_noise_alpha": -1 } }),
+            "train.neftune_noise_alpha: -1 is out of range, expected at least 0; 5 to 15 are usual, 0 means no noise",
         ),
         (
             json!({ "train": { "weight_decay": -1 } }),
@@ -423,8 +399,48 @@ fn keys_that_contradict_each_other_are_refused() {
             "predictions.every_steps: this key has no effect with `predictions.count` = 0; drop it",
         ),
         (
+            json!({ "predictions": {} }),
+            "predictions: nothing is held out whose prompts could be answered; set `data.eval`, or drop the section",
+        ),
+        (
+            json!({ "data": { "eval": { "fraction": 0.1 } }, "predictions": { "every_steps": 0 } }),
+            "predictions.every_steps: 0 is out of range, expected 1 to 1099511627776; drop the key to answer at every evaluation",
+        ),
+        (
+            json!({ "data": { "eval": { "fraction": 0.1 } }, "predictions": { "count": 1001 } }),
+            "predictions.count: 1001 is out of range, expected 0 to 1000; 5 show what changes",
+        ),
+        (
+            json!({ "data": { "eval": { "fraction": 0.1 } }, "predictions": { "max_new_tokens": 0 } }),
+            "predictions.max_new_tokens: 0 is out of range, expected 1 to 16777216; 256 are usual",
+        ),
+        (
             json!({ "train": { "eval_steps": 5 } }),
             "train.eval_steps: nothing is held out to be scored every 5 steps; set `data.eval`, or drop the key",
+        ),
+        (
+            json!({ "train": { "group_by_length": true }, "data": { "packing": true } }),
+            "train.group_by_length: this key has no effect with `data.packing`, whose rows are all about as long; drop it",
+        ),
+        (
+            json!({ "train": { "group_by_length": true }, "data": { "shuffle": false } }),
+            "train.group_by_length: samples can't be grouped by length and stay in the order of the files (`data.shuffle` = false); drop one of the two",
+        ),
+        (
+            json!({ "train": { "load_best_model_at_end": true } }),
+            "train.load_best_model_at_end: nothing is held out whose loss would say which weights are better; set `data.eval`, or drop the key",
+        ),
+        (
+            json!({ "train": { "early_stopping_patience": 3 } }),
+            "train.early_stopping_patience: nothing is held out whose loss would say which weights are better; set `data.eval`, or drop the key",
+        ),
+        (
+            json!({ "data": { "eval": { "fraction": 0.1 } }, "train": { "early_stopping_patience": 3, "eval_steps": 0 } }),
+            "train.early_stopping_patience: the held-out data is never scored (`train.eval_steps` = 0); drop one of the two",
+        ),
+        (
+            json!({ "data": { "eval": { "fraction": 0.1 } }, "train": { "load_best_model_at_end": true, "eval_steps": 0 } }),
+            "train.load_best_model_at_end: the held-out data is never scored (`train.eval_steps` = 0); drop one of the two",
         ),
         (
             json!({ "train": { "lr_scheduler_type": "constant", "warmup_steps": 5 } }),
@@ -458,6 +474,11 @@ fn keys_that_contradict_each_other_are_refused() {
     for (patch, expected) in cases {
         refused(patch, InvalidValue, expected);
     }
+    let packed = patched(&json!({ "method": { "kind": "dpo" }, "data": { "packing": true } })).check();
+    assert!(lines(&packed.expect_err("packed pairs")).contains(
+        &"data.packing: `dpo` compares pairs of answers, which rows of packed samples do not keep together; drop it"
+            .to_owned()
+    ));
     let quantized =
         patched(&json!({ "adapter": { "kind": "none" }, "quantization": { "kind": "nf4" } })).check();
     assert!(lines(&quantized.expect_err("full fine-tuning of nf4")).contains(
@@ -471,7 +492,7 @@ fn keys_that_contradict_each_other_are_refused() {
 fn all_problems_are_told_at_once() {
     let patch = json!({
         "model": { "path": null, "dtype": "bf16" },
-        "data": { "packing": true, "max_length": 0 },
+        "data": { "max_length": 0 },
         "adapter": { "r": 0, "use_dora": true },
         "train": { "learning_rate": 7, "eval_steps": 3, "save_total_limit": 0 },
         "device": { "kind": "tpu" },
@@ -485,7 +506,6 @@ fn all_problems_are_told_at_once() {
             "adapter.r",
             "adapter.use_dora",
             "data.max_length",
-            "data.packing",
             "device.kind",
             "model.dtype",
             "model.path",

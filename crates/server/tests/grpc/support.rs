@@ -182,6 +182,7 @@ fn step(number: u64) -> EventRecord {
         samples_per_sec: 40.0,
         step_millis: 100.0,
         data_millis: 1.0,
+        rewards: None,
     };
     EventRecord { seq: number, time_unix_ms: 1_700_000_000_000 + number, event: Event::Stepped(stepped) }
 }

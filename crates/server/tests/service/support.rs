@@ -166,6 +166,7 @@ pub fn steps(events: &[JobEvent]) -> Vec<u64> {
             | Event::Phase { .. }
             | Event::Note { .. }
             | Event::Evaluated(_)
+            | Event::Sampled(_)
             | Event::Saved { .. }
             | Event::Exported { .. } => None,
         })

@@ -8,7 +8,7 @@ use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::Text;
 use diesel::sqlite::Sqlite;
 use ftl_core::job::JobEvent;
-use ftl_core::metrics::{Evaluated, Stepped};
+use ftl_core::metrics::{Evaluated, Rewards, Stepped};
 use ftl_core::{Event, EventRecord};
 
 use super::value::{count, integer, unreadable};
@@ -42,6 +42,45 @@ pub(crate) struct NumbersRow {
     data_millis: Option<f64>,
     perplexity: Option<f64>,
     token_accuracy: Option<f64>,
+    #[diesel(embed)]
+    rewards: RewardsRow,
+}
+
+/// Four numbers, or none where `reward_accuracy` is none.
+#[derive(Default, Queryable, Selectable, Insertable)]
+#[diesel(table_name = metrics, check_for_backend(Sqlite), treat_none_as_default_value = false)]
+pub(crate) struct RewardsRow {
+    rewards_chosen: Option<f64>,
+    rewards_rejected: Option<f64>,
+    reward_margin: Option<f64>,
+    reward_accuracy: Option<f64>,
+}
+
+impl From<Option<Rewards>> for RewardsRow {
+    fn from(rewards: Option<Rewards>) -> Self {
+        let Some(Rewards { rewards_chosen, rewards_rejected, reward_margin, reward_accuracy }) = rewards
+        else {
+            return Self::default();
+        };
+        Self {
+            rewards_chosen: Some(rewards_chosen),
+            rewards_rejected: Some(rewards_rejected),
+            reward_margin: Some(reward_margin),
+            reward_accuracy: Some(reward_accuracy),
+        }
+    }
+}
+
+impl From<RewardsRow> for Option<Rewards> {
+    fn from(row: RewardsRow) -> Self {
+        let RewardsRow { rewards_chosen, rewards_rejected, reward_margin, reward_accuracy } = row;
+        reward_accuracy.map(|reward_accuracy| Rewards {
+            rewards_chosen: number(rewards_chosen),
+            rewards_rejected: number(rewards_rejected),
+            reward_margin: number(reward_margin),
+            reward_accuracy,
+        })
+    }
 }
 
 #[derive(Queryable, Selectable)]
@@ -71,6 +110,7 @@ impl TryFrom<&Stepped> for NumbersRow {
             samples_per_sec,
             step_millis,
             data_millis,
+            rewards,
         } = stepped;
         Ok(Self {
             kind: Kind::Stepped,
@@ -88,6 +128,7 @@ impl TryFrom<&Stepped> for NumbersRow {
             data_millis: Some(*data_millis),
             perplexity: None,
             token_accuracy: None,
+            rewards: (*rewards).into(),
         })
     }
 }
@@ -96,7 +137,7 @@ impl TryFrom<&Evaluated> for NumbersRow {
     type Error = StoreError;
 
     fn try_from(evaluated: &Evaluated) -> Result<Self, StoreError> {
-        let Evaluated { step, loss_nats, perplexity, token_accuracy, tokens } = evaluated;
+        let Evaluated { step, loss_nats, perplexity, token_accuracy, tokens, rewards } = evaluated;
         Ok(Self {
             kind: Kind::Evaluated,
             step: integer("metrics.step", *step)?,
@@ -113,6 +154,7 @@ impl TryFrom<&Evaluated> for NumbersRow {
             data_millis: None,
             perplexity: Some(*perplexity),
             token_accuracy: Some(*token_accuracy),
+            rewards: (*rewards).into(),
         })
     }
 }
@@ -153,9 +195,8 @@ impl TryFrom<NumbersRow> for Event {
             data_millis,
             perplexity,
             token_accuracy,
+            rewards,
         } = row;
-        // SQLite makes NULL of NaN.
-        let number = |stored: Option<f64>| stored.unwrap_or(f64::NAN);
         let step = count("metrics.step", step)?;
         let tokens = count("metrics.tokens", tokens)?;
         let loss_nats = number(loss_nats);
@@ -173,6 +214,7 @@ impl TryFrom<NumbersRow> for Event {
                 samples_per_sec: number(samples_per_sec),
                 step_millis: number(step_millis),
                 data_millis: number(data_millis),
+                rewards: rewards.into(),
             })),
             Kind::Evaluated => Ok(Self::Evaluated(Evaluated {
                 step,
@@ -180,9 +222,15 @@ impl TryFrom<NumbersRow> for Event {
                 perplexity: number(perplexity),
                 token_accuracy: number(token_accuracy),
                 tokens,
+                rewards: rewards.into(),
             })),
         }
     }
+}
+
+/// SQLite makes NULL of NaN.
+fn number(stored: Option<f64>) -> f64 {
+    stored.unwrap_or(f64::NAN)
 }
 
 fn present(field: &'static str, number: Option<i64>) -> Result<u64, StoreError> {

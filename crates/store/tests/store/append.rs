@@ -2,7 +2,7 @@
 
 use ftl_core::event::NoteLevel;
 use ftl_core::job::{Phase, Progress, State};
-use ftl_core::metrics::Stepped;
+use ftl_core::metrics::{Rewards, Stepped};
 use ftl_core::{Event, JobId};
 use ftl_store::StoreError;
 
@@ -232,4 +232,36 @@ fn a_loss_that_is_no_number_survives() {
     let progress = given.store.job(&id).wait().unwrap().unwrap().progress;
     assert!(progress.loss_nats.unwrap().is_nan() && progress.eval_loss_before_nats.unwrap().is_nan());
     assert_eq!(progress.eval_loss_nats, Some(f64::NEG_INFINITY));
+}
+
+#[test]
+fn rewards_of_pairs_survive_and_their_absence_does() {
+    let given = store();
+    let (id, attempt) = running(&given.store, 1);
+    let Event::Stepped(numbers) = stepped(1) else { panic!("it is a step") };
+    let rewards = Rewards {
+        rewards_chosen: 0.25,
+        rewards_rejected: f64::NAN,
+        reward_margin: f64::NEG_INFINITY,
+        reward_accuracy: 0.0,
+    };
+    let records = vec![
+        record(1, Event::Stepped(Stepped { rewards: Some(rewards), ..numbers.clone() })),
+        record(2, Event::Stepped(Stepped { step: 2, ..numbers })),
+    ];
+    given.store.append_events(&id, attempt.number, records).wait().unwrap();
+    let given = given.reopened();
+    let found = given.store.metrics_after(&id, 0, 10).wait().unwrap();
+    let [Event::Stepped(with), Event::Stepped(without)] =
+        &found.iter().map(|event| event.record.event.clone()).collect::<Vec<_>>()[..]
+    else {
+        panic!("{found:?}")
+    };
+    let back = with.rewards.unwrap();
+    assert_eq!(
+        (back.rewards_chosen, back.reward_margin, back.reward_accuracy),
+        (0.25, f64::NEG_INFINITY, 0.0)
+    );
+    assert!(back.rewards_rejected.is_nan());
+    assert_eq!(without.rewards, None);
 }

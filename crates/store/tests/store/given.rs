@@ -116,6 +116,7 @@ pub fn stepped(step: u64) -> Event {
         samples_per_sec: 1.25,
         step_millis: 3317.0,
         data_millis: 0.01,
+        rewards: None,
     })
 }
 
@@ -126,6 +127,7 @@ pub fn evaluated(step: u64, loss_nats: f64) -> Event {
         perplexity: loss_nats.exp(),
         token_accuracy: 0.5,
         tokens: 777,
+        rewards: None,
     })
 }
 

@@ -62,12 +62,7 @@ impl Encoder {
             Example::Conversation(conversation) => self.conversation(conversation, loss_on),
             Example::Instruction { instruction, input, output } => {
                 if self.template.is_some() {
-                    let ask = if input.is_empty() {
-                        instruction.clone()
-                    } else {
-                        format!("{instruction}\n\n{input}")
-                    };
-                    self.conversation(&Conversation::question_answer(&ask, output), loss_on)
+                    self.conversation(&Conversation::of_instruction(instruction, input, output), loss_on)
                 } else {
                     self.prompt_completion(&alpaca_prompt(instruction, input), output, loss_on)
                 }
@@ -197,7 +192,7 @@ impl Encoder {
 
     /// A prompt goes on, so an end token that the tokenizer adds has to go. A prompt of the text's own end token
     /// alone stays.
-    fn drop_end(&self, ids: &mut Vec<u32>) {
+    pub(super) fn drop_end(&self, ids: &mut Vec<u32>) {
         if ids.len() > 1 && self.tokenizer.eos().is_some() && ids.last().copied() == self.tokenizer.eos() {
             ids.pop();
         }
@@ -224,7 +219,7 @@ fn tokens_in(encoded: &Encoded, spans: &[Range<usize>], end: usize) -> Vec<bool>
 }
 
 /// The prompt of Stanford Alpaca (Taori et al. 2023, prompt.txt of the training code).
-fn alpaca_prompt(instruction: &str, input: &str) -> String {
+pub(super) fn alpaca_prompt(instruction: &str, input: &str) -> String {
     if input.is_empty() {
         return format!(
             "Below is an instruction that describes a task. Write a response that appropriately completes the \

@@ -15,6 +15,7 @@ use super::encode::Encoder;
 use super::excess::{Fitted, fit};
 use super::format::{self, Example};
 use super::holdout::{ContentHash, content_hash, held_out};
+use super::prompts::{Chosen, HeldOutPrompt};
 use super::read::{Place, Row, Rows, file_name};
 use super::sample::{IGNORED, Sample};
 
@@ -31,6 +32,8 @@ pub struct Request<'a> {
     pub vocab_size: usize,
     /// Decides what is held out.
     pub seed: u64,
+    /// How many held-out prompts are wanted.
+    pub n_prompts: usize,
 }
 
 /// A job's data as tokens.
@@ -38,8 +41,12 @@ pub struct Request<'a> {
 pub struct Prepared {
     /// What is trained on, in the order of the files; at least one.
     pub train: Vec<Sample>,
+    /// How many of them each file gave, in the same order.
+    pub per_file: Vec<usize>,
     /// What is held out; empty when nothing is to be.
     pub eval: Vec<Sample>,
+    /// Prompts of what is held out.
+    pub prompts: Vec<HeldOutPrompt>,
     /// What the user should know, one sentence each.
     pub notes: Vec<String>,
 }
@@ -65,11 +72,20 @@ pub fn prepare(request: &Request<'_>, observer: &mut dyn Observer) -> Result<Pre
         problems: Vec::new(),
         n_unlisted: 0,
         n_rows: 0,
+        file_index: 0,
+        chosen: Chosen::new(0, request.seed, 0),
         counts: Counts::default(),
     };
+    let wanted = Chosen::new(request.n_prompts, request.seed, request.max_length);
+    let mut wanted = Some(wanted);
+    if let Eval::Fraction(_) = data.eval {
+        // What is held out comes first by the same hash, so what is chosen of all is chosen of it.
+        loader.chosen = wanted.take().expect("nobody took it");
+    }
     let mut left = data.max_samples.unwrap_or(u64::MAX);
     let mut train = Vec::new();
-    for file in &data.train {
+    for (index, file) in data.train.iter().enumerate() {
+        loader.file_index = index;
         let limit = left.min(file.max_samples.unwrap_or(u64::MAX));
         left -= loader.file(&file.path, limit, &mut train);
         if loader.is_hopeless() {
@@ -80,9 +96,10 @@ pub fn prepare(request: &Request<'_>, observer: &mut dyn Observer) -> Result<Pre
     if let Eval::File(path) = &data.eval
         && !loader.is_hopeless()
     {
+        loader.chosen = wanted.take().expect("only a fraction takes it before");
         loader.file(path, u64::MAX, &mut eval);
     }
-    let Loader { problems, n_unlisted, counts, .. } = loader;
+    let Loader { problems, n_unlisted, counts, chosen, .. } = loader;
     let problems = all_problems(problems, n_unlisted);
     if !problems.is_empty() {
         return Err(problems);
@@ -99,14 +116,20 @@ pub fn prepare(request: &Request<'_>, observer: &mut dyn Observer) -> Result<Pre
     if eval.is_empty() && matches!(data.eval, Eval::File(_)) {
         return Err(vec![none_left("data.eval", request)]);
     }
+    let held_out: HashSet<&ContentHash> = eval.iter().map(|loaded| &loaded.row).collect();
+    let prompts = chosen.into_prompts(|content| held_out.contains(content));
+    let mut per_file = vec![0; data.train.len()];
+    train.iter().for_each(|loaded| per_file[loaded.file_index] += 1);
     let samples = |loaded: Vec<Loaded>| loaded.into_iter().map(|loaded| loaded.sample).collect();
-    Ok(Prepared { train: samples(train), eval: samples(eval), notes })
+    Ok(Prepared { train: samples(train), per_file, eval: samples(eval), prompts, notes })
 }
 
 /// A sample and the hash of the row that it comes from.
 struct Loaded {
     sample: Sample,
     row: ContentHash,
+    /// Which of the training files it is from.
+    file_index: usize,
 }
 
 struct Loader<'a> {
@@ -115,6 +138,8 @@ struct Loader<'a> {
     problems: Vec<Problem>,
     n_unlisted: usize,
     n_rows: u64,
+    file_index: usize,
+    chosen: Chosen,
     counts: Counts,
 }
 
@@ -135,6 +160,8 @@ struct Counts {
 /// What became of a row.
 struct Outcome {
     fitted: Fitted,
+    /// Where prompts are chosen.
+    example: Option<Example>,
     row: ContentHash,
     is_conversation: bool,
     is_text: bool,
@@ -203,23 +230,28 @@ impl Loader<'_> {
     }
 
     fn keep(&mut self, outcome: Outcome, into: &mut Vec<Loaded>) {
-        let Outcome { fitted, row, is_conversation, is_text, has_controls, has_end } = outcome;
-        let counts = &mut self.counts;
+        let Outcome { fitted, example, row, is_conversation, is_text, has_controls, has_end } = outcome;
+        let (counts, file_index) = (&mut self.counts, self.file_index);
         counts.has_conversations |= is_conversation;
         counts.has_other_text |= is_text;
         counts.n_with_controls += usize::from(has_controls);
         counts.n_without_end += usize::from(!has_end);
+        if let (Some(example), Fitted::Whole(_) | Fitted::Cut(_) | Fitted::Pieces { .. }) =
+            (&example, &fitted)
+        {
+            self.chosen.offer(row, example, self.request.encoder);
+        }
         match fitted {
-            Fitted::Whole(sample) => into.push(Loaded { sample, row }),
+            Fitted::Whole(sample) => into.push(Loaded { sample, row, file_index }),
             Fitted::Cut(sample) => {
                 counts.n_cut += 1;
-                into.push(Loaded { sample, row });
+                into.push(Loaded { sample, row, file_index });
             }
             Fitted::Pieces { kept, n_left_out } => {
                 counts.n_split += 1;
                 counts.n_pieces += kept.len();
                 counts.n_pieces_left_out += n_left_out;
-                into.extend(kept.into_iter().map(|sample| Loaded { sample, row }));
+                into.extend(kept.into_iter().map(|sample| Loaded { sample, row, file_index }));
             }
             // A refused one became a problem before.
             Fitted::Dropped | Fitted::Refused => counts.n_dropped += 1,
@@ -344,7 +376,8 @@ fn outcome(
             ));
     }
     let is_text = matches!(example, Example::Text(_) | Example::PromptCompletion { .. });
-    Ok(Outcome { fitted, row, is_conversation, is_text, has_controls, has_end })
+    let example = (request.n_prompts > 0).then_some(example);
+    Ok(Outcome { fitted, example, row, is_conversation, is_text, has_controls, has_end })
 }
 
 /// The format that a row shows by its keys; its file is taken to be in it.

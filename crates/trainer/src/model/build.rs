@@ -8,21 +8,26 @@ use rand_distr::{Distribution, Normal};
 use sha2::{Digest, Sha256};
 
 use crate::kernels::Kernels;
-use crate::model::block::{Block, MERGED};
-use crate::model::config::{Bias, DecoderConfig, Head};
-use crate::model::decoder::{Decoder, attention_shape};
-use crate::model::families::{EMBED_TOKENS, FINAL_NORM, LM_HEAD, LayerLinear, LayerNorm};
+use crate::model::block::{Block, Norms};
+use crate::model::config::{Bias, DecoderConfig, Head, LayerConfig};
+use crate::model::decoder::Decoder;
+use crate::model::families::{
+    BlockNorms, EMBED_TOKENS, FINAL_NORM, LM_HEAD, LayerLinear, qk_norm_tensors, weight_name,
+};
+use crate::model::rope::RopeTables;
 use crate::model::weights::WeightFiles;
+use crate::ops::attention::AttentionShape;
 use crate::ops::linear::{Frozen, Linear, Nf4Weight, Weight};
 use crate::ops::norm::RmsNorm;
 use crate::ops::param::{Owner, Param, Piece};
+use crate::ops::qk_norm::QkNorm;
 use crate::quant::Quantizer;
 
 /// Where weights come from.
 pub enum Source<'a> {
     /// Files that were checked against the config.
     Files(&'a WeightFiles),
-    /// Normal with `initializer_range`, norms 1 and biases 0, as transformers starts a model. Each tensor has a
+    /// Normal with `initializer_range`, norms without effect and biases 0, as transformers starts a model. Each tensor has a
     /// stream of its own, so a weight does not depend on the order in which they are drawn.
     Random {
         /// The run's seed.
@@ -51,7 +56,6 @@ pub fn build_quantized(
         |name: &str| builder.param(vec![(name.to_owned(), vec![config.vocab_size, config.hidden_size])]);
     Decoder {
         config: config.clone(),
-        shape: attention_shape(config),
         embed: matrix(EMBED_TOKENS),
         blocks: (0..config.n_layers).map(|layer_index| builder.block(layer_index)).collect(),
         norm: builder.norm(FINAL_NORM.to_owned()),
@@ -59,7 +63,7 @@ pub fn build_quantized(
             Head::Tied => None,
             Head::Separate => Some(matrix(LM_HEAD)),
         },
-        rope: crate::model::rope::table(&config.rope, config.head_dim, 0, device),
+        ropes: RopeTables::new(config, device),
         kernels: Kernels::of(device),
         device: device.clone(),
     }
@@ -94,12 +98,36 @@ impl Numbers<'_> {
 
 impl Builder<'_> {
     fn block(&self, layer_index: usize) -> Block {
-        let [qkv, o, gate_up, down] = MERGED.map(|parts| self.linear(layer_index, parts));
+        let config = self.config;
+        let LayerConfig { window, rope_index } = config.layers[layer_index];
+        let mut linears = config.family.merged().map(|parts| self.linear(layer_index, parts));
+        let mut linear = || linears.next().expect("every family has the four linears of a block");
+        let (qkv, o, gate_up, down) = (linear(), linear(), linear(), linear());
+        let norm = |path: Option<&str>| path.map(|path| self.norm(weight_name(layer_index, path)));
+        let BlockNorms { before_attention, after_attention, before_mlp, after_mlp } = config.family.norms;
         Block {
-            input_norm: self.norm(LayerNorm::Input.weight_name(layer_index)),
+            shape: AttentionShape {
+                n_heads: config.n_heads,
+                n_kv_heads: config.n_kv_heads,
+                head_dim: config.head_dim,
+                scale: config.score_scale as f32,
+                window,
+                softcap: config.attention_softcap.map(|cap| cap as f32),
+            },
+            rope_index,
+            activation: config.activation,
+            norms: Norms {
+                before_attention: norm(before_attention),
+                after_attention: norm(after_attention),
+                before_mlp: norm(before_mlp),
+                after_mlp: norm(after_mlp),
+            },
             qkv,
+            qk_norm: qk_norm_tensors(layer_index, config).map(|tensors| {
+                let [q, k] = tensors.map(|tensor| self.param(vec![(tensor.name.clone(), tensor.shape())]));
+                QkNorm { q, k, eps: config.rms_norm_eps, meaning: config.family.norm_weight }
+            }),
             o,
-            post_attention_norm: self.norm(LayerNorm::PostAttention.weight_name(layer_index)),
             gate_up,
             down,
         }
@@ -109,6 +137,7 @@ impl Builder<'_> {
         RmsNorm {
             weight: self.param(vec![(name, vec![self.config.hidden_size])]),
             eps: self.config.rms_norm_eps,
+            meaning: self.config.family.norm_weight,
         }
     }
 
@@ -196,7 +225,8 @@ impl Builder<'_> {
                     .expect("the config's check keeps initializer_range positive");
                 Numbers::Normal { rng: Box::new(stream(*seed, &piece.name)), normal }
             }
-            Source::Random { .. } => Numbers::Same(if piece.name.ends_with(".bias") { 0.0 } else { 1.0 }),
+            Source::Random { .. } if piece.name.ends_with(".bias") => Numbers::Same(0.0),
+            Source::Random { .. } => Numbers::Same(self.config.family.norm_weight.neutral()),
         }
     }
 }

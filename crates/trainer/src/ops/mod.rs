@@ -10,6 +10,8 @@ pub mod dropout;
 pub mod embedding;
 pub mod gated_mlp;
 pub mod linear;
+pub mod neftune;
 pub mod norm;
 pub mod param;
+pub mod qk_norm;
 pub mod rope;

@@ -69,6 +69,7 @@ impl Meter {
             samples_per_sec: self.n_samples as f64 / secs,
             step_millis: secs * 1e3,
             data_millis: self.data.as_secs_f64() * 1e3,
+            rewards: None,
         }
     }
 }

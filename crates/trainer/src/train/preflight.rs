@@ -15,6 +15,7 @@ use crate::error::TrainError;
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::{Decoder, Trained};
 use crate::model::open::{Start, open_decoder, open_quantized};
+use crate::train::predict::Predictor;
 use crate::train::report::{note, phase, warn};
 
 /// Longest sample where neither spec nor model says less.
@@ -30,6 +31,10 @@ pub struct Ready {
     pub adapter: Option<AdapterConfig>,
     /// The data as tokens.
     pub data: Prepared,
+    /// Answers held-out prompts, where that is asked for.
+    pub predictor: Option<Predictor>,
+    /// The tokens of a sample or a packed row at most.
+    pub max_length: usize,
 }
 
 /// Where weights are read from that the spec does not name: the checkpoint of a resumed run.
@@ -66,19 +71,36 @@ pub fn ready(
         max_length,
         vocab_size: decoder.config.vocab_size,
         seed: spec.train.seed,
+        n_prompts: spec.predictions.map_or(0, |predictions| predictions.count as usize),
     };
     phase(observer, Phase::Tokenizing);
-    let data = prepare(&request, observer)?;
+    let mut data = prepare(&request, observer)?;
     for message in &data.notes {
         warn(observer, message.clone());
     }
+    let prompts = std::mem::take(&mut data.prompts);
+    let predictor = match &spec.predictions {
+        Some(predictions) => {
+            too_few_prompts(predictions.count, prompts.len())
+                .into_iter()
+                .for_each(|message| warn(observer, message));
+            Some(Predictor::new((spec, predictions), prompts, encoder.tokenizer, &decoder)?)
+        }
+        None => None,
+    };
     let longest = data.train.iter().chain(&data.eval).map(|sample| sample.ids.len()).max().unwrap_or(0);
     decoder.reserve_positions(longest);
     decoder.train(match adapter {
         Some(_) => Trained::Adapter,
         None => Trained::Base,
     });
-    Ok(Ready { device, decoder, adapter, data })
+    Ok(Ready { device, decoder, adapter, data, predictor, max_length })
+}
+
+fn too_few_prompts(asked: u64, found: usize) -> Option<String> {
+    ((found as u64) < asked).then(|| {
+        format!("predictions: {found} of {asked} prompts, as no more held-out samples have one with room for an answer")
+    })
 }
 
 fn model(

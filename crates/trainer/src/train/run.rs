@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ftl_core::job::{Phase, State};
 use ftl_core::metrics::Stepped;
-use ftl_core::spec::resolved::Every;
+use ftl_core::spec::resolved::{Every, FinalWeights, PredictionTimes};
 use ftl_core::{CheckedSpec, Event, Observer, Problem, ProblemKind, StopSignal};
 
 use crate::adapter::peft::AdapterConfig;
@@ -13,22 +13,29 @@ use crate::checkpoint::retain_newest;
 use crate::checkpoint::save;
 use crate::data::batch::Batch;
 use crate::data::load::Prepared;
-use crate::data::order::Plan;
+use crate::data::mix::Part;
+use crate::data::order::{Plan, Pool};
 use crate::error::TrainError;
 use crate::model::decoder::{Decoder, Keep, LossPass};
 use crate::ops::dropout::Key;
+use crate::ops::neftune::Noise;
 use crate::ops::param::{Gradients, Param};
 use crate::optim::schedule::LearningRate;
+use crate::train::best;
 use crate::train::eval::{Scores, evaluate};
 use crate::train::finish::write_final;
 use crate::train::keep;
 use crate::train::meter::{Meter, StepResult};
 use crate::train::moments_file::{read_optimizer, write_optimizer};
 use crate::train::optimizer::Optimizer;
+use crate::train::predict::{Answered, Predictor};
 use crate::train::preflight::Ready;
-use crate::train::report::{Reporter, note, phase};
+use crate::train::report::{Reporter, note, phase, warn};
 use crate::train::snapshot::{self, Identity};
 use crate::train::{Outcome, Summary};
+
+/// The stream of a microbatch's noise on the embeddings; those of dropout are numbered by layer, from 0.
+const NOISE: u64 = u64::MAX;
 
 /// A run under way. Steps count from 0 inside and from 1 where users see them.
 pub struct Run<'a, 'b> {
@@ -44,6 +51,9 @@ pub struct Run<'a, 'b> {
     pub(super) step: u64,
     /// The steps taken when the last checkpoint was written.
     saved: Option<u64>,
+    predictor: Option<Predictor>,
+    /// The steps taken when held-out prompts were answered last.
+    predicted: Option<u64>,
     schedule: LearningRate,
     optimizer: Optimizer,
     gradients: Gradients,
@@ -60,14 +70,12 @@ impl<'a, 'b> Run<'a, 'b> {
         identity: Identity,
         reporter: &'a mut Reporter<'b>,
     ) -> Self {
-        let Ready { device: _, decoder, adapter, data } = ready;
+        let Ready { device: _, decoder, adapter, data, predictor, max_length } = ready;
         let train = &spec.train;
-        let plan = Plan::new(data.train.len(), spec.data.order, train);
-        let longest = data.train.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
-        let n_tokens = longest.saturating_mul(train.per_device_train_batch_size as usize);
-        let (keep, why) = keep::choose(train.gradient_checkpointing, &decoder.config, n_tokens);
-        if let Some(why) = why {
-            note(reporter, why);
+        let plan = Plan::new(pool(spec, &data, max_length), train);
+        let (keep, why) = keep::choose(train.gradient_checkpointing, &decoder.config, plan.most_tokens());
+        for message in plan.packing().into_iter().chain(why) {
+            note(reporter, message);
         }
         Self {
             schedule: LearningRate::new(
@@ -79,6 +87,8 @@ impl<'a, 'b> Run<'a, 'b> {
             optimizer: Optimizer::new(&decoder, (train.adamw, train.moments), train.max_grad_norm),
             gradients: decoder.zero_gradients(),
             scores: Scores::default(),
+            predictor,
+            predicted: None,
             step: 0,
             saved: None,
             history: Vec::new(),
@@ -107,6 +117,8 @@ impl<'a, 'b> Run<'a, 'b> {
         self.optimizer.n_steps = state.step;
         self.saved = Some(state.step);
         self.scores = state.scores;
+        self.predicted = state.predicted;
+        best::check(best::checkpoint(self.spec, (self.out, self.step), &self.scores).as_deref())?;
         Ok(())
     }
 
@@ -131,8 +143,9 @@ impl<'a, 'b> Run<'a, 'b> {
         let total_steps = self.plan.total_steps();
         let mut loss_nats = None;
         self.evaluate_if_due(stop);
+        self.predict_if_due(stop)?;
         self.training();
-        while self.step < total_steps {
+        while !self.is_over() {
             let Some(stepped) = self.take_step(stop)? else {
                 return self.stop();
             };
@@ -143,26 +156,54 @@ impl<'a, 'b> Run<'a, 'b> {
             if self.evaluate_if_due(stop) {
                 self.training();
             }
-            if due(self.spec.train.save, self.step, &self.plan) {
+            if due(self.spec.train.save, self.step, &self.plan) || self.has_new_best() {
                 self.save()?;
+            }
+            // After saving, so that long answers put no step at risk.
+            if self.predict_if_due(stop)? {
+                self.training();
             }
             self.reporter.check()?;
         }
         if stop.raised().is_some() {
             return self.stop();
         }
+        self.tell_end();
         phase(self.reporter, Phase::Exporting);
         let path = write_final(self)?;
         let kind = if self.adapter.is_some() { "peft" } else { "model" };
         self.observe(Event::Exported { path: path.display().to_string(), kind: kind.to_owned() });
         self.reporter.check()?;
-        Ok(Outcome::Finished(Summary {
-            steps: self.step,
-            loss_nats,
-            eval_before: self.scores.first.clone(),
-            eval_after: self.scores.after(self.step).cloned(),
-            path,
-        }))
+        Ok(Outcome::Finished(Summary::new(self.spec, self.state(), loss_nats, path)))
+    }
+
+    /// Whether no step is left, or none that would be taken.
+    fn is_over(&self) -> bool {
+        self.step >= self.plan.total_steps() || best::is_exhausted(self.spec, &self.scores)
+    }
+
+    fn is_early(&self) -> bool {
+        self.step < self.plan.total_steps() && best::is_exhausted(self.spec, &self.scores)
+    }
+
+    /// Whether these weights are the best so far and would be lost: the result may be made of them.
+    fn has_new_best(&self) -> bool {
+        let is_best = self.scores.best.as_ref().is_some_and(|best| best.step == self.step);
+        self.spec.train.result == FinalWeights::Best && is_best && self.saved != Some(self.step)
+    }
+
+    /// Says what is particular about how the run ended.
+    fn tell_end(&mut self) {
+        if self.is_early() {
+            let (done, unit) = (Some(self.step), Some("steps".to_owned()));
+            self.observe(Event::Phase { phase: Phase::Training, done, total: done, unit });
+            if let Some(why) = best::why_early(self.step, &self.scores) {
+                note(self.reporter, why);
+            }
+        }
+        if let Some(doubt) = best::doubt(self.spec, &self.scores) {
+            warn(self.reporter, doubt);
+        }
     }
 
     /// One optimizer step; `None` if asked to stop before its end, and then it has changed nothing.
@@ -180,7 +221,12 @@ impl<'a, 'b> Run<'a, 'b> {
         let key = Key::new(self.spec.train.seed).fold(step_index);
         let scale = 1.0 / meter.n_supervised() as f64;
         let learning_rate = self.schedule.at(step_index);
-        let pass = |index| LossPass { scale, keep: self.keep, dropout: Some(key.fold(index)) };
+        let (keep, alpha) = (self.keep, self.spec.train.neftune_noise_alpha);
+        let pass = |index| {
+            let key = key.fold(index);
+            let noise = alpha.map(|alpha| Noise { alpha, key: key.fold(NOISE) });
+            LossPass { scale, keep, dropout: Some(key), noise }
+        };
         if let ([batch], true) = (&microbatches[..], self.optimizer.can_step_in_parts(microbatches.len())) {
             if stop.raised().is_some() {
                 return Ok(None);
@@ -230,19 +276,41 @@ impl<'a, 'b> Run<'a, 'b> {
     /// Scores the held-out samples where that is asked for here: before the first step, as the spec says, and after
     /// the last step. A resumed run scores where the uninterrupted one does, so that both know the same best.
     fn evaluate_if_due(&mut self, stop: &StopSignal) -> bool {
-        let asked = self.spec.train.eval;
-        let ends = self.step == 0 || self.step == self.plan.total_steps();
-        let wanted = asked != Every::Never && (ends || due(asked, self.step, &self.plan));
-        if !wanted || self.data.eval.is_empty() || self.scores.after(self.step).is_some() {
+        if !self.evaluates_here() || self.data.eval.is_empty() || self.scores.after(self.step).is_some() {
             return false;
         }
-        phase(self.reporter, Phase::Evaluating);
-        let batch_size = self.spec.train.per_device_train_batch_size as usize;
-        if let Some(evaluated) = evaluate(&self.decoder, &self.data.eval, (batch_size, self.step), stop) {
+        // No more at once than a microbatch has, so that scoring never takes more memory than training.
+        let how = (self.plan.most_tokens(), self.step);
+        let evaluated = evaluate(&self.decoder, &self.data.eval, how, (&mut *self.reporter, stop));
+        if let Some(evaluated) = evaluated {
             self.scores.add(evaluated.clone());
             self.observe(Event::Evaluated(evaluated));
         }
         true
+    }
+
+    fn evaluates_here(&self) -> bool {
+        let asked = self.spec.train.eval;
+        let ends = self.step == 0 || self.step == self.plan.total_steps();
+        asked != Every::Never && (ends || due(asked, self.step, &self.plan))
+    }
+
+    /// Answers the held-out prompts where that is asked for here, and before the first step and after the last one.
+    fn predict_if_due(&mut self, stop: &StopSignal) -> Result<bool, TrainError> {
+        let Some(predictor) = &self.predictor else { return Ok(false) };
+        let is_asked = match predictor.times() {
+            PredictionTimes::Evaluations => self.evaluates_here(),
+            PredictionTimes::Steps(n) => self.step.is_multiple_of(n),
+        };
+        let wanted = is_asked || self.step == 0 || self.is_over();
+        if !wanted || self.predicted == Some(self.step) || stop.raised().is_some() {
+            return Ok(false);
+        }
+        match predictor.answer(&mut self.decoder, self.step, (&mut *self.reporter, stop))? {
+            Answered::All => self.predicted = Some(self.step),
+            Answered::Some => {}
+        }
+        Ok(true)
     }
 
     /// Writes a checkpoint, then deletes those that are too many.
@@ -278,7 +346,20 @@ impl<'a, 'b> Run<'a, 'b> {
 
     /// The state that goes with the result.
     pub(super) fn state(&self) -> snapshot::State {
-        self.identity.state(self.step, self.scores.clone())
+        let state = self.identity.state(self.step, self.scores.clone());
+        snapshot::State { stopped_early: self.is_early(), predicted: self.predicted, ..state }
+    }
+}
+
+/// What the steps take their samples from.
+fn pool(spec: &CheckedSpec, data: &Prepared, max_length: usize) -> Pool {
+    let files = spec.data.train.iter().zip(&data.per_file);
+    Pool {
+        lengths: data.train.iter().map(|sample| sample.ids.len()).collect(),
+        files: files.map(|(file, n_samples)| Part { n_samples: *n_samples, weight: file.weight }).collect(),
+        order: spec.data.order,
+        rows: spec.data.rows,
+        max_length,
     }
 }
 

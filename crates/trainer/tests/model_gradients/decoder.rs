@@ -11,8 +11,9 @@ use ftl_trainer::model::config::DecoderConfig;
 use ftl_trainer::model::decoder::{Decoder, Keep, LossPass};
 use ftl_trainer::ops::dropout::Key;
 use ftl_trainer::ops::linear::{Linear, Lora, LoraPart};
+use ftl_trainer::ops::neftune::Noise;
 use ftl_trainer::ops::param::{Owner, Param, Piece, Slot};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::draw::Draw;
 use crate::outcome::Outcome;
@@ -23,6 +24,7 @@ pub const VOCAB: usize = 61;
 /// What a decoder of these tests has that another has not.
 #[derive(Clone, Copy, Debug)]
 pub struct Variant {
+    pub family: &'static str,
     pub tied: Tied,
     pub biases: Biases,
     pub lora: LowRank,
@@ -47,18 +49,28 @@ pub enum LowRank {
     Some,
 }
 
-pub const VARIANTS: [Variant; 4] = [
-    Variant { tied: Tied::No, biases: Biases::Nowhere, lora: LowRank::None },
-    Variant { tied: Tied::Yes, biases: Biases::Everywhere, lora: LowRank::None },
-    Variant { tied: Tied::No, biases: Biases::Everywhere, lora: LowRank::Some },
-    Variant { tied: Tied::Yes, biases: Biases::Nowhere, lora: LowRank::Some },
+pub const VARIANTS: [Variant; 11] = [
+    LLAMA,
+    Variant { tied: Tied::Yes, biases: Biases::Everywhere, ..LLAMA },
+    Variant { biases: Biases::Everywhere, lora: LowRank::Some, ..LLAMA },
+    Variant { tied: Tied::Yes, lora: LowRank::Some, ..LLAMA },
+    Variant { family: "qwen2", ..LLAMA },
+    Variant { family: "qwen3", biases: Biases::Everywhere, lora: LowRank::Some, ..LLAMA },
+    Variant { family: "gemma2", tied: Tied::Yes, ..LLAMA },
+    Variant { family: "gemma3_text", tied: Tied::Yes, lora: LowRank::Some, ..LLAMA },
+    Variant { family: "phi3", lora: LowRank::Some, ..LLAMA },
+    Variant { family: "smollm3", ..LLAMA },
+    Variant { family: "olmo2", lora: LowRank::Some, ..LLAMA },
 ];
+
+const LLAMA: Variant =
+    Variant { family: "llama", tied: Tied::No, biases: Biases::Nowhere, lora: LowRank::None };
 
 impl Variant {
     /// The decoder with everything trained.
     pub fn decoder(self, kernels: Kernels) -> Decoder {
         let Value::Object(config) = json!({
-            "model_type": "llama",
+            "model_type": self.family,
             "vocab_size": VOCAB,
             "hidden_size": 24,
             "intermediate_size": 36,
@@ -71,19 +83,22 @@ impl Variant {
             "tie_word_embeddings": self.tied == Tied::Yes,
             "attention_bias": self.biases == Biases::Everywhere,
             "mlp_bias": self.biases == Biases::Everywhere,
+            // What some of the families have.
+            "use_sliding_window": true,
+            "sliding_window": 7,
+            "max_window_layers": 1,
+            "no_rope_layers": [1, 0, 1],
+            "rope_local_base_freq": 30.0,
+            "sliding_window_pattern": 2,
+            "query_pre_attn_scalar": 12,
+            "attn_logit_softcapping": 2.0,
+            "final_logit_softcapping": 4.0,
+            "partial_rotary_factor": (self.family == "phi3").then_some(0.6),
         }) else {
             unreachable!("the config is an object")
         };
-        let config = DecoderConfig::from_json(config, Path::new("config.json")).expect("the config is sound");
-        let mut decoder = build(&config, &Source::Random { seed: 5 }, &Device::flex());
-        decoder.kernels = kernels;
-        decoder.reserve_positions(64);
         let mut draw = Draw::new(31);
-        decoder.for_each_param_mut(&mut |param| {
-            if param.is_vector() {
-                param.value = param.value.clone() + draw.tensor(param.value.dims()).mul_scalar(0.3);
-            }
-        });
+        let mut decoder = random(config, kernels, &mut draw);
         match self.lora {
             LowRank::None => {}
             LowRank::Some => {
@@ -97,6 +112,20 @@ impl Variant {
         train_everything(&mut decoder);
         decoder
     }
+}
+
+/// A random decoder, frozen.
+pub fn random(config: Map<String, Value>, kernels: Kernels, draw: &mut Draw) -> Decoder {
+    let config = DecoderConfig::from_json(config, Path::new("config.json")).expect("the config is sound");
+    let mut decoder = build(&config, &Source::Random { seed: 5 }, &Device::flex());
+    decoder.kernels = kernels;
+    decoder.reserve_positions(64);
+    decoder.for_each_param_mut(&mut |param| {
+        if param.is_vector() {
+            param.value = param.value.clone() + draw.tensor(param.value.dims()).mul_scalar(0.3);
+        }
+    });
+    decoder
 }
 
 /// Trains the model and the adapter.
@@ -141,7 +170,12 @@ pub fn batch(lengths: &[usize], seed: u64) -> Batch {
     batch
 }
 
-pub const PASS: LossPass = LossPass { scale: 1.0, keep: Keep::Everything, dropout: None };
+pub const PASS: LossPass = LossPass { scale: 1.0, keep: Keep::Everything, dropout: None, noise: None };
+
+/// A pass with noise on the embeddings.
+pub fn noisy(seed: u64) -> LossPass {
+    LossPass { noise: Some(Noise { alpha: 20.0, key: Key::new(seed) }), ..PASS }
+}
 
 /// A pass that drops.
 pub fn dropping(seed: u64) -> LossPass {

@@ -6,7 +6,7 @@ use ftl_trainer::kernels::Kernels;
 use ftl_trainer::model::decoder::{Keep, LossPass, Trained};
 use ftl_trainer::ops::param::Slot;
 
-use crate::decoder::{LowRank, PASS, VARIANTS, batch, dropping, pass};
+use crate::decoder::{LowRank, PASS, VARIANTS, batch, dropping, noisy, pass};
 use crate::outcome::{Outcome, difference};
 
 /// Rounding of f32 through three blocks.
@@ -19,7 +19,7 @@ fn blocks_computed_again_give_the_same_bits() {
     let batch = batch(&[9, 1, 17], 1);
     for (variant, kernels) in VARIANTS.into_iter().flat_map(|v| KERNELS.map(|kernels| (v, kernels))) {
         let decoder = variant.decoder(kernels);
-        for how in [PASS, dropping(3)] {
+        for how in [PASS, dropping(3), noisy(3)] {
             let kept = pass(&decoder, &batch, how);
             let again = pass(&decoder, &batch, LossPass { keep: Keep::BlockInputs, ..how });
             assert!(kept == again, "{variant:?} {kernels:?}: {:.1e}", difference(&again, &kept));
@@ -35,8 +35,8 @@ fn both_versions_give_the_same_loss_and_gradients() {
     let mut worst = 0f64;
     for variant in VARIANTS {
         let [plain, cpu] = KERNELS.map(|kernels| variant.decoder(kernels));
-        let batches = [batch(&[1, 8, 20], 1), batch(&[40], 2)];
-        for (batch, how) in batches.iter().zip([PASS, dropping(3)]) {
+        let batches = [batch(&[1, 8, 20], 1), batch(&[40], 2), batch(&[5, 30], 4)];
+        for (batch, how) in batches.iter().zip([PASS, dropping(3), noisy(3)]) {
             let seen = difference(&pass(&plain, batch, how), &pass(&cpu, batch, how));
             assert!(seen < TOLERANCE, "{variant:?}: {seen:.1e}");
             worst = worst.max(seen);
@@ -45,6 +45,16 @@ fn both_versions_give_the_same_loss_and_gradients() {
         assert!(difference(&one, &other) > 100.0 * TOLERANCE);
     }
     println!("worst {worst:.1e}");
+}
+
+#[test]
+fn noise_on_the_embeddings_changes_the_gradients_by_its_stream() {
+    let batch = batch(&[9, 12], 1);
+    let decoder = VARIANTS[0].decoder(Kernels::Cpu);
+    let [silent, noise, other] = [PASS, noisy(3), noisy(4)].map(|how| pass(&decoder, &batch, how));
+    assert!(difference(&noise, &silent) > 100.0 * TOLERANCE);
+    assert!(difference(&noise, &other) > 100.0 * TOLERANCE);
+    assert!(noise == pass(&decoder, &batch, noisy(3)));
 }
 
 #[test]

@@ -12,9 +12,11 @@ mod dropout;
 mod embedding;
 mod gated_mlp;
 mod linear;
+mod neftune;
 mod nf4;
 mod norm;
 mod operation;
+mod qk_norm;
 mod reference;
 mod rope;
 

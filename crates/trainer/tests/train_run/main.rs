@@ -3,10 +3,14 @@
 
 #![expect(clippy::print_stdout, reason = "a test that compares or skips says how far")]
 
+mod batches;
+mod best;
 mod job;
+mod memory;
 mod optimizer;
 mod output;
 mod parity;
+mod predictions;
 mod program;
 mod quantized;
 mod refusals;

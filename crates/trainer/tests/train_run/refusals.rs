@@ -49,11 +49,6 @@ fn spec_that_asks_for_nonsense_is_refused() {
         ),
         ("adapter.use_dora", json!(true), no_dora),
         (
-            "data.packing",
-            json!(true),
-            "not_available data.packing: `true` is not available in this version; drop it",
-        ),
-        (
             "method.kind",
             json!("dpo"),
             "not_available method.kind: `dpo` is not available in this version; use `sft` or `cpt`",

@@ -279,7 +279,7 @@ fn unreadable_line_in_the_middle_of_the_events_costs_none_of_the_others() {
 }
 
 /// The files of the result that are not as in `whole`.
-fn differing(job: &Job, out: &str, whole: &std::collections::BTreeMap<String, Vec<u8>>) -> Vec<String> {
+pub fn differing(job: &Job, out: &str, whole: &std::collections::BTreeMap<String, Vec<u8>>) -> Vec<String> {
     let result = job.result(out);
     assert_eq!(result.keys().collect::<Vec<_>>(), whole.keys().collect::<Vec<_>>());
     result.into_iter().filter(|(name, bytes)| whole[name] != *bytes).map(|(name, _)| name).collect()

@@ -664,6 +664,8 @@ pub struct TrainSpec {
     pub load_best_model_at_end: ::core::option::Option<bool>,
     #[prost(uint64, optional, tag = "23")]
     pub early_stopping_patience: ::core::option::Option<u64>,
+    #[prost(bool, optional, tag = "25")]
+    pub group_by_length: ::core::option::Option<bool>,
     /// The spec file's `warmup_steps`: from 1 on a number of steps, below 1 a share of all steps.
     #[prost(oneof = "train_spec::Warmup", tags = "8, 24")]
     pub warmup: ::core::option::Option<train_spec::Warmup>,
@@ -2757,7 +2759,7 @@ pub struct JobEvent {
     pub attempt: u32,
     #[prost(message, optional, tag = "3")]
     pub time: ::core::option::Option<::prost_types::Timestamp>,
-    #[prost(oneof = "job_event::Event", tags = "4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "job_event::Event", tags = "4, 5, 6, 7, 8, 9, 10, 11")]
     pub event: ::core::option::Option<job_event::Event>,
 }
 /// Nested message and enum types in `JobEvent`.
@@ -2778,6 +2780,8 @@ pub mod job_event {
         Saved(super::SavedEvent),
         #[prost(message, tag = "10")]
         Exported(super::ExportedEvent),
+        #[prost(message, tag = "11")]
+        Sampled(super::SampledEvent),
     }
 }
 /// The job entered a state.
@@ -2885,6 +2889,9 @@ pub struct SteppedEvent {
     pub step_millis: f64,
     #[prost(double, tag = "12")]
     pub data_millis: f64,
+    /// Of methods that learn from pairs.
+    #[prost(message, optional, tag = "13")]
+    pub rewards: ::core::option::Option<Rewards>,
 }
 /// One pass over the held-out data.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -2902,6 +2909,39 @@ pub struct EvaluatedEvent {
     pub token_accuracy: f64,
     #[prost(uint64, tag = "5")]
     pub tokens: u64,
+    /// Of methods that learn from pairs.
+    #[prost(message, optional, tag = "6")]
+    pub rewards: ::core::option::Option<Rewards>,
+}
+/// Means over the preference pairs that were counted.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Rewards {
+    /// Of the preferred answers.
+    #[prost(double, tag = "1")]
+    pub rewards_chosen: f64,
+    /// Of the others.
+    #[prost(double, tag = "2")]
+    pub rewards_rejected: f64,
+    /// `rewards_chosen - rewards_rejected`.
+    #[prost(double, tag = "3")]
+    pub reward_margin: f64,
+    /// Share of the pairs whose preferred answer has the higher reward, 0 to 1.
+    #[prost(double, tag = "4")]
+    pub reward_accuracy: f64,
+}
+/// A held-out prompt was answered.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SampledEvent {
+    /// The step after which it was answered; 0 before training.
+    #[prost(uint64, tag = "1")]
+    pub step: u64,
+    #[prost(string, tag = "2")]
+    pub prompt: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
+    /// The answer of the held-out data, where it has one.
+    #[prost(string, optional, tag = "4")]
+    pub reference: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// A checkpoint is complete on disk.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

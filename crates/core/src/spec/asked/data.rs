@@ -34,7 +34,8 @@ pub struct DataSpec {
     /// padding. Default: true, and false for `method.kind` = `cpt`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assistant_only_loss: Option<bool>,
-    /// Whether several samples share a row, without attending to each other.
+    /// Whether rows of at most `data.max_length` tokens are filled with whole samples, which do not attend to each
+    /// other. Batches then count rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = false))]
     pub packing: Option<bool>,
@@ -56,7 +57,8 @@ pub struct DataSpec {
 pub struct TrainFileSpec {
     /// Where it is.
     pub path: PathBuf,
-    /// How often its samples are drawn, relative to the other files.
+    /// How often each of its samples is drawn, relative to those of the other files. An epoch has as many samples as
+    /// all files together; a file goes through all of its own before one comes again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = 1))]
     pub weight: Option<f64>,

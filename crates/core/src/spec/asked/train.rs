@@ -18,7 +18,7 @@ pub struct TrainSpec {
     /// How many optimizer steps to take; rules over `num_train_epochs`. Default: as many as the epochs have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
-    /// Samples in a microbatch.
+    /// Samples in a microbatch; with `data.packing` rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = defaults::BATCH_SIZE))]
     pub per_device_train_batch_size: Option<u64>,
@@ -26,6 +26,10 @@ pub struct TrainSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = defaults::ACCUMULATION_STEPS))]
     pub gradient_accumulation_steps: Option<u64>,
+    /// Whether samples of similar length share a microbatch, the longest first; needs `data.shuffle`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = false))]
+    pub group_by_length: Option<bool>,
     /// Peak learning rate. Default: 2e-4 with LoRA, 2e-5 for full fine-tuning and cpt, 5e-6 for dpo, 8e-6 for orpo.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,

@@ -4,8 +4,8 @@ use std::ops::Bound;
 use std::path::PathBuf;
 
 use super::findings::{Findings, POSITIVE, Range};
-use crate::spec::resolved::{Data, DataFormat, Eval, ExcessLength, LossOn, SampleOrder, TrainFile};
-use crate::spec::{DataSpec, EvalSpec, MethodKind, TrainFileSpec};
+use crate::spec::resolved::{Data, DataFormat, Eval, ExcessLength, LossOn, Rows, SampleOrder, TrainFile};
+use crate::spec::{DataSpec, EvalSpec, MethodKind, MethodSpec, TrainFileSpec, TrainSpec};
 
 /// Longest sample that can be asked for: 16 Mi tokens, beyond any model, so that products of sizes fit 64 bits.
 const MAX_LENGTH: u64 = 1 << 24;
@@ -14,8 +14,21 @@ const MAX_SAMPLES: u64 = 1 << 40;
 /// A held-out share.
 const FRACTION: Range = (Bound::Excluded(0.0), Bound::Excluded(1.0));
 
+/// What the other sections say that matters here.
+pub(super) struct Context {
+    method: Option<MethodKind>,
+    group_by_length: Option<bool>,
+}
+
+impl Context {
+    pub(super) fn of(method: &MethodSpec, train: &TrainSpec) -> Self {
+        Self { method: method.kind, group_by_length: train.group_by_length }
+    }
+}
+
 /// The data, whose files nobody has opened yet.
-pub(super) fn checked(data: &DataSpec, method: Option<MethodKind>, findings: &mut Findings) -> Data {
+pub(super) fn checked(data: &DataSpec, context: Context, findings: &mut Findings) -> Data {
+    let Context { method, group_by_length } = context;
     let DataSpec {
         train,
         format,
@@ -23,7 +36,7 @@ pub(super) fn checked(data: &DataSpec, method: Option<MethodKind>, findings: &mu
         max_length,
         excess_length_strategy,
         assistant_only_loss,
-        packing: _, // See `not_available`.
+        packing,
         shuffle,
         max_samples,
         chat_template,
@@ -50,7 +63,8 @@ pub(super) fn checked(data: &DataSpec, method: Option<MethodKind>, findings: &mu
         }),
         excess_length_strategy: excess_length_strategy.unwrap_or(ExcessLength::Error),
         loss_on: loss_on(*assistant_only_loss, method, findings),
-        order: if shuffle.unwrap_or(true) { SampleOrder::Shuffled } else { SampleOrder::File },
+        rows: rows(*packing, method, findings),
+        order: order(*shuffle, group_by_length, *packing, findings),
         max_samples: max_samples.map(|samples| samples_within("data.max_samples", samples, findings)),
         chat_template: chat_template.as_deref().map(|path| checked_template(path.into(), format, findings)),
     }
@@ -59,11 +73,14 @@ pub(super) fn checked(data: &DataSpec, method: Option<MethodKind>, findings: &mu
 fn checked_file(index: usize, file: &TrainFileSpec, findings: &mut Findings) -> TrainFile {
     let TrainFileSpec { path, weight, max_samples } = file;
     let key = format!("data.train[{index}]");
-    if let Some(weight) = weight {
-        findings.number(&format!("{key}.weight"), *weight, POSITIVE, "drop the file to leave it out");
-    }
     TrainFile {
         path: findings.path(&format!("{key}.path"), path),
+        weight: findings.number(
+            &format!("{key}.weight"),
+            weight.unwrap_or(1.0),
+            POSITIVE,
+            "drop the file to leave it out",
+        ),
         max_samples: max_samples
             .map(|samples| samples_within(&format!("{key}.max_samples"), samples, findings)),
     }
@@ -104,6 +121,46 @@ fn checked_eval(eval: &EvalSpec, train: &[TrainFile], findings: &mut Findings) -
             Eval::Never
         }
     }
+}
+
+fn rows(packing: Option<bool>, method: Option<MethodKind>, findings: &mut Findings) -> Rows {
+    if packing != Some(true) {
+        return Rows::Samples;
+    }
+    match method {
+        Some(kind @ (MethodKind::Dpo | MethodKind::Orpo)) => findings.refuse(
+            "data.packing",
+            format!(
+                "`{}` compares pairs of answers, which rows of packed samples do not keep together",
+                kind.name()
+            ),
+            "drop it",
+        ),
+        None | Some(MethodKind::Sft | MethodKind::Cpt) => {}
+    }
+    Rows::Packed
+}
+
+fn order(
+    shuffle: Option<bool>,
+    group_by_length: Option<bool>,
+    packing: Option<bool>,
+    findings: &mut Findings,
+) -> SampleOrder {
+    if group_by_length == Some(true) {
+        if packing == Some(true) {
+            findings.no_effect("train.group_by_length", "`data.packing`, whose rows are all about as long");
+        }
+        if shuffle == Some(false) {
+            findings.refuse(
+                "train.group_by_length",
+                "samples can't be grouped by length and stay in the order of the files (`data.shuffle` = false)",
+                "drop one of the two",
+            );
+        }
+        return SampleOrder::GroupedByLength;
+    }
+    if shuffle.unwrap_or(true) { SampleOrder::Shuffled } else { SampleOrder::File }
 }
 
 fn loss_on(assistant_only: Option<bool>, method: Option<MethodKind>, findings: &mut Findings) -> LossOn {

@@ -4,10 +4,7 @@
 //! stand-in that nobody sees, so that everything else is judged too.
 
 use super::resolved::{CheckedSpec, Device, DeviceKind, Model, ModelDtype, ModelInit, Quantization, Scales};
-use super::{
-    AdapterKind, DeviceSpec, JobSpec, MethodKind, ModelSpec, PredictionsSpec, QuantizationKind,
-    QuantizationSpec,
-};
+use super::{AdapterKind, DeviceSpec, JobSpec, MethodKind, ModelSpec, QuantizationKind, QuantizationSpec};
 use crate::error::Problem;
 
 mod adapter;
@@ -16,6 +13,7 @@ mod findings;
 mod method;
 mod name;
 mod not_available;
+mod predictions;
 mod schedule;
 mod train;
 
@@ -30,11 +28,10 @@ impl JobSpec {
         let Self { name, model, data, method, adapter, quantization, train, predictions, device } = self;
         let mut findings = Findings::default();
         not_available::report(self, &mut findings);
-        prediction_keys(predictions.as_ref(), &mut findings);
         let checked = CheckedSpec {
             name: name::checked(name.as_deref(), model, data, &mut findings),
             model: checked_model(model, &mut findings),
-            data: data::checked(data, method.kind, &mut findings),
+            data: data::checked(data, data::Context::of(method, train), &mut findings),
             method: method::checked(method, &mut findings),
             adapter: adapter::checked(adapter, &mut findings),
             quantization: checked_quantization(quantization, adapter.kind, &mut findings),
@@ -47,6 +44,7 @@ impl JobSpec {
                 },
                 &mut findings,
             ),
+            predictions: predictions::checked(predictions.as_ref(), data.eval.is_some(), &mut findings),
             device: checked_device(device, &mut findings),
         };
         findings.into_result(checked)
@@ -97,17 +95,6 @@ fn checked_quantization(
                 );
             }
             Quantization::Nf4(if double_quant.unwrap_or(true) { Scales::Double } else { Scales::F32 })
-        }
-    }
-}
-
-fn prediction_keys(predictions: Option<&PredictionsSpec>, findings: &mut Findings) {
-    let Some(PredictionsSpec { count: Some(0), every_steps, max_new_tokens }) = predictions else { return };
-    for (key, is_given) in
-        [("every_steps", every_steps.is_some()), ("max_new_tokens", max_new_tokens.is_some())]
-    {
-        if is_given {
-            findings.no_effect(&format!("predictions.{key}"), "`predictions.count` = 0");
         }
     }
 }

@@ -3,10 +3,10 @@
 //!
 //! A key that is set to "off" asks for nothing and passes.
 
-use super::findings::{Findings, shown};
+use super::findings::Findings;
 use crate::error::{Problem, ProblemKind};
 use crate::spec::resolved::{DataFormat, ModelDtype};
-use crate::spec::{JobSpec, MethodKind, PredictionsSpec};
+use crate::spec::{JobSpec, MethodKind};
 
 /// One function that is not there yet.
 struct Gap {
@@ -18,15 +18,13 @@ struct Gap {
     hint: &'static str,
 }
 
-const GAPS: [Gap; 16] = [
+const GAPS: [Gap; 10] = [
     Gap {
         key: "model.dtype",
         asked: dtype,
         hint: "this version computes in f32: use `f32`, or drop the key",
     },
-    Gap { key: "data.train", asked: weight, hint: "drop `weight`; `max_samples` limits a file" },
     Gap { key: "data.format", asked: format, hint: "bring the data to `messages` or `prompt_completion`" },
-    Gap { key: "data.packing", asked: |spec| on(spec.data.packing), hint: "drop it" },
     Gap { key: "method.kind", asked: method, hint: "use `sft` or `cpt`" },
     Gap { key: "adapter.use_rslora", asked: |spec| on(spec.adapter.use_rslora), hint: "drop it" },
     Gap { key: "adapter.use_dora", asked: |spec| on(spec.adapter.use_dora), hint: "drop it" },
@@ -34,14 +32,6 @@ const GAPS: [Gap; 16] = [
     Gap { key: "adapter.alpha_pattern", asked: alpha_pattern, hint: "use one `lora_alpha` for all modules" },
     Gap { key: "adapter.layers_to_transform", asked: layers, hint: "drop it to adapt all layers" },
     Gap { key: "adapter.modules_to_save", asked: modules_to_save, hint: "drop it" },
-    Gap { key: "train.neftune_noise_alpha", asked: neftune, hint: "drop it" },
-    Gap {
-        key: "train.load_best_model_at_end",
-        asked: |spec| on(spec.train.load_best_model_at_end),
-        hint: "drop it",
-    },
-    Gap { key: "train.early_stopping_patience", asked: patience, hint: "drop it" },
-    Gap { key: "predictions", asked: predictions, hint: "drop the section" },
     Gap { key: "device.max_memory", asked: max_memory, hint: "drop it" },
 ];
 
@@ -65,11 +55,6 @@ fn dtype(spec: &JobSpec) -> Option<String> {
         ModelDtype::F16 => Some("`f16`".to_owned()),
         ModelDtype::Auto | ModelDtype::F32 => None,
     }
-}
-
-fn weight(spec: &JobSpec) -> Option<String> {
-    let file = spec.data.train.iter().find(|file| file.weight.is_some_and(|weight| weight != 1.0))?;
-    Some(format!("the weight {} of `{}`", shown(file.weight?), file.path.display()))
 }
 
 fn format(spec: &JobSpec) -> Option<String> {
@@ -116,23 +101,6 @@ fn layers(spec: &JobSpec) -> Option<String> {
 fn modules_to_save(spec: &JobSpec) -> Option<String> {
     let names = spec.adapter.modules_to_save.as_ref().filter(|names| !names.is_empty())?;
     Some(format!("training `{}` in full beside an adapter", names.join("`, `")))
-}
-
-fn neftune(spec: &JobSpec) -> Option<String> {
-    let alpha = spec.train.neftune_noise_alpha.filter(|&alpha| alpha != 0.0)?;
-    Some(format!("noise of {} on the embeddings", shown(alpha)))
-}
-
-fn patience(spec: &JobSpec) -> Option<String> {
-    let patience = spec.train.early_stopping_patience.filter(|&patience| patience > 0)?;
-    Some(format!("stopping after {patience} evaluations without a better one"))
-}
-
-fn predictions(spec: &JobSpec) -> Option<String> {
-    match spec.predictions.as_ref()? {
-        PredictionsSpec { count: Some(0), .. } => None,
-        PredictionsSpec { .. } => Some("answering prompts during the run".to_owned()),
-    }
 }
 
 fn max_memory(spec: &JobSpec) -> Option<String> {

@@ -181,7 +181,11 @@ impl Observer for Recorder {
                 }
             }
             Event::Stepped(stepped) => self.standing.reached(stepped.step),
-            Event::Note { .. } | Event::Evaluated(_) | Event::Saved { .. } | Event::Exported { .. } => {}
+            Event::Note { .. }
+            | Event::Evaluated(_)
+            | Event::Sampled(_)
+            | Event::Saved { .. }
+            | Event::Exported { .. } => {}
         }
         if self.failed.is_some() {
             return;

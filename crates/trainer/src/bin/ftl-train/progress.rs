@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use ftl_core::Event;
-use ftl_core::event::NoteLevel;
+use ftl_core::event::{NoteLevel, Sampled};
 use ftl_core::job::Phase;
-use ftl_core::metrics::Stepped;
+use ftl_core::metrics::{Rewards, Stepped};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output::{is_terminal, note};
@@ -40,12 +40,16 @@ impl Progress {
             Event::Note { level: NoteLevel::Warning, message } => self.line(&format!("warning: {message}")),
             Event::Stepped(stepped) => self.stepped(stepped),
             Event::Evaluated(e) => self.line(&format!(
-                "step {}: held-out loss {:.4}, perplexity {:.3}, token accuracy {:.1} %",
+                "step {}: held-out loss {:.4}, perplexity {:.3}, token accuracy {:.1} %{}",
                 e.step,
                 e.loss_nats,
                 e.perplexity,
-                e.token_accuracy * 100.0
+                e.token_accuracy * 100.0,
+                rewards(e.rewards.as_ref())
             )),
+            Event::Sampled(Sampled { step, prompt, text, reference: _ }) => {
+                self.line(&format!("step {step}: {prompt:?} -> {text:?}"));
+            }
             Event::Saved { step, path, bytes } => {
                 self.line(&format!("step {step}: saved {path} ({:.1} MB)", *bytes as f64 / 1e6));
             }
@@ -76,7 +80,8 @@ impl Progress {
     }
 
     fn stepped(&mut self, stepped: &Stepped) {
-        let Stepped { step, loss_nats, learning_rate, tokens_per_sec, grad_norm, .. } = stepped;
+        let Stepped { step, loss_nats, learning_rate, tokens_per_sec, grad_norm, rewards: of_pairs, .. } =
+            stepped;
         let message = format!("loss {loss_nats:.4}  {tokens_per_sec:.0} tokens/s");
         if let Some(bar) = &self.bar {
             bar.set_message(message);
@@ -88,7 +93,10 @@ impl Progress {
         if is_last || self.last_line.is_none_or(|last| now.duration_since(last) >= PLAIN_EVERY) {
             self.last_line = Some(now);
             let total = self.total_steps.map(|total| format!("/{total}")).unwrap_or_default();
-            note(&format!("step {step}{total}: {message}  lr {learning_rate:.2e}  grad norm {grad_norm:.3}"));
+            let of_pairs = rewards(of_pairs.as_ref());
+            note(&format!(
+                "step {step}{total}: {message}  lr {learning_rate:.2e}  grad norm {grad_norm:.3}{of_pairs}"
+            ));
         }
     }
 
@@ -98,4 +106,12 @@ impl Progress {
             None => note(text),
         }
     }
+}
+
+/// What a method of preferences adds to a line; nothing for the others.
+fn rewards(rewards: Option<&Rewards>) -> String {
+    rewards.map_or_else(String::new, |rewards| {
+        let Rewards { rewards_chosen: _, rewards_rejected: _, reward_margin, reward_accuracy } = rewards;
+        format!("  reward margin {reward_margin:.3}, accuracy {:.1} %", reward_accuracy * 100.0)
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ftl_core::spec::resolved::{Data, DataFormat, Eval, ExcessLength, LossOn, SampleOrder, TrainFile};
+use ftl_core::spec::resolved::{Data, DataFormat, Eval, ExcessLength, LossOn, Rows, SampleOrder, TrainFile};
 use ftl_core::{Event, Observer, Problem, ProblemKind};
 use ftl_trainer::data::load::{Request, prepare};
 use ftl_trainer::data::tokenize::{Around, Tokenizer};
@@ -127,12 +127,13 @@ impl Args {
 
     fn samples(&self, path: &Path, config: &DecoderConfig) -> Result<Vec<ScoreRow>, TrainError> {
         let data = Data {
-            train: vec![TrainFile { path: path.to_owned(), max_samples: None }],
+            train: vec![TrainFile { path: path.to_owned(), weight: 1.0, max_samples: None }],
             format: self.format.unwrap_or(DataFormat::Auto),
             eval: Eval::Never,
             max_length: None,
             excess_length_strategy: ExcessLength::Error,
             loss_on: LossOn::AssistantTokens,
+            rows: Rows::Samples,
             order: SampleOrder::File,
             max_samples: None,
             chat_template: None,
@@ -145,6 +146,7 @@ impl Args {
             max_length: usize::MAX,
             vocab_size: config.vocab_size,
             seed: 0,
+            n_prompts: 0,
         };
         let prepared = prepare(&request, &mut Quiet)?;
         for text in &prepared.notes {

@@ -110,6 +110,14 @@ impl Conversation {
         }
     }
 
+    /// An instruction, what to do it with, and the answer.
+    pub fn of_instruction(instruction: &str, input: &str, output: &str) -> Self {
+        if input.is_empty() {
+            return Self::question_answer(instruction, output);
+        }
+        Self::question_answer(&format!("{instruction}\n\n{input}"), output)
+    }
+
     /// Messages that are learned.
     pub fn n_trained(&self) -> usize {
         self.messages.iter().filter(|message| message.is_trained).count()

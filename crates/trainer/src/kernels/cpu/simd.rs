@@ -92,6 +92,22 @@ pub(super) fn exp(x: f32) -> f32 {
     f32::from_bits((e.to_bits() as i32).wrapping_add((shifted.to_bits() << 23) as i32) as u32)
 }
 
+/// `tanh x` to about 2 ulp without branches (Cephes' `tanhf`); NaN stays NaN.
+#[inline(always)]
+pub(super) fn tanh(x: f32) -> f32 {
+    let square = x * x;
+    let mut p = -0.005_704_988_7f32;
+    p = p * square + 0.020_639_088;
+    p = p * square - 0.053_739_715;
+    p = p * square + 0.133_314_42;
+    p = p * square - 0.333_332_8;
+    let near_zero = p * square * x + x;
+    let size = x.abs();
+    let far = (1.0 - 2.0 / (exp(2.0 * size) + 1.0)).copysign(x);
+    // The second loses digits near zero, the first is good nowhere else.
+    if size < 0.625 { near_zero } else { far }
+}
+
 /// A vector of `n` values that `fill` makes.
 ///
 /// # Safety
@@ -106,7 +122,7 @@ pub(crate) unsafe fn made(n: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) 
 
 #[cfg(test)]
 mod tests {
-    use super::{exp, max_of, sum_by};
+    use super::{exp, max_of, sum_by, tanh};
 
     #[test]
     fn exp_is_close_to_the_libm_one() {
@@ -117,6 +133,17 @@ mod tests {
         }
         assert!(exp(f32::NAN).is_nan());
         assert!(exp(-1e9) < 1e-37);
+    }
+
+    #[test]
+    fn tanh_is_close_to_the_libm_one() {
+        for i in -30_000..30_000 {
+            let x = i as f32 * 0.001;
+            let want = f64::from(x).tanh();
+            assert!((f64::from(tanh(x)) - want).abs() <= 3e-7 * want.abs(), "{x}");
+        }
+        assert!(tanh(f32::NAN).is_nan());
+        assert_eq!((tanh(1e9), tanh(-1e9)), (1.0, -1.0));
     }
 
     #[test]

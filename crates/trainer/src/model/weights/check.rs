@@ -88,7 +88,7 @@ fn presence_key(name: &str, config: &DecoderConfig) -> Option<&'static str> {
     }
     let module = name.strip_suffix(".bias")?;
     let linear = config.family.linears.iter().find(|linear| module.ends_with(linear.path()))?;
-    Some(linear.bias_key(config.family))
+    linear.bias_key(config.family)
 }
 
 fn wrong_dtypes(files: &WeightFiles, expected: &[ExpectedTensor]) -> Vec<Problem> {

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use ftl_client::terminal::{Align, Eta, Pace, Table, count, learning_rate, loss, now_unix_ms};
 use ftl_client::{Client, Follow};
 use ftl_core::job::{Job, JobEvent, State};
-use ftl_core::metrics::{Evaluated, Stepped};
+use ftl_core::metrics::{Evaluated, Rewards, Stepped};
 use ftl_core::{Event, EventRecord, Problem, ProblemKind};
 use futures_util::StreamExt as _;
 use serde_json::json;
@@ -96,7 +96,7 @@ pub async fn eta(client: &Client, job: &Job) -> Result<Option<Eta>, Failure> {
     Ok(pace.eta(total, now_unix_ms()))
 }
 
-const CSV_COLUMNS: [&str; 18] = [
+const CSV_COLUMNS: [&str; 22] = [
     "seq",
     "attempt",
     "time_unix_ms",
@@ -115,13 +115,17 @@ const CSV_COLUMNS: [&str; 18] = [
     "data_millis",
     "perplexity",
     "token_accuracy",
+    "rewards_chosen",
+    "rewards_rejected",
+    "reward_margin",
+    "reward_accuracy",
 ];
 
 /// The cells in the order of [`CSV_COLUMNS`]; what an event does not have is empty. Numbers need no quotes.
 fn csv_row(metric: &JobEvent) -> Option<String> {
     let JobEvent { attempt, record: EventRecord { seq, time_unix_ms, event } } = metric;
     let none = String::new;
-    let cells: [String; 15] = match event {
+    let (cells, rewards): ([String; 15], _) = match event {
         Event::Stepped(Stepped {
             step,
             epoch,
@@ -135,47 +139,61 @@ fn csv_row(metric: &JobEvent) -> Option<String> {
             samples_per_sec,
             step_millis,
             data_millis,
-        }) => [
-            "stepped".to_owned(),
-            step.to_string(),
-            epoch.to_string(),
-            loss_nats.to_string(),
-            grad_norm.to_string(),
-            learning_rate.to_string(),
-            tokens.to_string(),
-            supervised_tokens.to_string(),
-            samples.to_string(),
-            tokens_per_sec.to_string(),
-            samples_per_sec.to_string(),
-            step_millis.to_string(),
-            data_millis.to_string(),
-            none(),
-            none(),
-        ],
-        Event::Evaluated(Evaluated { step, loss_nats, perplexity, token_accuracy, tokens }) => [
-            "evaluated".to_owned(),
-            step.to_string(),
-            none(),
-            loss_nats.to_string(),
-            none(),
-            none(),
-            tokens.to_string(),
-            none(),
-            none(),
-            none(),
-            none(),
-            none(),
-            none(),
-            perplexity.to_string(),
-            token_accuracy.to_string(),
-        ],
+            rewards,
+        }) => (
+            [
+                "stepped".to_owned(),
+                step.to_string(),
+                epoch.to_string(),
+                loss_nats.to_string(),
+                grad_norm.to_string(),
+                learning_rate.to_string(),
+                tokens.to_string(),
+                supervised_tokens.to_string(),
+                samples.to_string(),
+                tokens_per_sec.to_string(),
+                samples_per_sec.to_string(),
+                step_millis.to_string(),
+                data_millis.to_string(),
+                none(),
+                none(),
+            ],
+            rewards,
+        ),
+        Event::Evaluated(Evaluated { step, loss_nats, perplexity, token_accuracy, tokens, rewards }) => (
+            [
+                "evaluated".to_owned(),
+                step.to_string(),
+                none(),
+                loss_nats.to_string(),
+                none(),
+                none(),
+                tokens.to_string(),
+                none(),
+                none(),
+                none(),
+                none(),
+                none(),
+                none(),
+                perplexity.to_string(),
+                token_accuracy.to_string(),
+            ],
+            rewards,
+        ),
         Event::State { .. }
         | Event::Phase { .. }
         | Event::Note { .. }
+        | Event::Sampled(_)
         | Event::Saved { .. }
         | Event::Exported { .. } => return None,
     };
-    Some(format!("{seq},{attempt},{time_unix_ms},{}", cells.join(",")))
+    let of_pairs: [String; 4] = match rewards {
+        Some(Rewards { rewards_chosen, rewards_rejected, reward_margin, reward_accuracy }) => {
+            [rewards_chosen, rewards_rejected, reward_margin, reward_accuracy].map(f64::to_string)
+        }
+        None => [none(), none(), none(), none()],
+    };
+    Some(format!("{seq},{attempt},{time_unix_ms},{},{}", cells.join(","), of_pairs.join(",")))
 }
 
 fn table(metrics: &[JobEvent]) -> Table {
@@ -211,6 +229,7 @@ fn table(metrics: &[JobEvent]) -> Table {
             Event::State { .. }
             | Event::Phase { .. }
             | Event::Note { .. }
+            | Event::Sampled(_)
             | Event::Saved { .. }
             | Event::Exported { .. } => {}
         }
