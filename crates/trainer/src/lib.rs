@@ -48,6 +48,7 @@ pub mod memory;
 pub mod model;
 pub mod ops;
 pub mod optim;
+pub mod quant;
 pub mod score;
 pub mod sha256;
 pub mod train;

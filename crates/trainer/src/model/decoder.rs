@@ -9,9 +9,9 @@ use crate::data::batch::Batch;
 use crate::kernels::Kernels;
 use crate::model::block::{Block, BlockBackward, BlockCache, Pass};
 use crate::model::config::DecoderConfig;
-use crate::model::rope;
-use crate::ops::attention::AttentionShape;
-use crate::ops::cross_entropy::{self, TokenScore};
+use crate::model::families::EmbeddingScale;
+use crate::model::rope::RopeTables;
+use crate::ops::cross_entropy::{self, Head, TokenScore};
 use crate::ops::dropout::Key;
 use crate::ops::embedding;
 use crate::ops::linear::InputGradient;
@@ -25,8 +25,6 @@ use crate::ops::rope::RopeTable;
 pub struct Decoder {
     /// What its config.json says.
     pub config: DecoderConfig,
-    /// Heads and widths of its attention.
-    pub shape: AttentionShape,
     /// Token embeddings, `[vocab, hidden]`.
     pub embed: Param,
     /// Its blocks.
@@ -36,7 +34,7 @@ pub struct Decoder {
     /// The head, `[vocab, hidden]`; `None`: the embedding is the head.
     pub head: Option<Param>,
     /// Angles of the positions reserved so far.
-    pub rope: RopeTable,
+    pub ropes: RopeTables,
     /// Which code computes.
     pub kernels: Kernels,
     /// Where it computes.
@@ -78,7 +76,7 @@ pub enum Trained {
 #[derive(Clone, Debug)]
 pub struct Cache {
     blocks: Vec<BlockCache>,
-    n_tokens: usize,
+    ids: Vec<u32>,
 }
 
 /// The tensors of a decoder by their names in files.
@@ -102,22 +100,10 @@ pub(crate) fn to_vec(tensor: &Tensor<2>, range: Range<usize>) -> Vec<f32> {
     part.into_data().try_into_vec().expect("the engine computes in f32")
 }
 
-pub(super) fn attention_shape(config: &DecoderConfig) -> AttentionShape {
-    AttentionShape {
-        n_heads: config.n_heads,
-        n_kv_heads: config.n_kv_heads,
-        head_dim: config.head_dim,
-        scale: (1.0 / (config.head_dim as f64).sqrt()) as f32,
-        window: None,
-    }
-}
-
 impl Decoder {
     /// Makes angles for positions `0..n_positions`. Every pass needs those of its tokens.
     pub fn reserve_positions(&mut self, n_positions: usize) {
-        if self.rope.cos_sin.dims()[0] < n_positions {
-            self.rope = rope::table(&self.config.rope, self.config.head_dim, n_positions, &self.device);
-        }
+        self.ropes.reserve(n_positions);
     }
 
     /// Chooses what is trained and gives each of its weights a slot, in the order of
@@ -140,8 +126,9 @@ impl Decoder {
     /// `gradients`, and returns that sum in nats, not scaled.
     pub fn loss_and_gradients(&self, batch: &Batch, how: LossPass, gradients: &mut Gradients) -> f64 {
         let LossPass { scale, keep, dropout, noise } = how;
-        let pass = self.pass(batch, dropout);
-        let mut x = embedding::forward(self.kernels, &self.embed, &batch.ids);
+        let ropes = self.ropes_for(batch);
+        let pass = self.pass(batch, &ropes, dropout);
+        let mut x = self.embedded(&batch.ids);
         if let Some(noise) = noise {
             noise.add(self.kernels, &mut x, &batch.segments);
         }
@@ -158,7 +145,7 @@ impl Decoder {
         let (hidden, inverse_rms) = self.norm.forward(self.kernels, &x);
         let (sum_nats, d_hidden) = cross_entropy::forward_backward(
             self.kernels,
-            self.head(),
+            self.output_head(),
             (&hidden, &batch.targets),
             scale,
             gradients,
@@ -179,24 +166,28 @@ impl Decoder {
             let input = BlockBackward { x: &x, saved, layer_index, pass: &pass, want };
             block.backward(input, &mut g, gradients);
         }
+        if let Some(scale) = self.embedding_scale() {
+            g = g.mul_scalar(scale);
+        }
         embedding::backward(self.kernels, &self.embed, &batch.ids, &g, gradients);
         sum_nats
     }
 
     /// Scores the supervised tokens of the batch, in order.
     pub fn score(&self, batch: &Batch) -> Vec<TokenScore> {
-        cross_entropy::score(self.kernels, self.head(), &self.hidden(batch), &batch.targets)
+        cross_entropy::score(self.kernels, self.output_head(), &self.hidden(batch), &batch.targets)
     }
 
     /// The logits of all tokens, `[tokens, vocab]`.
     pub fn logits(&self, batch: &Batch) -> Tensor<2> {
-        cross_entropy::logits(self.kernels, self.head(), &self.hidden(batch))
+        cross_entropy::logits(self.kernels, self.output_head(), &self.hidden(batch))
     }
 
     /// Hidden states after the final norm, `[tokens, hidden]`.
     pub fn hidden(&self, batch: &Batch) -> Tensor<2> {
-        let pass = self.pass(batch, None);
-        let mut x = embedding::forward(self.kernels, &self.embed, &batch.ids);
+        let ropes = self.ropes_for(batch);
+        let pass = self.pass(batch, &ropes, None);
+        let mut x = self.embedded(&batch.ids);
         for (layer_index, block) in self.blocks.iter().enumerate() {
             x = block.forward(&x, layer_index, &pass).0;
         }
@@ -205,22 +196,28 @@ impl Decoder {
 
     /// An empty cache.
     pub fn cache(&self) -> Cache {
-        Cache { blocks: vec![BlockCache::default(); self.blocks.len()], n_tokens: 0 }
+        Cache { blocks: vec![BlockCache::default(); self.blocks.len()], ids: Vec::new() }
     }
 
     /// Takes the next tokens of a sequence and returns the logits after the last of them, `[1, vocab]`.
     pub fn next_logits(&self, ids: &[u32], cache: &mut Cache) -> Tensor<2> {
-        let n = ids.len();
-        let positions = (cache.n_tokens as u32..(cache.n_tokens + n) as u32).collect();
+        let before = cache.ids.len();
+        cache.ids.extend(ids);
+        if before > 0 && self.ropes.outgrown(before, cache.ids.len()) {
+            let ids = std::mem::take(&mut cache.ids);
+            *cache = self.cache();
+            return self.next_logits(&ids, cache);
+        }
+        let positions = (before as u32..cache.ids.len() as u32).collect();
         let batch = Batch { ids: ids.to_vec(), positions, targets: Vec::new(), segments: Vec::new() };
-        let pass = self.pass(&batch, None);
-        let mut x = embedding::forward(self.kernels, &self.embed, ids);
+        let ropes = self.ropes_for(&batch);
+        let pass = self.pass(&batch, &ropes, None);
+        let mut x = self.embedded(ids);
         for (block, cache) in self.blocks.iter().zip(&mut cache.blocks) {
             x = block.forward_cached(&x, &pass, cache);
         }
-        cache.n_tokens += n;
-        let (hidden, _) = self.norm.forward(self.kernels, &x.narrow(0, n - 1, 1));
-        cross_entropy::logits(self.kernels, self.head(), &hidden)
+        let (hidden, _) = self.norm.forward(self.kernels, &x.narrow(0, ids.len() - 1, 1));
+        cross_entropy::logits(self.kernels, self.output_head(), &hidden)
     }
 
     /// Zeros for the gradients of everything that is trained.
@@ -234,17 +231,17 @@ impl Decoder {
     pub fn for_each_param(&self, show: &mut dyn FnMut(&Param)) {
         show(&self.embed);
         for block in &self.blocks {
-            let Block { input_norm, qkv, o, post_attention_norm, gate_up, down } = block;
-            show(&input_norm.weight);
+            let Block { norms, qkv, qk_norm, o, gate_up, down, .. } = block;
+            norms.iter().for_each(|norm| show(&norm.weight));
+            qk_norm.iter().flat_map(|norm| [&norm.q, &norm.k]).for_each(&mut *show);
             for linear in [qkv, o, gate_up, down] {
-                show(&linear.weight);
+                linear.weight.param().into_iter().for_each(&mut *show);
                 linear.bias.iter().for_each(&mut *show);
                 if let Some(lora) = &linear.lora {
                     show(&lora.a);
                     lora.parts.iter().for_each(|part| show(&part.b));
                 }
             }
-            show(&post_attention_norm.weight);
         }
         show(&self.norm.weight);
         self.head.iter().for_each(show);
@@ -254,20 +251,29 @@ impl Decoder {
     pub fn for_each_param_mut(&mut self, change: &mut dyn FnMut(&mut Param)) {
         change(&mut self.embed);
         for block in &mut self.blocks {
-            let Block { input_norm, qkv, o, post_attention_norm, gate_up, down } = block;
-            change(&mut input_norm.weight);
+            let Block { norms, qkv, qk_norm, o, gate_up, down, .. } = block;
+            norms.iter_mut().for_each(|norm| change(&mut norm.weight));
+            qk_norm.iter_mut().flat_map(|norm| [&mut norm.q, &mut norm.k]).for_each(&mut *change);
             for linear in [qkv, o, gate_up, down] {
-                change(&mut linear.weight);
+                linear.weight.param_mut().into_iter().for_each(&mut *change);
                 linear.bias.iter_mut().for_each(&mut *change);
                 if let Some(lora) = &mut linear.lora {
                     change(&mut lora.a);
                     lora.parts.iter_mut().for_each(|part| change(&mut part.b));
                 }
             }
-            change(&mut post_attention_norm.weight);
         }
         change(&mut self.norm.weight);
         self.head.iter_mut().for_each(change);
+    }
+
+    /// Whether some of its linears are held in 4 bits, so that they can't be trained.
+    pub fn is_quantized(&self) -> bool {
+        let linears = |block: &Block| {
+            let Block { qkv, o, gate_up, down, .. } = block;
+            [qkv, o, gate_up, down].into_iter().any(|linear| linear.weight.param().is_none())
+        };
+        self.blocks.iter().any(linears)
     }
 
     /// Every tensor of the model or of the adapter by its name in files.
@@ -283,14 +289,37 @@ impl Decoder {
         NamedTensors(tensors)
     }
 
-    fn head(&self) -> &Param {
-        self.head.as_ref().unwrap_or(&self.embed)
+    /// What makes logits out of hidden states.
+    pub fn output_head(&self) -> Head<'_> {
+        let softcap = self.config.final_softcap.map(|cap| cap as f32);
+        Head { weight: self.head.as_ref().unwrap_or(&self.embed), softcap }
     }
 
-    fn pass<'a>(&'a self, batch: &'a Batch, dropout: Option<Key>) -> Pass<'a> {
-        let reserved = self.rope.cos_sin.dims()[0];
+    /// The angles for a batch.
+    pub fn ropes_for(&self, batch: &Batch) -> Vec<RopeTable> {
         let longest = batch.positions.iter().max().map_or(0, |last| *last as usize + 1);
-        assert!(longest <= reserved, "positions must be reserved before a pass");
-        Pass { kernels: self.kernels, shape: &self.shape, rope: &self.rope, batch, dropout }
+        assert!(longest <= self.ropes.n_positions(), "positions must be reserved before a pass");
+        self.ropes.for_length(longest)
+    }
+
+    /// What goes into the first block.
+    pub fn embedded(&self, ids: &[u32]) -> Tensor<2> {
+        let x = embedding::forward(self.kernels, &self.embed, ids);
+        match self.embedding_scale() {
+            Some(scale) => x.mul_scalar(scale),
+            None => x,
+        }
+    }
+
+    /// What embeddings are multiplied by.
+    fn embedding_scale(&self) -> Option<f32> {
+        match self.config.family.embedding_scale {
+            EmbeddingScale::One => None,
+            EmbeddingScale::SqrtHidden => Some((self.config.hidden_size as f64).sqrt() as f32),
+        }
+    }
+
+    fn pass<'a>(&self, batch: &'a Batch, ropes: &'a [RopeTable], dropout: Option<Key>) -> Pass<'a> {
+        Pass { kernels: self.kernels, ropes, batch, dropout }
     }
 }

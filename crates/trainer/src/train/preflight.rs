@@ -14,7 +14,7 @@ use crate::device::{self, OpenDevice};
 use crate::error::TrainError;
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::{Decoder, Trained};
-use crate::model::open::{Start, open_decoder};
+use crate::model::open::{Start, open_decoder, open_quantized};
 use crate::train::predict::Predictor;
 use crate::train::report::{note, phase, warn};
 
@@ -114,12 +114,18 @@ fn model(
         ModelInit::Random => Start::Random { seed },
     };
     match (&spec.adapter, weights) {
-        (Adapter::None, Weights::Spec) => Ok((open_decoder(&spec.model.path, start, &device.device)?, None)),
+        (Adapter::None, Weights::Spec) => {
+            let decoder = open_decoder(&spec.model.path, start, &device.device)?;
+            if decoder.is_quantized() {
+                return Err(quantized_base(&spec.model.path).into());
+            }
+            Ok((decoder, None))
+        }
         (Adapter::None, Weights::Checkpoint(dir)) => {
             Ok((open_decoder(dir, Start::Pretrained, &device.device)?, None))
         }
         (Adapter::Lora(asked), weights) => {
-            let mut decoder = open_decoder(&spec.model.path, start, &device.device)?;
+            let mut decoder = open_quantized(&spec.model.path, start, spec.quantization, &device.device)?;
             let (config, dir) = adapter_shape(asked, weights, &spec.model.path)?;
             let source = match dir {
                 Some(dir) => Some(AdapterWeights::open(&dir, &config, &decoder.config)?),
@@ -130,6 +136,13 @@ fn model(
             Ok((decoder, Some(config)))
         }
     }
+}
+
+fn quantized_base(model: &Path) -> Problem {
+    let message = "the model's weights are stored in 4 bits and can't be trained, but `adapter.kind` = `none` trains all of them";
+    Problem::new(ProblemKind::InvalidValue, message)
+        .at(model.display().to_string())
+        .hint("set `adapter.kind` to `lora`, or use the model that this one was made from")
 }
 
 /// The adapter's shape, and the directory of its weights where there is one.

@@ -12,8 +12,10 @@ mod embedding;
 mod gated_mlp;
 mod linear;
 mod neftune;
+mod nf4;
 mod norm;
 mod operation;
+mod qk_norm;
 mod reference;
 mod rope;
 

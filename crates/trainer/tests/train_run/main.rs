@@ -11,6 +11,7 @@ mod output;
 mod parity;
 mod predictions;
 mod program;
+mod quantized;
 mod refusals;
 mod resume;
 mod text;

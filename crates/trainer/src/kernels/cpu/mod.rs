@@ -11,10 +11,12 @@ pub mod dropout;
 pub mod gated_mlp;
 pub mod matrix;
 pub mod neftune;
+pub mod nf4;
 pub mod norm;
+pub mod qk_norm;
 pub mod reduce;
 pub mod rope;
-mod simd;
+pub(crate) mod simd;
 pub mod tensor;
 
 /// Rows that a thread takes at least in the cheap row-wise loops; fewer are not worth the hand-over.

@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 
 /// The values of a tensor, row by row. While it lives the buffer is shared, and writing to it elsewhere
 /// would copy it.
@@ -16,6 +16,23 @@ impl Deref for Values {
     fn deref(&self) -> &[f32] {
         self.0.as_slice().expect("the tensor was made contiguous")
     }
+}
+
+/// The bytes of a tensor; see [`Values`].
+pub struct Bytes(FlexTensor);
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.as_slice().expect("the tensor holds bytes")
+    }
+}
+
+/// Reads a tensor of bytes.
+pub fn bytes(tensor: &Tensor<1, Int>) -> Bytes {
+    let primitive = tensor.clone().try_into_primitive::<Flex>();
+    Bytes(primitive.expect("CPU kernels are chosen for plain flex tensors only").to_contiguous())
 }
 
 /// Reads a tensor.

@@ -127,10 +127,25 @@ impl TensorFile {
     /// # Panics
     /// If there is no such tensor, its type is another, or `out` has another length: check first.
     pub fn read_f32_into(&self, name: &str, out: &mut [f32]) {
+        let n_elements: usize = self.shape(name).map_or(0, |shape| shape.iter().product());
+        assert_eq!(n_elements, out.len(), "the caller knows the tensor's shape");
+        self.read_f32_part_into(name, 0, out);
+    }
+
+    /// As [`read_f32_into`](Self::read_f32_into), but only as many values as `out` has, from number `start` on.
+    pub fn read_f32_part_into(&self, name: &str, start: usize, out: &mut [f32]) {
         let entry = self.tensors.get(name).expect("the caller checked that the tensor is there");
         let stored = Stored::of(entry.dtype).expect("the caller checked the tensor's type");
-        to_f32(stored, &self.map[entry.bytes.clone()], out);
-        self.forget(entry.bytes.clone());
+        let first = entry.bytes.start + start * stored.bytes();
+        let bytes = first..first + out.len() * stored.bytes();
+        assert!(bytes.end <= entry.bytes.end, "values of this tensor");
+        to_f32(stored, &self.map[bytes.clone()], out);
+        self.forget(bytes);
+    }
+
+    /// The bytes of a tensor, as they are in the file.
+    pub fn bytes(&self, name: &str) -> Option<&[u8]> {
+        self.tensors.get(name).map(|entry| &self.map[entry.bytes.clone()])
     }
 
     /// Reads a tensor into a new vector; see [`read_f32_into`](Self::read_f32_into).
