@@ -42,6 +42,10 @@ pub enum Begin {
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a run has one outcome, and a box would be in every caller's way"
+)]
 pub enum Outcome {
     /// All steps were taken and the result is on disk.
     Finished(Summary),
