@@ -1,9 +1,10 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ftl_core::spec::JobSpec;
 use ftl_core::spec::resolved::{
     AdamW, Adapter, CheckedSpec, Checkpointing, DataFormat, DeviceKind, Duration, Eval, Every, ExcessLength,
-    Lora, LoraExpectation, LoraShape, LossOn, Method, ModelDtype, ModelInit, SampleOrder, Schedule,
+    Lora, LoraExpectation, LoraScale, LoraShape, LoraVariant, LossOn, Method, ModelDtype, ModelInit, SampleOrder, Schedule,
     TargetModules, Warmup, Wsd, WsdShape,
 };
 use proptest::prelude::{ProptestConfig, Strategy, any, proptest};
@@ -34,6 +35,16 @@ fn variants() -> Vec<Value> {
         json!({ "adapter": { "target_modules": ["q_proj", "v_proj"] } }),
         json!({ "adapter": { "init_from": "/adapter" } }),
         json!({ "adapter": { "init_from": "/adapter", "r": 4, "lora_alpha": 8, "target_modules": "all-linear" } }),
+        json!({ "adapter": { "use_rslora": true } }),
+        json!({ "adapter": { "use_dora": true } }),
+        json!({ "adapter": { "rank_pattern": { "q_proj": 4 } } }),
+        json!({ "adapter": { "alpha_pattern": { "q_proj": 4 } } }),
+        json!({ "adapter": { "layers_to_transform": [0, 2] } }),
+        json!({ "adapter": { "modules_to_save": ["embed_tokens", "lm_head"] } }),
+        json!({ "adapter": { "init_from": "/adapter", "use_rslora": true } }),
+        json!({ "adapter": { "init_from": "/adapter", "use_dora": false } }),
+        json!({ "adapter": { "init_from": "/adapter", "rank_pattern": {}, "alpha_pattern": { "q_proj": 4 } } }),
+        json!({ "adapter": { "init_from": "/adapter", "layers_to_transform": 1, "modules_to_save": [] } }),
         json!({ "train": { "max_steps": 12, "num_train_epochs": 2 } }),
         json!({ "train": { "num_train_epochs": 0.25, "warmup_steps": 0.03 } }),
         json!({ "train": { "warmup_steps": 10.0, "max_grad_norm": 0, "seed": i64::MAX } }),
@@ -73,6 +84,12 @@ fn every_default_is_the_documented_one() {
         lora_alpha: 32.0,
         lora_dropout_prob: 0.0,
         target_modules: TargetModules::AllLinear,
+        scale: LoraScale::ByRank,
+        variant: LoraVariant::Plain,
+        rank_pattern: BTreeMap::new(),
+        alpha_pattern: BTreeMap::new(),
+        layers_to_transform: None,
+        modules_to_save: Vec::new(),
     };
     assert_eq!(adapter, Adapter::Lora(Lora::Fresh(shape)));
     assert_eq!(train.duration, Duration::Epochs(3.0));
@@ -143,10 +160,12 @@ fn adapter_to_go_on_from_keeps_what_was_said_beside_it() {
     assert_eq!(from(json!({ "init_from": "/adapter" })), (path.clone(), LoraExpectation::default()));
     let expected = LoraExpectation {
         r: Some(8),
-        lora_alpha: None,
         target_modules: Some(TargetModules::Named(vec!["q".into()])),
+        variant: Some(LoraVariant::Plain),
+        ..LoraExpectation::default()
     };
-    assert_eq!(from(json!({ "init_from": "/adapter", "r": 8, "target_modules": "q" })), (path, expected));
+    let said = json!({ "init_from": "/adapter", "r": 8, "target_modules": "q", "use_dora": false });
+    assert_eq!(from(said), (path, expected));
 }
 
 #[test]
