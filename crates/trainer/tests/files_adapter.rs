@@ -9,16 +9,15 @@ use std::fs;
 use std::path::Path;
 
 use files_support::{data, fixture, read_json, set_key, text};
-use ftl_core::spec::resolved::TargetModules;
 use ftl_core::{Problem, ProblemKind};
-use ftl_trainer::adapter::peft::{AdapterConfig, AdapterWeights, resolve_targets, write_adapter};
+use ftl_trainer::adapter::peft::{AdapterConfig, AdapterWeights, Layout, Modules, Named, write_adapter};
 use ftl_trainer::model::config::DecoderConfig;
 use ftl_trainer::model::tensor_file::TensorSpec;
 use serde_json::json;
 use tempfile::TempDir;
 
-fn named(names: &[&str]) -> TargetModules {
-    TargetModules::Named(names.iter().map(|name| (*name).to_owned()).collect())
+fn named(names: &[&str]) -> Modules {
+    Modules::Named(names.iter().map(|name| (*name).to_owned()).collect())
 }
 
 fn model() -> DecoderConfig {
@@ -46,11 +45,12 @@ fn real_adapters_are_read() {
         let model = DecoderConfig::read(&model).unwrap();
         let (config, weights) = open(&adapter, &model).unwrap();
         assert_eq!((config.r, config.lora_alpha, config.lora_dropout_prob), (r, 16.0, 0.0));
-        assert_eq!(weights.targets().len(), n_targets);
-        for (target, factors) in weights.targets().iter().zip(weights.tensors().chunks(2)) {
+        assert_eq!(weights.layout().low_rank.len(), n_targets);
+        for (low_rank, factors) in weights.layout().low_rank.iter().zip(weights.tensors().chunks(2)) {
+            let target = low_rank.target;
             assert_eq!(factors[0].name, format!("base_model.model.{}.lora_A.weight", target.name()));
-            assert_eq!(factors[0].shape, [r, target.linear.inputs(&model)]);
-            assert_eq!(factors[1].shape, [target.linear.outputs(&model), r]);
+            assert_eq!(factors[0].shape, [r, target.inputs(&model)]);
+            assert_eq!(factors[1].shape, [target.outputs(&model), r]);
             let (a, b) = (weights.read_f32(&factors[0].name), weights.read_f32(&factors[1].name));
             let is_fresh = adapter.ends_with("lora_init");
             assert_eq!(b.iter().all(|x| *x == 0.0), is_fresh, "B is zero only before training");
@@ -92,8 +92,9 @@ fn all_linear_and_fractional_alpha_are_written_by_name_and_value() {
         r: 2,
         lora_alpha: 2.5,
         lora_dropout_prob: 0.1,
-        target_modules: TargetModules::AllLinear,
+        target_modules: Modules::AllLinear,
         base_model_name_or_path: Some("base".to_owned()),
+        ..AdapterConfig::default()
     };
     write_adapter(dir.path(), &config, &model, |spec| Ok(Cow::Owned(vec![1.0; spec.n_elements()]))).unwrap();
     let json = read_json(&dir.path().join("adapter_config.json"));
@@ -103,14 +104,14 @@ fn all_linear_and_fractional_alpha_are_written_by_name_and_value() {
     );
     assert_eq!((&json["lora_alpha"], &json["r"]), (&json!(2.5), &json!(2)));
     let (read, weights) = open(dir.path(), &model).unwrap();
-    assert_eq!((read.lora_alpha, read.lora_dropout_prob, weights.targets().len()), (2.5, 0.1, 14));
+    assert_eq!((read.lora_alpha, read.lora_dropout_prob, weights.layout().low_rank.len()), (2.5, 0.1, 14));
 }
 
 #[test]
 fn targets_are_matched_by_whole_parts_of_names() {
     let model = model();
     let count = |names: &[&str]| resolve_targets(&model, &named(names)).unwrap().len();
-    assert_eq!(resolve_targets(&model, &TargetModules::AllLinear).unwrap().len(), 14);
+    assert_eq!(resolve_targets(&model, &Modules::AllLinear).unwrap().len(), 14);
     assert_eq!(count(&["q_proj"]), 2);
     assert_eq!(count(&["q_proj", "v_proj", "self_attn.q_proj"]), 4);
     assert_eq!(count(&["layers.1.mlp.up_proj"]), 1);
@@ -142,9 +143,8 @@ fn small_adapter() -> TempDir {
     let config = AdapterConfig {
         r: 2,
         lora_alpha: 4.0,
-        lora_dropout_prob: 0.0,
         target_modules: named(&["q_proj", "down_proj"]),
-        base_model_name_or_path: None,
+        ..AdapterConfig::default()
     };
     let model = model();
     write_adapter(dir.path(), &config, &model, |spec| Ok(Cow::Owned(vec![0.5; spec.n_elements()]))).unwrap();

@@ -43,6 +43,8 @@ pub fn build(config: &DecoderConfig, source: &Source<'_>, device: &Device) -> De
             Head::Tied => None,
             Head::Separate => Some(matrix(LM_HEAD)),
         },
+        embed_lora: None,
+        adapted_head: None,
         rope: crate::model::rope::table(&config.rope, config.head_dim, 0, device),
         kernels: Kernels::of(device),
         device: device.clone(),

@@ -11,10 +11,10 @@ use crate::model::block::{Block, BlockBackward, BlockCache, Pass};
 use crate::model::config::DecoderConfig;
 use crate::model::rope;
 use crate::ops::attention::AttentionShape;
-use crate::ops::cross_entropy::{self, TokenScore};
+use crate::ops::cross_entropy::{self, Head, TokenScore};
 use crate::ops::dropout::Key;
-use crate::ops::embedding;
-use crate::ops::linear::InputGradient;
+use crate::ops::embedding::{self, EmbeddingLora};
+use crate::ops::linear::{InputGradient, Linear};
 use crate::ops::norm::{self, RmsNorm};
 use crate::ops::param::{Gradients, Owner, Param, Slot};
 use crate::ops::rope::RopeTable;
@@ -34,6 +34,10 @@ pub struct Decoder {
     pub norm: RmsNorm,
     /// The head, `[vocab, hidden]`; `None`: the embedding is the head.
     pub head: Option<Param>,
+    /// The low-rank update of the embedding.
+    pub embed_lora: Option<EmbeddingLora>,
+    /// The head with a low-rank update; its weight is that of `head`, or of the embedding.
+    pub adapted_head: Option<Linear>,
     /// Angles of the positions reserved so far.
     pub rope: RopeTable,
     /// Which code computes.
@@ -65,10 +69,19 @@ pub struct LossPass {
 /// Which weights are trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trained {
-    /// Those of the adapter.
+    /// Those of the adapter, with its copies of the model's modules.
     Adapter,
     /// Those of the model.
     Base,
+}
+
+impl Trained {
+    fn includes(self, owner: Owner) -> bool {
+        match self {
+            Self::Adapter => matches!(owner, Owner::Adapter | Owner::Copy),
+            Self::Base => owner == Owner::Base,
+        }
+    }
 }
 
 /// Keys and values of the tokens before.
@@ -120,13 +133,9 @@ impl Decoder {
     /// Chooses what is trained and gives each of its weights a slot, in the order of
     /// [`for_each_param`](Self::for_each_param).
     pub fn train(&mut self, trained: Trained) {
-        let owner = match trained {
-            Trained::Adapter => Owner::Adapter,
-            Trained::Base => Owner::Base,
-        };
         let mut n_slots = 0;
         self.for_each_param_mut(&mut |param| {
-            param.slot = (param.owner == owner).then(|| {
+            param.slot = trained.includes(param.owner).then(|| {
                 n_slots += 1;
                 Slot(n_slots - 1)
             });
@@ -138,7 +147,7 @@ impl Decoder {
     pub fn loss_and_gradients(&self, batch: &Batch, how: LossPass, gradients: &mut Gradients) -> f64 {
         let LossPass { scale, keep, dropout } = how;
         let pass = self.pass(batch, dropout);
-        let mut x = embedding::forward(self.kernels, &self.embed, &batch.ids);
+        let mut x = self.embedded(&batch.ids);
         let mut inputs = Vec::with_capacity(self.blocks.len());
         for (layer_index, block) in self.blocks.iter().enumerate() {
             let (y, saved) = block.forward(&x, layer_index, &pass);
@@ -152,7 +161,7 @@ impl Decoder {
         let (hidden, inverse_rms) = self.norm.forward(self.kernels, &x);
         let (sum_nats, d_hidden) = cross_entropy::forward_backward(
             self.kernels,
-            self.head(),
+            Head { dropout: dropout.map(|key| key.fold(self.blocks.len() as u64)), ..self.head() },
             (&hidden, &batch.targets),
             scale,
             gradients,
@@ -165,7 +174,7 @@ impl Decoder {
         for (layer_index, block) in self.blocks.iter().enumerate().rev() {
             let (x, saved) = inputs.pop().expect("one input for each block");
             let saved = saved.unwrap_or_else(|| block.forward(&x, layer_index, &pass).1);
-            let want = if layer_index > 0 || self.embed.slot.is_some() {
+            let want = if layer_index > 0 || self.trains_embedding() {
                 InputGradient::Wanted
             } else {
                 InputGradient::Unused
@@ -174,6 +183,9 @@ impl Decoder {
             block.backward(input, &mut g, gradients);
         }
         embedding::backward(self.kernels, &self.embed, &batch.ids, &g, gradients);
+        if let Some(lora) = &self.embed_lora {
+            lora.backward(self.kernels, &batch.ids, &g, gradients);
+        }
         sum_nats
     }
 
@@ -190,7 +202,7 @@ impl Decoder {
     /// Hidden states after the final norm, `[tokens, hidden]`.
     pub fn hidden(&self, batch: &Batch) -> Tensor<2> {
         let pass = self.pass(batch, None);
-        let mut x = embedding::forward(self.kernels, &self.embed, &batch.ids);
+        let mut x = self.embedded(&batch.ids);
         for (layer_index, block) in self.blocks.iter().enumerate() {
             x = block.forward(&x, layer_index, &pass).0;
         }
@@ -208,7 +220,7 @@ impl Decoder {
         let positions = (cache.n_tokens as u32..(cache.n_tokens + n) as u32).collect();
         let batch = Batch { ids: ids.to_vec(), positions, targets: Vec::new(), segments: Vec::new() };
         let pass = self.pass(&batch, None);
-        let mut x = embedding::forward(self.kernels, &self.embed, ids);
+        let mut x = self.embedded(ids);
         for (block, cache) in self.blocks.iter().zip(&mut cache.blocks) {
             x = block.forward_cached(&x, &pass, cache);
         }
@@ -227,48 +239,51 @@ impl Decoder {
     /// Shows every weight, those of the base and those of an adapter.
     pub fn for_each_param(&self, show: &mut dyn FnMut(&Param)) {
         show(&self.embed);
+        if let Some(lora) = &self.embed_lora {
+            lora.for_each_param(show);
+        }
         for block in &self.blocks {
             let Block { input_norm, qkv, o, post_attention_norm, gate_up, down } = block;
             show(&input_norm.weight);
             for linear in [qkv, o, gate_up, down] {
-                show(&linear.weight);
-                linear.bias.iter().for_each(&mut *show);
-                if let Some(lora) = &linear.lora {
-                    show(&lora.a);
-                    lora.parts.iter().for_each(|part| show(&part.b));
-                }
+                linear.for_each_param(show);
             }
             show(&post_attention_norm.weight);
         }
         show(&self.norm.weight);
-        self.head.iter().for_each(show);
+        self.head.iter().for_each(&mut *show);
+        // The weight is the head's, which was shown.
+        if let Some(lora) = self.adapted_head.as_ref().and_then(|head| head.lora.as_ref()) {
+            lora.for_each_param(show);
+        }
     }
 
     /// As [`for_each_param`](Self::for_each_param), in the same order, to change them.
     pub fn for_each_param_mut(&mut self, change: &mut dyn FnMut(&mut Param)) {
         change(&mut self.embed);
+        if let Some(lora) = &mut self.embed_lora {
+            lora.for_each_param_mut(change);
+        }
         for block in &mut self.blocks {
             let Block { input_norm, qkv, o, post_attention_norm, gate_up, down } = block;
             change(&mut input_norm.weight);
             for linear in [qkv, o, gate_up, down] {
-                change(&mut linear.weight);
-                linear.bias.iter_mut().for_each(&mut *change);
-                if let Some(lora) = &mut linear.lora {
-                    change(&mut lora.a);
-                    lora.parts.iter_mut().for_each(|part| change(&mut part.b));
-                }
+                linear.for_each_param_mut(change);
             }
             change(&mut post_attention_norm.weight);
         }
         change(&mut self.norm.weight);
-        self.head.iter_mut().for_each(change);
+        self.head.iter_mut().for_each(&mut *change);
+        if let Some(lora) = self.adapted_head.as_mut().and_then(|head| head.lora.as_mut()) {
+            lora.for_each_param_mut(change);
+        }
     }
 
     /// Every tensor of the model or of the adapter by its name in files.
-    pub fn named_tensors(&self, owner: Owner) -> NamedTensors {
+    pub fn named_tensors(&self, of: Trained) -> NamedTensors {
         let mut tensors = HashMap::new();
         self.for_each_param(&mut |param| {
-            if param.owner == owner {
+            if of.includes(param.owner) {
                 for piece in &param.pieces {
                     tensors.insert(piece.name.clone(), (param.value.clone(), piece.values.clone()));
                 }
@@ -277,8 +292,24 @@ impl Decoder {
         NamedTensors(tensors)
     }
 
-    fn head(&self) -> &Param {
-        self.head.as_ref().unwrap_or(&self.embed)
+    /// What makes logits; nothing is dropped.
+    pub fn head(&self) -> Head<'_> {
+        let weight = self.head.as_ref().unwrap_or(&self.embed);
+        Head { weight, adapted: self.adapted_head.as_ref(), dropout: None }
+    }
+
+    /// The hidden states that the first block reads, `[ids, hidden]`.
+    pub fn embedded(&self, ids: &[u32]) -> Tensor<2> {
+        let x = embedding::forward(self.kernels, &self.embed, ids);
+        match &self.embed_lora {
+            Some(lora) => lora.forward(self.kernels, ids, x),
+            None => x,
+        }
+    }
+
+    fn trains_embedding(&self) -> bool {
+        let lora = self.embed_lora.as_ref();
+        self.embed.slot.is_some() || lora.is_some_and(|lora| lora.a.slot.is_some() || lora.b.slot.is_some())
     }
 
     fn pass<'a>(&'a self, batch: &'a Batch, dropout: Option<Key>) -> Pass<'a> {

@@ -9,6 +9,8 @@
 
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
+use super::dropout::{Key, Mask};
+use super::linear::{BackwardInput, InputGradient, Linear};
 use super::param::{Gradients, Param};
 use crate::data::sample::IGNORED;
 use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product};
@@ -18,6 +20,23 @@ use crate::kernels::{Kernels, cpu};
 const CHUNK_LOGITS: usize = 1 << 22;
 /// Fewer rows would make the products slow.
 const MIN_CHUNK_ROWS: usize = 64;
+
+/// What makes logits of hidden states.
+#[derive(Clone, Copy)]
+pub struct Head<'a> {
+    /// `[vocab, hidden]`.
+    pub weight: &'a Param,
+    /// The same weight with a low-rank update, where there is one.
+    pub adapted: Option<&'a Linear>,
+    /// The random stream of the update's dropout; `None`: nothing is dropped.
+    pub dropout: Option<Key>,
+}
+
+impl<'a> From<&'a Param> for Head<'a> {
+    fn from(weight: &'a Param) -> Self {
+        Self { weight, adapted: None, dropout: None }
+    }
+}
 
 /// What one token's prediction was worth.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,23 +56,27 @@ pub struct TokenScore {
 ///   to `hidden`
 pub fn forward_backward(
     kernels: Kernels,
-    head: &Param,
+    head: Head<'_>,
     (hidden, targets): (&Tensor<2>, &[i32]),
     scale: f64,
     gradients: &mut Gradients,
 ) -> (f64, Tensor<2>) {
     let supervised = Supervised::of(targets);
+    if let Some(linear) = head.adapted {
+        let head = AdaptedHead { linear, dropout: head.dropout };
+        return adapted_forward_backward(kernels, head, (hidden, &supervised), scale, gradients);
+    }
     match kernels {
-        Kernels::Cpu => cpu_forward_backward(head, hidden, &supervised, (scale, gradients)),
-        Kernels::Plain => plain_forward_backward(head, hidden, &supervised, (scale, gradients)),
+        Kernels::Cpu => cpu_forward_backward(head.weight, hidden, &supervised, (scale, gradients)),
+        Kernels::Plain => plain_forward_backward(head.weight, hidden, &supervised, (scale, gradients)),
     }
 }
 
 /// Scores the supervised tokens, in order.
-pub fn score(kernels: Kernels, head: &Param, hidden: &Tensor<2>, targets: &[i32]) -> Vec<TokenScore> {
+pub fn score(kernels: Kernels, head: Head<'_>, hidden: &Tensor<2>, targets: &[i32]) -> Vec<TokenScore> {
     let supervised = Supervised::of(targets);
     let mut scores = Vec::with_capacity(supervised.rows.len());
-    for chunk in supervised.chunks(head) {
+    for chunk in supervised.chunks(head.weight) {
         let logits = logits(kernels, head, &gather(kernels, hidden, chunk.rows));
         match kernels {
             Kernels::Cpu => {
@@ -75,12 +98,16 @@ pub fn score(kernels: Kernels, head: &Param, hidden: &Tensor<2>, targets: &[i32]
 }
 
 /// The logits of all rows of `hidden`, `[rows, vocab]`.
-pub fn logits(kernels: Kernels, head: &Param, hidden: &Tensor<2>) -> Tensor<2> {
+pub fn logits(kernels: Kernels, head: Head<'_>, hidden: &Tensor<2>) -> Tensor<2> {
+    if let Some(linear) = head.adapted {
+        return linear.forward(kernels, hidden, None).0;
+    }
+    let weight = &head.weight.value;
     match kernels {
-        Kernels::Plain => hidden.clone().matmul(head.value.clone().transpose()),
+        Kernels::Plain => hidden.clone().matmul(weight.clone().transpose()),
         Kernels::Cpu => {
-            let ([n, width], [vocab, _]) = (hidden.dims(), head.value.dims());
-            let (h, w) = (cpu::tensor::values(hidden), cpu::tensor::values(&head.value));
+            let ([n, width], [vocab, _]) = (hidden.dims(), weight.dims());
+            let (h, w) = (cpu::tensor::values(hidden), cpu::tensor::values(weight));
             let logits = cpu::matrix::product(
                 Matrix::new(&h, n, width),
                 Matrix::new(&w, vocab, width).t(),
@@ -166,21 +193,93 @@ fn plain_forward_backward(
     for chunk in supervised.chunks(head) {
         let chunk_h = gather(Kernels::Plain, hidden, chunk.rows);
         // Its exponential is closer to p than burn's `softmax`, which loses digits in a large vocabulary on flex.
-        let log_p = activation::log_softmax(logits(Kernels::Plain, head, &chunk_h), 1);
-        let nll: Vec<f32> = token_nll(log_p.clone(), chunk.targets)
-            .into_data()
-            .try_into_vec()
-            .expect("the engine computes in f32");
-        sum_nats += nll.iter().map(|nll| f64::from(*nll)).sum::<f64>();
-        // Not `one_hot`: it asks the device whether all targets are in range, and refuses one class.
-        let targets = index_tensor(chunk.targets, hidden).reshape([chunk.targets.len(), 1]);
-        let minus_scale = Tensor::full(targets.dims(), -scale, &device);
-        let dz = log_p.exp().mul_scalar(scale).scatter(1, targets, minus_scale, IndexingUpdateOp::Add);
+        let (nats, dz) = plain_gradient(logits(Kernels::Plain, head.into(), &chunk_h), chunk.targets, scale);
+        sum_nats += nats;
         if let Some(slot) = head.slot {
             gradients.add(slot, dz.clone().transpose().matmul(chunk_h));
         }
         let rows = index_tensor(chunk.rows, hidden);
         dh = dh.select_assign(0, rows, dz.matmul(head.value.clone()), IndexingUpdateOp::Add);
+    }
+    (sum_nats, dh)
+}
+
+/// The summed negative log-likelihood of logits, and the gradient of `scale` times it.
+fn plain_gradient(logits: Tensor<2>, targets: &[u32], scale: f64) -> (f64, Tensor<2>) {
+    // Its exponential is closer to p than burn's `softmax`, which loses digits in a large vocabulary on flex.
+    let log_p = activation::log_softmax(logits, 1);
+    let nll: Vec<f32> =
+        token_nll(log_p.clone(), targets).into_data().try_into_vec().expect("the engine computes in f32");
+    // Not `one_hot`: it asks the device whether all targets are in range, and refuses one class.
+    let index = index_tensor(targets, &log_p).reshape([targets.len(), 1]);
+    let minus_scale = Tensor::full(index.dims(), -scale, &log_p.device());
+    let dz = log_p.exp().mul_scalar(scale).scatter(1, index, minus_scale, IndexingUpdateOp::Add);
+    (nll.iter().map(|nll| f64::from(*nll)).sum(), dz)
+}
+
+/// A head with a low-rank update.
+#[derive(Clone, Copy)]
+struct AdaptedHead<'a> {
+    linear: &'a Linear,
+    dropout: Option<Key>,
+}
+
+impl AdaptedHead<'_> {
+    /// What is dropped of the rows of a chunk.
+    fn mask(&self, chunk_index: usize) -> Option<Mask> {
+        let prob = self.linear.lora.as_ref().map_or(0.0, |lora| lora.dropout_prob);
+        let key = self.dropout.filter(|_| prob > 0.0)?;
+        Some(Mask::new(key.fold(chunk_index as u64), prob))
+    }
+}
+
+fn adapted_forward_backward(
+    kernels: Kernels,
+    head: AdaptedHead<'_>,
+    (hidden, supervised): (&Tensor<2>, &Supervised),
+    scale: f64,
+    gradients: &mut Gradients,
+) -> (f64, Tensor<2>) {
+    let mut dh = Tensor::zeros(hidden.dims(), &hidden.device());
+    let [_, width] = hidden.dims();
+    let mut sum_nats = 0.0;
+    for (chunk_index, chunk) in supervised.chunks(&head.linear.weight).enumerate() {
+        let chunk_h = gather(kernels, hidden, chunk.rows);
+        let mask = head.mask(chunk_index);
+        let (mut logits, saved) = head.linear.forward(kernels, &chunk_h, mask.as_ref());
+        let dz = match kernels {
+            Kernels::Plain => {
+                let (nats, dz) = plain_gradient(logits, chunk.targets, scale);
+                sum_nats += nats;
+                dz
+            }
+            Kernels::Cpu => {
+                let nll = cpu::tensor::modify(&mut logits, |logits| {
+                    cpu::cross_entropy::gradient(logits, chunk.targets, scale as f32)
+                });
+                sum_nats += nll.iter().map(|nll| f64::from(*nll)).sum::<f64>();
+                logits
+            }
+        };
+        let input = BackwardInput { x: &chunk_h, saved: &saved, dropout: mask.as_ref(), dy: &dz };
+        let chunk_dh = head
+            .linear
+            .backward(kernels, input, InputGradient::Wanted, gradients)
+            .expect("the gradient was asked for");
+        match kernels {
+            Kernels::Plain => {
+                let rows = index_tensor(chunk.rows, hidden);
+                dh = dh.select_assign(0, rows, chunk_dh, IndexingUpdateOp::Add);
+            }
+            Kernels::Cpu => {
+                let chunk_dh = cpu::tensor::values(&chunk_dh);
+                cpu::tensor::modify(&mut dh, |dh| {
+                    for (row, chunk_dh) in chunk.rows.iter().zip(chunk_dh.chunks(width)) {
+                        dh[*row as usize * width..][..width].copy_from_slice(chunk_dh);
+                    }
+                });
+            }
+        }
     }
     (sum_nats, dh)
 }

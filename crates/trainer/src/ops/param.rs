@@ -24,8 +24,10 @@ pub struct Param {
 pub enum Owner {
     /// The model.
     Base,
-    /// An adapter beside it.
+    /// An adapter beside it: factors and magnitudes.
     Adapter,
+    /// The model, but as a copy that belongs to an adapter, trained in full and kept in its file.
+    Copy,
 }
 
 /// One tensor of a file inside a [`Param`]: q, k and v are pieces of one weight.
@@ -52,6 +54,14 @@ impl Param {
     /// Whether it is a norm or a bias rather than a matrix.
     pub fn is_vector(&self) -> bool {
         self.pieces.iter().all(|piece| piece.shape.len() == 1)
+    }
+
+    /// Whether weight decay applies: to matrices, and to every tensor of an adapter, DoRA's magnitudes too.
+    pub fn decays(&self) -> bool {
+        match self.owner {
+            Owner::Adapter => true,
+            Owner::Base | Owner::Copy => !self.is_vector(),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod eval;
 pub mod event_log;
+mod expectation;
 pub mod finish;
 pub mod keep;
 pub mod meter;

@@ -46,7 +46,7 @@ impl Optimizer {
         let (decayed, exempt) = (coefficients(Decay::Applies), coefficients(Decay::Exempt));
         decoder.for_each_param_mut(&mut |param| {
             let Some(slot) = param.slot else { return };
-            let coefficients = if param.is_vector() { &exempt } else { &decayed };
+            let coefficients = if param.decays() { &decayed } else { &exempt };
             let moments = &mut self.moments[slot.0];
             adamw::update(kernels, &mut param.value, gradients.get(slot), moments, coefficients);
         });

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use ftl_core::job::Phase;
-use ftl_core::spec::resolved::{Adapter, Lora, LoraExpectation, LoraShape, ModelInit, TargetModules};
+use ftl_core::spec::resolved::{Adapter, Lora, ModelInit};
 use ftl_core::{CheckedSpec, Observer, Problem, ProblemKind};
 
 use crate::adapter::lora::{self, LoraSource};
-use crate::adapter::peft::{AdapterConfig, AdapterWeights, resolve_targets};
+use crate::adapter::peft::{AdapterConfig, AdapterWeights};
 use crate::data::encode::Encoder;
 use crate::data::load::{Prepared, Request, prepare};
 use crate::device::{self, OpenDevice};
@@ -15,6 +15,7 @@ use crate::error::TrainError;
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::{Decoder, Trained};
 use crate::model::open::{Start, open_decoder};
+use crate::train::expectation;
 use crate::train::report::{note, phase, warn};
 
 /// Longest sample where neither spec nor model says less.
@@ -119,20 +120,13 @@ fn adapter_shape(
     let base = Some(model.display().to_string());
     let (config, dir) = match asked {
         Lora::Fresh(shape) => {
-            let LoraShape { r, lora_alpha, lora_dropout_prob, target_modules } = shape.clone();
-            let config = AdapterConfig {
-                r: usize::try_from(r).unwrap_or(usize::MAX),
-                lora_alpha,
-                lora_dropout_prob,
-                target_modules,
-                base_model_name_or_path: base,
-            };
+            let config = AdapterConfig { base_model_name_or_path: base, ..AdapterConfig::of(shape) };
             (config, None)
         }
         Lora::From { path, expected, lora_dropout_prob } => {
             let found = AdapterConfig::read(path)?;
             let model = DecoderConfig::read(model)?;
-            let problems = differences(expected, &found, &model);
+            let problems = expectation::differences(expected, &found, &model);
             if !problems.is_empty() {
                 return Err(problems);
             }
@@ -148,37 +142,6 @@ fn adapter_shape(
         Weights::Spec => (config, dir),
         Weights::Checkpoint(checkpoint) => (config, Some(checkpoint.clone())),
     })
-}
-
-fn differences(expected: &LoraExpectation, found: &AdapterConfig, model: &DecoderConfig) -> Vec<Problem> {
-    let LoraExpectation { r, lora_alpha, target_modules } = expected;
-    let differs = |key: &str, asked: String, is: String| {
-        let message = format!("the spec says {asked}, the adapter that training goes on from has {is}");
-        Problem::new(ProblemKind::InvalidValue, message)
-            .at(format!("adapter.{key}"))
-            .hint("drop the key, or start a new adapter")
-    };
-    let mut problems = Vec::new();
-    if let Some(r) = r.filter(|r| *r != found.r as u64) {
-        problems.push(differs("r", r.to_string(), found.r.to_string()));
-    }
-    if let Some(alpha) = lora_alpha.filter(|alpha| *alpha != found.lora_alpha) {
-        problems.push(differs("lora_alpha", alpha.to_string(), found.lora_alpha.to_string()));
-    }
-    if let Some(asked) = target_modules {
-        let resolved = |targets: &TargetModules| resolve_targets(model, targets).unwrap_or_default();
-        let (mut asked_for, mut has) = (resolved(asked), resolved(&found.target_modules));
-        asked_for.sort_unstable();
-        has.sort_unstable();
-        if asked_for != has {
-            let names = |targets: &TargetModules| match targets {
-                TargetModules::AllLinear => "all-linear".to_owned(),
-                TargetModules::Named(names) => names.join(", "),
-            };
-            problems.push(differs("target_modules", names(asked), names(&found.target_modules)));
-        }
-    }
-    problems
 }
 
 fn max_length(spec: &CheckedSpec, decoder: &Decoder) -> Result<usize, Problem> {

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData, activation};
 use ftl_trainer::data::sample::IGNORED;
 use ftl_trainer::kernels::Kernels;
-use ftl_trainer::ops::cross_entropy::{forward_backward, logits, score};
+use ftl_trainer::ops::cross_entropy::{Head, forward_backward, logits, score};
 use ftl_trainer::ops::param::{Gradients, Param, Slot};
 
 use crate::draw::Draw;
@@ -42,7 +42,7 @@ impl Operation for CrossEntropy {
         let mut gradients = Gradients::zeros([head.dims()], &Device::flex(), kernels);
         let head = Param { slot: Some(Slot(0)), ..Param::frozen(head) };
         let (sum_nats, d_hidden) =
-            forward_backward(kernels, &head, (&hidden, &self.targets), self.scale, &mut gradients);
+            forward_backward(kernels, Head::from(&head), (&hidden, &self.targets), self.scale, &mut gradients);
         Outcome::from([
             ("y".to_owned(), vec![sum_nats]),
             ("hidden".to_owned(), values(&d_hidden)),
@@ -121,7 +121,7 @@ fn a_frozen_head_passes_the_same_gradient_on() {
         let mut gradients = Gradients::zeros([], &Device::flex(), kernels);
         let d_hidden = forward_backward(
             kernels,
-            &Param::frozen(head.clone()),
+            Head::from(&Param::frozen(head.clone())),
             (&hidden, &trained.targets),
             trained.scale,
             &mut gradients,
@@ -138,7 +138,7 @@ fn a_batch_without_targets_has_no_loss_and_no_gradient() {
             assert!(values.iter().all(|value| *value == 0.0), "{kernels:?} {name}");
         }
         let (hidden, head) = nothing.inputs();
-        assert!(score(kernels, &Param::frozen(head), &hidden, &nothing.targets).is_empty());
+        assert!(score(kernels, Head::from(&Param::frozen(head)), &hidden, &nothing.targets).is_empty());
     }
 }
 
@@ -148,7 +148,7 @@ fn scores_are_those_of_the_supervised_tokens_in_order() {
         let (hidden, head) = case.inputs();
         let head = Param::frozen(head);
         for kernels in [Kernels::Plain, Kernels::Cpu] {
-            let logits = values(&logits(kernels, &head, &hidden));
+            let logits = values(&logits(kernels, Head::from(&head), &hidden));
             // Half of the targets are made the most likely token.
             let mut targets = case.targets.clone();
             let best_of =
@@ -165,7 +165,7 @@ fn scores_are_those_of_the_supervised_tokens_in_order() {
                     want.push((nll, target == best));
                 }
             }
-            let got = score(kernels, &head, &hidden, &targets);
+            let got = score(kernels, Head::from(&head), &hidden, &targets);
             let nll = |from: &dyn Fn(usize) -> f64| (0..want.len()).map(from).collect::<Vec<_>>();
             let got_nll = nll(&|i| f64::from(got[i].nll_nats));
             assert_eq!(got.len(), want.len());

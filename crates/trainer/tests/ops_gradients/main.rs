@@ -7,10 +7,12 @@
 mod adamw;
 mod attention;
 mod cross_entropy;
+mod dora;
 mod dropout;
 mod embedding;
 mod gated_mlp;
 mod linear;
+mod low_rank_ends;
 mod norm;
 mod operation;
 mod reference;

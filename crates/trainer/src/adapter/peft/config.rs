@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use ftl_core::spec::resolved::TargetModules;
+use ftl_core::spec::resolved::{LoraScale, LoraShape, LoraVariant};
 use ftl_core::{Problem, ProblemKind};
 use serde_json::{Map, Value, json};
 
-use crate::adapter::peft::ADAPTER_CONFIG_JSON;
+use crate::adapter::peft::{ADAPTER_CONFIG_JSON, Modules};
 use crate::error::TrainError;
 use crate::model::config::DecoderConfig;
 use crate::model::json_file;
@@ -16,14 +16,51 @@ use crate::model::json_file;
 pub struct AdapterConfig {
     /// Rank.
     pub r: usize,
-    /// Scale: the update is multiplied by `lora_alpha / r`.
+    /// Scale: the update is multiplied by `lora_alpha / r`, or as `scale` says.
     pub lora_alpha: f64,
     /// Probability of dropping an input of A while training.
     pub lora_dropout_prob: f64,
-    /// Which linears have one.
-    pub target_modules: TargetModules,
+    /// Which modules have one.
+    pub target_modules: Modules,
+    /// Of these, which have none.
+    pub exclude_modules: Option<Modules>,
+    /// How the scale follows from `lora_alpha` and the rank.
+    pub scale: LoraScale,
+    /// What is learned beside the factors.
+    pub variant: LoraVariant,
+    /// Ranks of particular modules: the first key, a regular expression, that fits the end of a full name decides.
+    pub rank_pattern: Vec<(String, usize)>,
+    /// The same for `lora_alpha`.
+    pub alpha_pattern: Vec<(String, f64)>,
+    /// Only these layers; `None` or none: all.
+    pub layers_to_transform: Option<Vec<usize>>,
+    /// What the layers stand in; none: whatever has a number after it.
+    pub layers_pattern: Vec<String>,
+    /// Modules that are kept in full: those whose name ends in one of these.
+    pub modules_to_save: Vec<String>,
     /// The model it was made for, as whoever made it called it.
     pub base_model_name_or_path: Option<String>,
+}
+
+/// PEFT's defaults, on every linear.
+impl Default for AdapterConfig {
+    fn default() -> Self {
+        Self {
+            r: 8,
+            lora_alpha: 8.0,
+            lora_dropout_prob: 0.0,
+            target_modules: Modules::AllLinear,
+            exclude_modules: None,
+            scale: LoraScale::ByRank,
+            variant: LoraVariant::Plain,
+            rank_pattern: Vec::new(),
+            alpha_pattern: Vec::new(),
+            layers_to_transform: None,
+            layers_pattern: Vec::new(),
+            modules_to_save: Vec::new(),
+            base_model_name_or_path: None,
+        }
+    }
 }
 
 /// Far above any use; keeps sizes from overflowing.
@@ -46,40 +83,40 @@ const IRRELEVANT: [&str; 12] = [
 ];
 
 /// Keys that [`Reader`] reads one by one.
-const READ: [&str; 8] = [
+const READ: [&str; 16] = [
+    "alpha_pattern",
     "bias",
+    "exclude_modules",
     "init_lora_weights",
+    "layers_pattern",
+    "layers_to_transform",
     "lora_alpha",
     "lora_dropout",
+    "modules_to_save",
     "peft_type",
     "r",
+    "rank_pattern",
     "target_modules",
     "task_type",
+    "use_dora",
+    "use_rslora",
 ];
 
 /// Known keys whose function this version does not have: they must be null, false or empty.
-const NOT_AVAILABLE: [&str; 21] = [
+const NOT_AVAILABLE: [&str; 13] = [
     "alora_invocation_tokens",
-    "alpha_pattern",
     "arrow_config",
     "ensure_weight_tying",
-    "exclude_modules",
     "fan_in_fan_out",
     "kasa_config",
     "layer_replication",
-    "layers_pattern",
-    "layers_to_transform",
     "lora_bias",
     "megatron_config",
-    "modules_to_save",
     "monteclora_config",
-    "rank_pattern",
     "target_parameters",
     "trainable_token_indices",
     "use_bdlora",
-    "use_dora",
     "use_qalora",
-    "use_rslora",
 ];
 
 /// Ways to start that leave the base's weights alone. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) take what the
@@ -87,6 +124,38 @@ const NOT_AVAILABLE: [&str; 21] = [
 const BASE_KEEPING_INITS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 
 impl AdapterConfig {
+    /// The adapter that a spec asks for.
+    pub fn of(shape: &LoraShape) -> Self {
+        let LoraShape {
+            r,
+            lora_alpha,
+            lora_dropout_prob,
+            target_modules,
+            scale,
+            variant,
+            rank_pattern,
+            alpha_pattern,
+            layers_to_transform,
+            modules_to_save,
+        } = shape.clone();
+        let whole = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        Self {
+            r: whole(r),
+            lora_alpha,
+            lora_dropout_prob,
+            target_modules: target_modules.into(),
+            exclude_modules: None,
+            scale,
+            variant,
+            rank_pattern: rank_pattern.into_iter().map(|(name, r)| (name, whole(r))).collect(),
+            alpha_pattern: alpha_pattern.into_iter().collect(),
+            layers_to_transform: layers_to_transform.map(|layers| layers.into_iter().map(whole).collect()),
+            layers_pattern: Vec::new(),
+            modules_to_save,
+            base_model_name_or_path: None,
+        }
+    }
+
     /// Reads and checks `adapter_config.json` in an adapter directory.
     ///
     /// # Errors
@@ -99,8 +168,17 @@ impl AdapterConfig {
         let mut reader = Reader { map: &map, path: &path, problems: Vec::new() };
         reader.refuse_other_kinds();
         reader.refuse_unavailable();
+        let (layers_to_transform, layers_pattern) = reader.layers();
         let config = Self {
             r: reader.rank(),
+            scale: if reader.flag("use_rslora") { LoraScale::ByRootOfRank } else { LoraScale::ByRank },
+            variant: if reader.flag("use_dora") { LoraVariant::Dora } else { LoraVariant::Plain },
+            rank_pattern: reader.pattern("rank_pattern", RANK, rank_of),
+            alpha_pattern: reader.pattern("alpha_pattern", POSITIVE, positive),
+            exclude_modules: reader.exclude_modules(),
+            layers_to_transform,
+            layers_pattern,
+            modules_to_save: reader.names("modules_to_save"),
             lora_alpha: reader.number("lora_alpha", 8.0, |alpha| alpha > 0.0, "a number above 0"),
             lora_dropout_prob: reader.number(
                 "lora_dropout",
@@ -123,39 +201,65 @@ impl AdapterConfig {
     /// # Errors
     /// [`TrainError::File`] if the operating system refuses.
     pub fn write(&self, dir: &Path, model: &DecoderConfig) -> Result<(), TrainError> {
-        let Self { r, lora_alpha, lora_dropout_prob, target_modules, base_model_name_or_path } = self;
-        let mut names: Vec<&str> = match target_modules {
-            TargetModules::AllLinear => {
-                model.family.linears.iter().map(|linear| linear.short_name()).collect()
-            }
-            TargetModules::Named(names) => names.iter().map(String::as_str).collect(),
-        };
-        names.sort_unstable();
-        names.dedup();
-        let json = json!({
-            "alpha_pattern": {},
+        let Self {
+            r,
+            lora_alpha,
+            lora_dropout_prob,
+            target_modules,
+            exclude_modules,
+            scale,
+            variant,
+            rank_pattern,
+            alpha_pattern,
+            layers_to_transform,
+            layers_pattern,
+            modules_to_save,
+            base_model_name_or_path,
+        } = self;
+        let list_or_null = |names: &[String]| if names.is_empty() { Value::Null } else { json!(names) };
+        let mut json = json!({
+            "alpha_pattern": map(alpha_pattern, |alpha| whole_if_possible(*alpha)),
             "auto_mapping": null,
             "base_model_name_or_path": base_model_name_or_path,
             "bias": "none",
             "fan_in_fan_out": false,
             "inference_mode": true,
             "init_lora_weights": true,
-            "layers_pattern": null,
-            "layers_to_transform": null,
+            "layers_pattern": list_or_null(layers_pattern),
+            "layers_to_transform": layers_to_transform,
             "lora_alpha": whole_if_possible(*lora_alpha),
             "lora_dropout": lora_dropout_prob,
-            "modules_to_save": null,
+            "modules_to_save": list_or_null(modules_to_save),
             "peft_type": "LORA",
             "r": r,
-            "rank_pattern": {},
+            "rank_pattern": map(rank_pattern, |r| json!(r)),
             "revision": null,
-            "target_modules": names,
+            "target_modules": names_or_pattern(target_modules, model),
             "task_type": "CAUSAL_LM",
-            "use_dora": false,
-            "use_rslora": false,
+            "use_dora": *variant == LoraVariant::Dora,
+            "use_rslora": *scale == LoraScale::ByRootOfRank,
         });
+        // PEFT has it since 0.14; where nothing is excluded, older versions need not see it.
+        if let Some(excluded) = exclude_modules {
+            json["exclude_modules"] = names_or_pattern(excluded, model);
+        }
         json_file::write(&dir.join(ADAPTER_CONFIG_JSON), &json)
     }
+}
+
+fn map<T>(pattern: &[(String, T)], value: impl Fn(&T) -> Value) -> Value {
+    pattern.iter().map(|(name, of_name)| (name.clone(), value(of_name))).collect::<Map<_, _>>().into()
+}
+
+fn names_or_pattern(modules: &Modules, model: &DecoderConfig) -> Value {
+    let mut names: Vec<&str> = match modules {
+        Modules::AllLinear => model.family.linears.iter().map(|linear| linear.short_name()).collect(),
+        Modules::Named(names) => names.iter().map(String::as_str).collect(),
+        Modules::Pattern(pattern) => return json!(pattern),
+    };
+    names.sort_unstable();
+    names.dedup();
+    json!(names)
 }
 
 /// PEFT declares `lora_alpha` as a whole number, and writes it as one.
@@ -170,7 +274,7 @@ struct Reader<'a> {
     problems: Vec<Problem>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     fn refuse_other_kinds(&mut self) {
         match self.map.get("peft_type").and_then(Value::as_str) {
             Some("LORA") => {}
@@ -220,16 +324,96 @@ impl Reader<'_> {
     }
 
     fn rank(&mut self) -> usize {
-        match self.get("r") {
-            None => 8,
-            Some(value) => match value.as_u64() {
-                Some(r) if (1..=MAX_RANK).contains(&r) => r as usize,
-                _ => {
-                    self.broken(format!("`r` is {value}, but must be a whole number from 1 to {MAX_RANK}"));
-                    1
+        let Some(value) = self.get("r") else { return Self::default_rank() };
+        rank_of(value).unwrap_or_else(|| {
+            self.broken(format!("`r` is {value}, but must be {RANK}"));
+            1
+        })
+    }
+
+    fn default_rank() -> usize {
+        AdapterConfig::default().r
+    }
+
+    fn flag(&mut self, key: &str) -> bool {
+        match self.get(key) {
+            None => false,
+            Some(Value::Bool(is_on)) => *is_on,
+            Some(other) => {
+                self.broken(format!("`{key}` is {other}, but must be true or false"));
+                false
+            }
+        }
+    }
+
+    fn pattern<T>(
+        &mut self,
+        key: &str,
+        expected: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Vec<(String, T)> {
+        match self.get(key) {
+            None => Vec::new(),
+            Some(Value::Object(map)) => {
+                let mut pattern = Vec::with_capacity(map.len());
+                for (name, value) in map {
+                    match read(value) {
+                        Some(value) => pattern.push((name.clone(), value)),
+                        None => self.broken(format!("`{key}.{name}` is {value}, but must be {expected}")),
+                    }
+                }
+                pattern
+            }
+            Some(other) => {
+                self.broken(format!("`{key}` is {other}, but must be a table of module names"));
+                Vec::new()
+            }
+        }
+    }
+
+    fn names(&mut self, key: &str) -> Vec<String> {
+        match self.get(key) {
+            None => Vec::new(),
+            Some(Value::Array(values)) if values.iter().all(Value::is_string) => {
+                values.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+            }
+            Some(other) => {
+                self.broken(format!("`{key}` is {other}, but must be a list of module names"));
+                Vec::new()
+            }
+        }
+    }
+
+    fn exclude_modules(&mut self) -> Option<Modules> {
+        if let Some(Value::String(pattern)) = self.get("exclude_modules") {
+            return Some(Modules::Pattern(pattern.clone())).filter(|_| !pattern.is_empty());
+        }
+        Some(self.names("exclude_modules")).filter(|names| !names.is_empty()).map(Modules::Named)
+    }
+
+    fn layers(&mut self) -> (Option<Vec<usize>>, Vec<String>) {
+        let index = |value: &Value| value.as_u64().and_then(|index| usize::try_from(index).ok());
+        let layers = match self.get("layers_to_transform") {
+            None => None,
+            Some(Value::Array(values)) if values.iter().all(|value| index(value).is_some()) => {
+                Some(values.iter().filter_map(index).collect())
+            }
+            Some(value) => match index(value) {
+                Some(index) => Some(vec![index]),
+                None => {
+                    let message =
+                        format!("`layers_to_transform` is {value}, but must be layers counted from 0");
+                    self.broken(message);
+                    None
                 }
             },
-        }
+        };
+        let pattern = match self.get("layers_pattern") {
+            Some(Value::String(pattern)) if pattern.is_empty() => Vec::new(),
+            Some(Value::String(pattern)) => vec![pattern.clone()],
+            Some(_) | None => self.names("layers_pattern"),
+        };
+        (layers, pattern)
     }
 
     fn number(&mut self, key: &str, default: f64, fits: impl Fn(f64) -> bool, expected: &str) -> f64 {
@@ -243,15 +427,10 @@ impl Reader<'_> {
         }
     }
 
-    fn target_modules(&mut self) -> TargetModules {
+    fn target_modules(&mut self) -> Modules {
         let names = match self.get("target_modules") {
-            Some(Value::String(all)) if all == "all-linear" => return TargetModules::AllLinear,
-            Some(Value::String(pattern)) => {
-                self.unavailable(format!(
-                    "`target_modules` is the pattern `{pattern}`, but only a list of names can be used"
-                ));
-                Vec::new()
-            }
+            Some(Value::String(all)) if all == "all-linear" => return Modules::AllLinear,
+            Some(Value::String(pattern)) => return Modules::Pattern(pattern.clone()),
             Some(Value::Array(values)) if !values.is_empty() && values.iter().all(Value::is_string) => {
                 values.iter().filter_map(Value::as_str).map(str::to_owned).collect()
             }
@@ -261,10 +440,10 @@ impl Reader<'_> {
                 Vec::new()
             }
         };
-        TargetModules::Named(names)
+        Modules::Named(names)
     }
 
-    fn get(&self, key: &str) -> Option<&Value> {
+    fn get(&self, key: &str) -> Option<&'a Value> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
@@ -279,6 +458,19 @@ impl Reader<'_> {
     fn refuse(&mut self, kind: ProblemKind, message: String) {
         self.problems.push(Problem::new(kind, message).at(self.path.display().to_string()));
     }
+}
+
+/// What a rank must be.
+const RANK: &str = "a whole number from 1 to 65536";
+/// What a scale must be.
+const POSITIVE: &str = "a number above 0";
+
+fn rank_of(value: &Value) -> Option<usize> {
+    value.as_u64().filter(|r| (1..=MAX_RANK).contains(r)).map(|r| r as usize)
+}
+
+fn positive(value: &Value) -> Option<f64> {
+    value.as_f64().filter(|number| number.is_finite() && *number > 0.0)
 }
 
 /// Whether a value asks for nothing.

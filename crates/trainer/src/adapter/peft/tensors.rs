@@ -1,4 +1,4 @@
-//! `adapter_model.safetensors`: A `[r, inputs]` and B `[outputs, r]` for each target.
+//! `adapter_model.safetensors`: the factors of each target, magnitudes, and the modules that are kept in full.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -6,22 +6,21 @@ use std::path::Path;
 use ftl_core::{Problem, ProblemKind};
 
 use crate::adapter::peft::{
-    ADAPTER_CONFIG_JSON, ADAPTER_MODEL_SAFETENSORS, AdapterConfig, Target, resolve_targets,
+    ADAPTER_CONFIG_JSON, ADAPTER_MODEL_SAFETENSORS, AdapterConfig, Layout, Named, PREFIX,
 };
 use crate::error::TrainError;
 use crate::model::config::DecoderConfig;
+use crate::model::families::{EMBED_TOKENS, LM_HEAD};
 use crate::model::tensor_file::{TensorFile, TensorSpec, write_f32};
 
 /// PyTorch's pickle, which can run code when loaded.
 const ADAPTER_MODEL_BIN: &str = "adapter_model.bin";
 
-/// What PEFT puts before a module's name: its own wrapper and the tuner's.
-const PREFIX: &str = "base_model.model.";
-
 /// The open, checked weights of an adapter directory.
 #[derive(Debug)]
 pub struct AdapterWeights {
-    targets: Vec<Target>,
+    layout: Layout,
+    vocab_size: usize,
     tensors: Vec<TensorSpec>,
     file: TensorFile,
 }
@@ -33,17 +32,6 @@ impl AdapterWeights {
     /// Every problem: `NotFound`, `BrokenAdapter` where the files contradict each other or do not fit the model,
     /// `NotAvailable` for targets that can't have an adapter here.
     pub fn open(dir: &Path, config: &AdapterConfig, model: &DecoderConfig) -> Result<Self, Vec<Problem>> {
-        let config_path = dir.join(ADAPTER_CONFIG_JSON).display().to_string();
-        let targets = resolve_targets(model, &config.target_modules).map_err(|problems| {
-            let broken = |problem: Problem| match problem.kind {
-                ProblemKind::InvalidValue => Problem { kind: ProblemKind::BrokenAdapter, ..problem },
-                _ => problem,
-            };
-            problems
-                .into_iter()
-                .map(|problem| broken(problem).at(format!("{config_path}: target_modules")))
-                .collect::<Vec<_>>()
-        })?;
         let path = dir.join(ADAPTER_MODEL_SAFETENSORS);
         if !path.exists() && dir.join(ADAPTER_MODEL_BIN).exists() {
             let message =
@@ -55,17 +43,37 @@ impl AdapterWeights {
             ]);
         }
         let file = TensorFile::open(&path, ProblemKind::BrokenAdapter).map_err(|problem| vec![problem])?;
-        let tensors = specs(config, model, &targets);
+        let vocab_size = n_rows(&file).filter(|n_rows| *n_rows > model.vocab_size).unwrap_or(model.vocab_size);
+        let model = DecoderConfig { vocab_size, ..model.clone() };
+        let config_path = dir.join(ADAPTER_CONFIG_JSON).display().to_string();
+        let layout = Layout::of(config, &model, Named::InFile).map_err(|problems| {
+            let placed = |problem: Problem| {
+                let kind = match problem.kind {
+                    ProblemKind::InvalidValue => ProblemKind::BrokenAdapter,
+                    other => other,
+                };
+                let field = problem.field.clone().unwrap_or_default();
+                Problem { kind, ..problem }.at(format!("{config_path}: {field}"))
+            };
+            problems.into_iter().map(placed).collect::<Vec<_>>()
+        })?;
+        let tensors = layout.tensors(&model);
         file.expect(&tensors)?;
-        Ok(Self { targets, tensors, file })
+        Ok(Self { layout, vocab_size, tensors, file })
     }
 
-    /// The linears that have an adapter, block by block.
-    pub fn targets(&self) -> &[Target] {
-        &self.targets
+    /// What the config comes to on the model.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
-    /// Every tensor, in the order of [`targets`](Self::targets), A before B.
+    /// Rows of the embedding that the adapter belongs to: as the model's, or more where it keeps an embedding or a
+    /// head of its own with added tokens.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// Every tensor, in the order of [`layout`](Self::layout).
     pub fn tensors(&self) -> &[TensorSpec] {
         &self.tensors
     }
@@ -99,21 +107,13 @@ pub fn write_adapter<'a>(
     model: &DecoderConfig,
     numbers: impl FnMut(&TensorSpec) -> Result<Cow<'a, [f32]>, TrainError>,
 ) -> Result<(), TrainError> {
-    let targets = resolve_targets(model, &config.target_modules)?;
+    let layout = Layout::of(config, model, Named::InFile)?;
     config.write(dir, model)?;
-    write_f32(&dir.join(ADAPTER_MODEL_SAFETENSORS), &specs(config, model, &targets), numbers)
+    write_f32(&dir.join(ADAPTER_MODEL_SAFETENSORS), &layout.tensors(model), numbers)
 }
 
-fn specs(config: &AdapterConfig, model: &DecoderConfig, targets: &[Target]) -> Vec<TensorSpec> {
-    targets.iter().flat_map(|target| factor_specs(*target, config.r, model)).collect()
-}
-
-/// The two tensors of a target: A `[r, inputs]` and B `[outputs, r]`.
-pub fn factor_specs(target: Target, r: usize, model: &DecoderConfig) -> [TensorSpec; 2] {
-    let module = target.name();
-    let spec = |factor, shape| TensorSpec { name: format!("{PREFIX}{module}.{factor}.weight"), shape };
-    [
-        spec("lora_A", vec![r, target.linear.inputs(model)]),
-        spec("lora_B", vec![target.linear.outputs(model), r]),
-    ]
+/// Rows of the embedding or the head that the file keeps in full.
+fn n_rows(file: &TensorFile) -> Option<usize> {
+    let shapes = [EMBED_TOKENS, LM_HEAD].map(|name| file.shape(&format!("{PREFIX}{name}")));
+    shapes.into_iter().flatten().filter_map(|shape| shape.first().copied()).max()
 }

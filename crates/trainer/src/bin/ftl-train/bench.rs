@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use ftl_core::spec::resolved::{DeviceKind, TargetModules};
+use ftl_core::spec::resolved::DeviceKind;
 use ftl_trainer::adapter::lora::{self, LoraSource};
 use ftl_trainer::adapter::peft::AdapterConfig;
 use ftl_trainer::bench::{BenchOptions, BenchReport, bench};
@@ -68,9 +68,7 @@ pub fn run(args: Args, format: Format) -> CommandResult {
             let config = AdapterConfig {
                 r: args.r,
                 lora_alpha: 2.0 * args.r as f64,
-                lora_dropout_prob: 0.0,
-                target_modules: TargetModules::AllLinear,
-                base_model_name_or_path: None,
+                ..AdapterConfig::default()
             };
             lora::attach(&mut decoder, &config, LoraSource::Fresh { seed: 0 })?;
             Trained::Adapter

@@ -10,11 +10,15 @@
 //! dx = dy W + drop(du A)    dW += dyᵀ x                 db += Σ_tokens dy
 //! ```
 //!
-//! A frozen W gets no gradient. Only x and u are kept for the backward pass.
+//! A frozen W gets no gradient. Only x and u are kept for the backward pass. [`dora`] has what DoRA changes.
+
+pub mod dora;
 
 use std::ops::Range;
 
 use burn::tensor::Tensor;
+
+use dora::Dora;
 
 use super::dropout::Mask;
 use super::param::{Gradients, Param};
@@ -53,14 +57,18 @@ pub struct LoraPart {
     pub ranks: Range<usize>,
     /// `[outputs, r]`.
     pub b: Param,
-    /// `lora_alpha / r`.
+    /// `lora_alpha / r`, or `lora_alpha / √r`.
     pub scale: f32,
+    /// What DoRA adds; in a layer all parts have it or none.
+    pub dora: Option<Dora>,
 }
 
-/// What the backward pass needs beside x: `u`, `[tokens, Σ r]`.
+/// What the backward pass needs beside x.
 #[derive(Debug)]
 pub struct Saved {
+    /// `[tokens, Σ r]`.
     u: Option<Tensor<2>>,
+    dora: Option<dora::Saved>,
 }
 
 /// Whether the gradient of the input is wanted; the first block's is not, unless embeddings are trained.
@@ -77,6 +85,9 @@ impl Linear {
     /// - `x`: `[tokens, in]`
     /// - output: `[tokens, out]`
     pub fn forward(&self, kernels: Kernels, x: &Tensor<2>, dropout: Option<&Mask>) -> (Tensor<2>, Saved) {
+        if let Some(lora) = self.dora() {
+            return dora::forward(self, lora, kernels, (x, dropout));
+        }
         match kernels {
             Kernels::Plain => self.forward_plain(x, dropout),
             Kernels::Cpu => self.forward_cpu(x, dropout),
@@ -91,10 +102,35 @@ impl Linear {
         want: InputGradient,
         gradients: &mut Gradients,
     ) -> Option<Tensor<2>> {
+        if let (Some(lora), Some(saved)) = (&self.lora, &input.saved.dora) {
+            return dora::backward(self, (lora, saved), kernels, &input, want, gradients);
+        }
         match kernels {
             Kernels::Plain => self.backward_plain(&input, want, gradients),
             Kernels::Cpu => self.backward_cpu(&input, want, gradients),
         }
+    }
+
+    /// Shows every weight.
+    pub fn for_each_param(&self, show: &mut dyn FnMut(&Param)) {
+        show(&self.weight);
+        self.bias.iter().for_each(&mut *show);
+        if let Some(lora) = &self.lora {
+            lora.for_each_param(show);
+        }
+    }
+
+    /// As [`for_each_param`](Self::for_each_param), in the same order, to change them.
+    pub fn for_each_param_mut(&mut self, change: &mut dyn FnMut(&mut Param)) {
+        change(&mut self.weight);
+        self.bias.iter_mut().for_each(&mut *change);
+        if let Some(lora) = &mut self.lora {
+            lora.for_each_param_mut(change);
+        }
+    }
+
+    fn dora(&self) -> Option<&Lora> {
+        self.lora.as_ref().filter(|lora| lora.parts.iter().any(|part| part.dora.is_some()))
     }
 
     fn forward_plain(&self, x: &Tensor<2>, dropout: Option<&Mask>) -> (Tensor<2>, Saved) {
@@ -102,7 +138,7 @@ impl Linear {
         if let Some(bias) = &self.bias {
             y = y + bias.value.clone();
         }
-        let Some(lora) = &self.lora else { return (y, Saved { u: None }) };
+        let Some(lora) = &self.lora else { return (y, Saved { u: None, dora: None }) };
         let u = dropped(Kernels::Plain, x, dropout).matmul(lora.a.value.clone().transpose());
         for part in &lora.parts {
             let area = [0..x.dims()[0], part.outputs.clone()];
@@ -111,7 +147,7 @@ impl Linear {
             let sum = y.clone().slice(area.clone()) + update;
             y = y.slice_assign(area, sum);
         }
-        (y, Saved { u: Some(u) })
+        (y, Saved { u: Some(u), dora: None })
     }
 
     fn backward_plain(
@@ -166,7 +202,7 @@ impl Linear {
             None => product(x_matrix, weight.t(), [n, n_out]),
         };
         let Some(lora) = &self.lora else {
-            return (tensor::tensor(y, [n, n_out]), Saved { u: None });
+            return (tensor::tensor(y, [n, n_out]), Saved { u: None, dora: None });
         };
         let dropped = dropped(Kernels::Cpu, x, dropout);
         let (dropped, a) = (tensor::values(&dropped), tensor::values(&lora.a.value));
@@ -180,7 +216,7 @@ impl Linear {
             let u = Matrix::new(&u, n, n_ranks).cols(part.ranks.clone());
             out.cols(part.outputs.clone()).product(Product::ADD.scaled(part.scale), u, b.t());
         }
-        (tensor::tensor(y, [n, n_out]), Saved { u: Some(tensor::tensor(u, [n, n_ranks])) })
+        (tensor::tensor(y, [n, n_out]), Saved { u: Some(tensor::tensor(u, [n, n_ranks])), dora: None })
     }
 
     fn backward_cpu(
@@ -237,6 +273,24 @@ impl Linear {
 }
 
 impl Lora {
+    /// Shows every weight: A, then part by part B and magnitude.
+    pub fn for_each_param(&self, show: &mut dyn FnMut(&Param)) {
+        show(&self.a);
+        for part in &self.parts {
+            show(&part.b);
+            part.dora.iter().for_each(|dora| show(&dora.magnitude));
+        }
+    }
+
+    /// As [`for_each_param`](Self::for_each_param), in the same order, to change them.
+    pub fn for_each_param_mut(&mut self, change: &mut dyn FnMut(&mut Param)) {
+        change(&mut self.a);
+        for part in &mut self.parts {
+            change(&mut part.b);
+            part.dora.iter_mut().for_each(|dora| change(&mut dora.magnitude));
+        }
+    }
+
     /// Adds the gradients of the B factors and returns du, `[tokens, Σ r]`.
     fn backward_parts(&self, dy: Matrix<'_>, u: Matrix<'_>, gradients: &mut Gradients) -> Vec<f32> {
         let (n, n_ranks) = (u.n_rows(), u.n_cols());
