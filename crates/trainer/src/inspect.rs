@@ -235,7 +235,8 @@ fn tokenizer(dir: &Path, config: &DecoderConfig) -> Result<TokenizerFacts, Probl
 }
 
 fn adapter(dir: &Path) -> Result<Adapter, Vec<Problem>> {
-    let AdapterConfig { r, lora_alpha, target_modules, base_model_name_or_path, .. } = AdapterConfig::read(dir)?;
+    let AdapterConfig { r, lora_alpha, target_modules, base_model_name_or_path, .. } =
+        AdapterConfig::read(dir)?;
     let path = dir.join(ADAPTER_MODEL_SAFETENSORS);
     let file = TensorFile::open(&path, ProblemKind::BrokenAdapter).map_err(|problem| vec![problem])?;
     let shapes = file.names().filter_map(|name| file.shape(name));

@@ -172,6 +172,7 @@ pub enum Method {
 
 /// Which weights to train.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each job")]
 pub enum Adapter {
     /// All of them: full fine-tuning.
     None,

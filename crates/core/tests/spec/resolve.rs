@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use ftl_core::spec::JobSpec;
 use ftl_core::spec::resolved::{
     AdamW, Adapter, CheckedSpec, Checkpointing, DataFormat, DeviceKind, Duration, Eval, Every, ExcessLength,
-    Lora, LoraExpectation, LoraScale, LoraShape, LoraVariant, LossOn, Method, ModelDtype, ModelInit, SampleOrder, Schedule,
-    TargetModules, Warmup, Wsd, WsdShape,
+    Lora, LoraExpectation, LoraScale, LoraShape, LoraVariant, LossOn, Method, ModelDtype, ModelInit,
+    SampleOrder, Schedule, TargetModules, Warmup, Wsd, WsdShape,
 };
 use proptest::prelude::{ProptestConfig, Strategy, any, proptest};
 use serde_json::{Value, json};

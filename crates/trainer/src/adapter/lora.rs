@@ -65,8 +65,13 @@ pub fn attach(
     Ok(())
 }
 
-fn attach_updates(decoder: &mut Decoder, (config, layout): (&AdapterConfig, &Layout), source: LoraSource<'_>) {
-    let Decoder { config: model, device, kernels, blocks, embed, head, embed_lora, adapted_head, .. } = decoder;
+fn attach_updates(
+    decoder: &mut Decoder,
+    (config, layout): (&AdapterConfig, &Layout),
+    source: LoraSource<'_>,
+) {
+    let Decoder { config: model, device, kernels, blocks, embed, head, embed_lora, adapted_head, .. } =
+        decoder;
     let maker = Maker { config, model, source, device };
     for linear in blocks.iter_mut().flat_map(|block| block.linears_mut()) {
         let [_, n_inputs] = linear.weight.value.dims();

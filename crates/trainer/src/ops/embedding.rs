@@ -10,9 +10,9 @@
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
 use super::param::{Gradients, Param};
+use crate::kernels::Kernels;
 use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product, product};
 use crate::kernels::cpu::tensor;
-use crate::kernels::Kernels;
 
 /// The low-rank update of an embedding.
 #[derive(Clone, Debug)]
@@ -81,7 +81,9 @@ impl EmbeddingLora {
     /// `s u Bᵀ` added to `y`, `[ids, hidden]`.
     pub fn forward(&self, kernels: Kernels, ids: &[u32], mut y: Tensor<2>) -> Tensor<2> {
         match kernels {
-            Kernels::Plain => y + self.u_plain(ids).matmul(self.b.value.clone().transpose()).mul_scalar(self.scale),
+            Kernels::Plain => {
+                y + self.u_plain(ids).matmul(self.b.value.clone().transpose()).mul_scalar(self.scale)
+            }
             Kernels::Cpu => {
                 let ([hidden, r], n) = (self.b.value.dims(), ids.len());
                 let (u, b) = (self.u_cpu(ids), tensor::values(&self.b.value));
@@ -105,10 +107,8 @@ impl EmbeddingLora {
                 if let Some(slot) = self.a.slot {
                     let du = dy.matmul(self.b.value.clone()).transpose(); // [r, ids]
                     let zeros = Tensor::zeros(self.a.value.dims(), &self.a.value.device());
-                    gradients.add(
-                        slot,
-                        zeros.select_assign(1, indices(ids, &self.a), du, IndexingUpdateOp::Add),
-                    );
+                    gradients
+                        .add(slot, zeros.select_assign(1, indices(ids, &self.a), du, IndexingUpdateOp::Add));
                 }
             }
             Kernels::Cpu => {
@@ -145,7 +145,9 @@ impl EmbeddingLora {
     fn u_cpu(&self, ids: &[u32]) -> Vec<f32> {
         let [r, vocab] = self.a.value.dims();
         let a = tensor::values(&self.a.value);
-        ids.iter().flat_map(|id| (0..r).map(|rank| a[rank * vocab + *id as usize]).collect::<Vec<_>>()).collect()
+        ids.iter()
+            .flat_map(|id| (0..r).map(|rank| a[rank * vocab + *id as usize]).collect::<Vec<_>>())
+            .collect()
     }
 }
 

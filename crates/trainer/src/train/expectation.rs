@@ -57,7 +57,8 @@ pub(super) fn differences(
         compare("use_dora", *variant == found.variant, is_dora(*variant), is_dora(found.variant));
     }
     if let Some(asked) = rank_pattern {
-        let is: BTreeMap<_, _> = found.rank_pattern.iter().map(|(name, r)| (name.clone(), *r as u64)).collect();
+        let is: BTreeMap<_, _> =
+            found.rank_pattern.iter().map(|(name, r)| (name.clone(), *r as u64)).collect();
         compare("rank_pattern", *asked == is, pairs(asked), pairs(&is));
     }
     if let Some(asked) = alpha_pattern {
@@ -79,7 +80,8 @@ pub(super) fn differences(
 fn targets(modules: &Modules, found: &AdapterConfig, model: &DecoderConfig) -> Vec<Target> {
     let config = AdapterConfig { target_modules: modules.clone(), ..found.clone() };
     let layout = Layout::of(&config, model, Named::InFile);
-    let mut targets: Vec<_> = layout.iter().flat_map(|layout| &layout.low_rank).map(|part| part.target).collect();
+    let mut targets: Vec<_> =
+        layout.iter().flat_map(|layout| &layout.low_rank).map(|part| part.target).collect();
     targets.sort_unstable();
     targets
 }

@@ -7,13 +7,14 @@ use ftl_core::spec::resolved::{Adapter, Lora, ModelInit};
 use ftl_core::{CheckedSpec, Observer, Problem, ProblemKind};
 
 use crate::adapter::lora::{self, LoraSource};
-use crate::adapter::peft::{AdapterConfig, AdapterWeights};
+use crate::adapter::peft::{AdapterConfig, AdapterWeights, Layout, Named};
 use crate::data::encode::Encoder;
 use crate::data::load::{Prepared, Request, prepare};
 use crate::device::{self, OpenDevice};
 use crate::error::TrainError;
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::{Decoder, Trained};
+use crate::model::families::{EMBED_TOKENS, LM_HEAD};
 use crate::model::open::{Start, open_decoder};
 use crate::train::expectation;
 use crate::train::report::{note, phase, warn};
@@ -57,8 +58,40 @@ pub fn ready(
     note(observer, format!("computing in f32 on {}{reason}", device.name));
 
     phase(observer, Phase::Loading);
-    let (mut decoder, adapter) = model(spec, weights, &device)?;
+    let mut decoder = base(spec, weights, &device)?;
     let encoder = Encoder::load(&spec.model.path, spec.data.chat_template.as_deref())?;
+    let shape = match &spec.adapter {
+        Adapter::None => None,
+        Adapter::Lora(asked) => Some(adapter_shape(asked, weights, &spec.model.path)?),
+    };
+    let n_ids = encoder.tokenizer.vocab_size();
+    let adds_tokens = match &shape {
+        None => true,
+        Some((config, _)) => keeps_vocabulary(config, &decoder.config)?,
+    };
+    let n_known = decoder.config.vocab_size;
+    if n_ids > n_known && adds_tokens {
+        decoder.grow_vocabulary(n_ids);
+        let n_added = n_ids - n_known;
+        note(
+            observer,
+            format!(
+                "{n_added} added tokens: their rows of embedding and head start as the mean of the {n_known} others"
+            ),
+        );
+    }
+    let adapter = match shape {
+        None => None,
+        Some((config, dir)) => {
+            let source = match dir {
+                Some(dir) => Some(AdapterWeights::open(&dir, &config, &decoder.config)?),
+                None => None,
+            };
+            let fresh = LoraSource::Fresh { seed: spec.train.seed };
+            lora::attach(&mut decoder, &config, source.as_ref().map_or(fresh, LoraSource::Files))?;
+            Some(config)
+        }
+    };
 
     let max_length = max_length(spec, &decoder)?;
     let request = Request {
@@ -82,33 +115,25 @@ pub fn ready(
     Ok(Ready { device, decoder, adapter, data })
 }
 
-fn model(
-    spec: &CheckedSpec,
-    weights: &Weights,
-    device: &OpenDevice,
-) -> Result<(Decoder, Option<AdapterConfig>), TrainError> {
-    let seed = spec.train.seed;
+/// The model without an adapter, everything frozen.
+fn base(spec: &CheckedSpec, weights: &Weights, device: &OpenDevice) -> Result<Decoder, TrainError> {
     let start = match spec.model.init {
         ModelInit::Pretrained => Start::Pretrained,
-        ModelInit::Random => Start::Random { seed },
+        ModelInit::Random => Start::Random { seed: spec.train.seed },
     };
-    match (&spec.adapter, weights) {
-        (Adapter::None, Weights::Spec) => Ok((open_decoder(&spec.model.path, start, &device.device)?, None)),
-        (Adapter::None, Weights::Checkpoint(dir)) => {
-            Ok((open_decoder(dir, Start::Pretrained, &device.device)?, None))
-        }
-        (Adapter::Lora(asked), weights) => {
-            let mut decoder = open_decoder(&spec.model.path, start, &device.device)?;
-            let (config, dir) = adapter_shape(asked, weights, &spec.model.path)?;
-            let source = match dir {
-                Some(dir) => Some(AdapterWeights::open(&dir, &config, &decoder.config)?),
-                None => None,
-            };
-            let source = source.as_ref().map_or(LoraSource::Fresh { seed }, LoraSource::Files);
-            lora::attach(&mut decoder, &config, source)?;
-            Ok((decoder, Some(config)))
-        }
-    }
+    let (dir, start) = match (&spec.adapter, weights) {
+        (Adapter::None, Weights::Checkpoint(dir)) => (dir, Start::Pretrained),
+        (Adapter::None, Weights::Spec) | (Adapter::Lora(_), _) => (&spec.model.path, start),
+    };
+    Ok(open_decoder(dir, start, &device.device)?)
+}
+
+/// Whether the adapter keeps embedding and head in full, so that rows can be added and trained.
+fn keeps_vocabulary(config: &AdapterConfig, model: &DecoderConfig) -> Result<bool, Vec<Problem>> {
+    // What is wrong with the names is told when the adapter is attached.
+    let Ok(layout) = Layout::of(config, model, Named::InFile) else { return Ok(false) };
+    let saves = |tensor: &str| layout.saved.iter().any(|module| module.tensor == tensor);
+    Ok(saves(EMBED_TOKENS) && saves(LM_HEAD))
 }
 
 /// The adapter's shape, and the directory of its weights where there is one.

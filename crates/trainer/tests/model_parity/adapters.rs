@@ -1,5 +1,7 @@
 //! Adapters of peft 0.21.2: attached, merged, and written again.
 
+#![expect(clippy::print_stdout, reason = "shows how far from the tolerance each case is, and what is skipped")]
+
 use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,7 +81,9 @@ fn adapters_give_the_logits_of_peft_attached_and_merged() {
             };
             merge(&mut decoder);
             let merged = difference(&values(&decoder.logits(&batch)), &logits);
-            println!("{name} {kernels:?}: attached {attached:.1e}, with a cache {cached:.1e}, merged {merged:.1e}");
+            println!(
+                "{name} {kernels:?}: attached {attached:.1e}, with a cache {cached:.1e}, merged {merged:.1e}"
+            );
             let theirs = json["adapter_vs_merged_max_abs"].as_f64().expect("a difference");
             assert!(theirs < TOLERANCE);
             assert!(attached < TOLERANCE && cached < TOLERANCE && merged < TOLERANCE, "{name} {kernels:?}");
@@ -119,11 +123,14 @@ fn an_adapter_that_was_read_is_written_as_it_was() {
         let config = AdapterConfig::read(&dir).expect("a config of peft");
         let copy = tempfile::tempdir().expect("a directory");
         let tensors = decoder.named_tensors(Trained::Adapter);
-        write_adapter(copy.path(), &config, &decoder.config, |spec| Ok(Cow::Owned(tensors.values(&spec.name))))
-            .expect("a written adapter");
+        write_adapter(copy.path(), &config, &decoder.config, |spec| {
+            Ok(Cow::Owned(tensors.values(&spec.name)))
+        })
+        .expect("a written adapter");
         let read = |dir: &Path| fs::read(dir.join("adapter_model.safetensors")).expect("weights");
         let (theirs, ours) = (read(&dir), read(copy.path()));
-        let [theirs, ours] = [&theirs, &ours].map(|bytes| SafeTensors::deserialize(bytes).expect("a sound file"));
+        let [theirs, ours] =
+            [&theirs, &ours].map(|bytes| SafeTensors::deserialize(bytes).expect("a sound file"));
         assert_eq!(ours.len(), theirs.len(), "{name}");
         for (tensor, theirs) in theirs.iter() {
             let ours = ours.tensor(tensor).unwrap_or_else(|error| panic!("{name}: {tensor}: {error}"));

@@ -41,8 +41,13 @@ impl Operation for CrossEntropy {
         let (hidden, head) = self.inputs();
         let mut gradients = Gradients::zeros([head.dims()], &Device::flex(), kernels);
         let head = Param { slot: Some(Slot(0)), ..Param::frozen(head) };
-        let (sum_nats, d_hidden) =
-            forward_backward(kernels, Head::from(&head), (&hidden, &self.targets), self.scale, &mut gradients);
+        let (sum_nats, d_hidden) = forward_backward(
+            kernels,
+            Head::from(&head),
+            (&hidden, &self.targets),
+            self.scale,
+            &mut gradients,
+        );
         Outcome::from([
             ("y".to_owned(), vec![sum_nats]),
             ("hidden".to_owned(), values(&d_hidden)),

@@ -165,7 +165,8 @@ impl Operation for Layer {
         let input = BackwardInput { x: &x, saved: &saved, dropout: mask.as_ref(), dy: &dy };
         let dx = linear.backward(kernels, input, InputGradient::Wanted, &mut gradients);
         outcome.insert("x".to_owned(), values(&dx.expect("it was asked for")));
-        outcome.extend(weights.iter().zip(gradients.iter()).map(|((name, _), sum)| (name.clone(), values(sum))));
+        outcome
+            .extend(weights.iter().zip(gradients.iter()).map(|((name, _), sum)| (name.clone(), values(sum))));
         outcome
     }
 
@@ -193,7 +194,8 @@ impl Operation for Layer {
             let lengths = turned.square().sum_dim(1).sqrt().transpose().detach();
             let factors = (named(&format!("m{i}")) / lengths).expand([self.n_tokens, rows.len()]);
             let of_rows = base(&dropped).slice([0..self.n_tokens, rows.clone()]);
-            let update = (factors.clone() - 1.0) * of_rows + factors * dropped.clone().matmul(delta.transpose());
+            let update =
+                (factors.clone() - 1.0) * of_rows + factors * dropped.clone().matmul(delta.transpose());
             let zeros = |width: usize| Tensor::zeros([self.n_tokens, width], &reference::device());
             let columns = [
                 (rows.start > 0).then(|| zeros(rows.start)),
@@ -241,7 +243,8 @@ fn uses(k: usize) -> Vec<Layer> {
     for plain in plain {
         let biased = Layer { bias: true, ..plain.clone() };
         let dropped = [1, 2].map(|seed| Layer { dropout: Some(seed), ..plain.clone() });
-        let zero = [None, Some(3)].map(|dropout| Layer { first_magnitude: Some(0.0), dropout, ..biased.clone() });
+        let zero =
+            [None, Some(3)].map(|dropout| Layer { first_magnitude: Some(0.0), dropout, ..biased.clone() });
         let all = Layer { dropout: Some(4), ..biased.clone() };
         uses.extend([plain, biased, all].into_iter().chain(dropped).chain(zero));
     }

@@ -45,7 +45,9 @@ impl Operation for Embedding {
         let y = lora.forward(kernels, &self.ids, y);
         lora.backward(kernels, &self.ids, &dy, &mut gradients);
         let mut outcome = Outcome::from([("y".to_owned(), values(&y))]);
-        outcome.extend(["a", "b"].into_iter().zip(gradients.iter()).map(|(name, g)| (name.to_owned(), values(g))));
+        outcome.extend(
+            ["a", "b"].into_iter().zip(gradients.iter()).map(|(name, g)| (name.to_owned(), values(g))),
+        );
         outcome
     }
 
@@ -124,8 +126,13 @@ impl AdaptedHead {
     }
 
     fn linear(&self, [weight, a, b]: [Tensor<2>; 3]) -> Linear {
-        let part =
-            LoraPart { outputs: 0..self.vocab, ranks: 0..self.rank, b: trained(b, 1), scale: self.scale, dora: None };
+        let part = LoraPart {
+            outputs: 0..self.vocab,
+            ranks: 0..self.rank,
+            b: trained(b, 1),
+            scale: self.scale,
+            dora: None,
+        };
         let lora = Lora { a: trained(a, 0), parts: vec![part], dropout_prob: DROPOUT_PROB };
         Linear { weight: Param::frozen(weight), bias: None, lora: Some(lora) }
     }
@@ -153,7 +160,9 @@ impl Operation for AdaptedHead {
             Head { weight: &linear.weight, adapted: Some(&linear), dropout: self.dropout.map(Key::new) };
         let (sum, dh) = forward_backward(kernels, head, (&hidden, &self.targets), 1.0, &mut gradients);
         let mut outcome = Outcome::from([("y".to_owned(), vec![sum]), ("hidden".to_owned(), values(&dh))]);
-        outcome.extend(["a", "b"].into_iter().zip(gradients.iter()).map(|(name, g)| (name.to_owned(), values(g))));
+        outcome.extend(
+            ["a", "b"].into_iter().zip(gradients.iter()).map(|(name, g)| (name.to_owned(), values(g))),
+        );
         outcome
     }
 
@@ -215,7 +224,10 @@ fn heads_have_the_gradients_of_autodiff() {
     cases.extend((0..10).map(|i| {
         let (vocab, n) = (draw.count(2..90), draw.count(1..120));
         let targets: Vec<i32> = draw.ids(n, vocab).iter().map(|id| *id as i32).collect();
-        AdaptedHead { dropout: (i % 2 == 0).then_some(i), ..head(vocab, draw.count(1..30), draw.count(1..9), &targets) }
+        AdaptedHead {
+            dropout: (i % 2 == 0).then_some(i),
+            ..head(vocab, draw.count(1..30), draw.count(1..9), &targets)
+        }
     }));
     assert_equals_autodiff(&cases);
 }

@@ -41,7 +41,9 @@ fn runs_of_other_kinds_of_adapters_equal_the_reference_step_by_step() {
     for case in cases {
         let reference = Reference::read(&fixtures, &case);
         let lora = &reference.trajectory["lora"];
-        if reference.trajectory["method"] != "lora" || lora.get("use_dora").or(lora.get("use_rslora")).is_none() {
+        if reference.trajectory["method"] != "lora"
+            || lora.get("use_dora").or(lora.get("use_rslora")).is_none()
+        {
             continue;
         }
         let model = reference.trajectory["base_model"].as_str().expect("a model");

@@ -35,19 +35,26 @@ fn lora(adapter: &AdapterSpec, findings: &mut Findings) -> Lora {
     let target_modules = adapter.target_modules.clone().map(|targets| checked_targets(targets, findings));
     let scale = adapter.use_rslora.map(|root| if root { LoraScale::ByRootOfRank } else { LoraScale::ByRank });
     let variant = adapter.use_dora.map(|dora| if dora { LoraVariant::Dora } else { LoraVariant::Plain });
-    let rank_pattern =
-        adapter.rank_pattern.clone().map(|pattern| checked_pattern("rank_pattern", pattern, checked_r, findings));
+    let rank_pattern = adapter
+        .rank_pattern
+        .clone()
+        .map(|pattern| checked_pattern("rank_pattern", pattern, checked_r, findings));
     let alpha_pattern = adapter
         .alpha_pattern
         .clone()
         .map(|pattern| checked_pattern("alpha_pattern", pattern, checked_alpha, findings));
-    let layers_to_transform = adapter.layers_to_transform.clone().map(|layers| checked_layers(layers, findings));
+    let layers_to_transform =
+        adapter.layers_to_transform.clone().map(|layers| checked_layers(layers, findings));
     let modules_to_save = adapter.modules_to_save.clone().map(|names| checked_modules(names, findings));
     if let (Some(TargetModules::Named(targets)), Some(saved)) = (&target_modules, &modules_to_save)
         && let Some(name) = saved.iter().find(|name| targets.contains(name))
     {
         let message = format!("`{name}` stands in `adapter.target_modules` too");
-        findings.refuse("adapter.modules_to_save", message, "train it in full or give it an adapter, not both");
+        findings.refuse(
+            "adapter.modules_to_save",
+            message,
+            "train it in full or give it an adapter, not both",
+        );
     }
     match &adapter.init_from {
         Some(path) => Lora::From {

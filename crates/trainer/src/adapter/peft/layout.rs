@@ -112,14 +112,15 @@ impl Finder<'_> {
         let AdapterConfig { target_modules, exclude_modules, variant, .. } = self.config;
         let mut targets = Vec::new();
         for target in Target::all(self.model) {
-            let found = target_modules.include(target).map_err(|message| ("target_modules", message)).and_then(
-                |is_named| {
+            let found = target_modules
+                .include(target)
+                .map_err(|message| ("target_modules", message))
+                .and_then(|is_named| {
                     let excluded = exclude_modules.as_ref().map_or(Ok(false), |out| out.include(target));
                     let excluded = excluded.map_err(|message| ("exclude_modules", message))?;
                     let layer = self.is_in_layers(target).map_err(|message| ("layers_pattern", message))?;
                     Ok(is_named && !excluded && layer && !self.is_saved(target))
-                },
-            );
+                });
             match found {
                 Ok(true) => targets.push(target),
                 Ok(false) => {}
@@ -152,7 +153,9 @@ impl Finder<'_> {
                     self.refuse_target("no module is left that would get an adapter".to_owned());
                 }
             }
-            Modules::Pattern(pattern) => self.refuse_target(format!("`{pattern}` fits no linear of this model")),
+            Modules::Pattern(pattern) => {
+                self.refuse_target(format!("`{pattern}` fits no linear of this model"));
+            }
             Modules::AllLinear => {
                 self.refuse_target("no module is left that would get an adapter".to_owned());
             }
@@ -169,8 +172,7 @@ impl Finder<'_> {
 
     fn refuse_target(&mut self, message: String) {
         let hint = format!("choose from {}", Target::short_names(self.model).join(", "));
-        self.problems
-            .push(Problem::new(ProblemKind::InvalidValue, message).at("target_modules").hint(hint));
+        self.problems.push(Problem::new(ProblemKind::InvalidValue, message).at("target_modules").hint(hint));
     }
 
     fn is_in_layers(&self, target: Target) -> Result<bool, String> {
@@ -247,7 +249,8 @@ impl Finder<'_> {
                 ));
             }
         }
-        let mut known: Vec<String> = savable(self.model).iter().map(|module| last_part(&module.tensor)).collect();
+        let mut known: Vec<String> =
+            savable(self.model).iter().map(|module| last_part(&module.tensor)).collect();
         known.sort_unstable();
         known.dedup();
         let hint = format!("choose from {}", known.join(", "));
@@ -257,7 +260,8 @@ impl Finder<'_> {
 
     /// Names in a spec that change nothing are mistakes.
     fn refuse_idle_names(&mut self, targets: &[Target]) {
-        let AdapterConfig { target_modules, rank_pattern, alpha_pattern, layers_to_transform, .. } = self.config;
+        let AdapterConfig { target_modules, rank_pattern, alpha_pattern, layers_to_transform, .. } =
+            self.config;
         if let Modules::Named(names) = target_modules
             && !self.problems.iter().any(|problem| problem.field.as_deref() == Some("target_modules"))
         {

@@ -5,6 +5,7 @@
 
 mod config;
 mod layout;
+mod read;
 mod target;
 mod tensors;
 

@@ -28,7 +28,9 @@ impl Target {
     pub fn all(config: &DecoderConfig) -> Vec<Self> {
         let mut all = vec![Self::Embedding];
         for layer_index in 0..config.n_layers {
-            all.extend(config.family.linears.iter().map(|linear| Self::Linear { layer_index, linear: *linear }));
+            all.extend(
+                config.family.linears.iter().map(|linear| Self::Linear { layer_index, linear: *linear }),
+            );
         }
         all.push(Self::Head);
         all
@@ -113,7 +115,9 @@ impl Modules {
         Ok(match self {
             Self::AllLinear => matches!(target, Target::Linear { .. }),
             Self::Named(names) => names.iter().any(|name| names_module(name, &target.name())),
-            Self::Pattern(pattern) => expression(&format!("^(?:{pattern})$"), pattern)?.is_match(&target.name()),
+            Self::Pattern(pattern) => {
+                expression(&format!("^(?:{pattern})$"), pattern)?.is_match(&target.name())
+            }
         })
     }
 

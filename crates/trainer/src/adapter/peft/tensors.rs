@@ -43,7 +43,8 @@ impl AdapterWeights {
             ]);
         }
         let file = TensorFile::open(&path, ProblemKind::BrokenAdapter).map_err(|problem| vec![problem])?;
-        let vocab_size = n_rows(&file).filter(|n_rows| *n_rows > model.vocab_size).unwrap_or(model.vocab_size);
+        let vocab_size =
+            n_rows(&file).filter(|n_rows| *n_rows > model.vocab_size).unwrap_or(model.vocab_size);
         let model = DecoderConfig { vocab_size, ..model.clone() };
         let config_path = dir.join(ADAPTER_CONFIG_JSON).display().to_string();
         let layout = Layout::of(config, &model, Named::InFile).map_err(|problems| {

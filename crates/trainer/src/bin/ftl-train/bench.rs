@@ -65,11 +65,8 @@ pub fn run(args: Args, format: Format) -> CommandResult {
     let trained = match args.method {
         Method::Full => Trained::Base,
         Method::Lora => {
-            let config = AdapterConfig {
-                r: args.r,
-                lora_alpha: 2.0 * args.r as f64,
-                ..AdapterConfig::default()
-            };
+            let config =
+                AdapterConfig { r: args.r, lora_alpha: 2.0 * args.r as f64, ..AdapterConfig::default() };
             lora::attach(&mut decoder, &config, LoraSource::Fresh { seed: 0 })?;
             Trained::Adapter
         }

@@ -86,7 +86,7 @@ impl Linear {
     /// - output: `[tokens, out]`
     pub fn forward(&self, kernels: Kernels, x: &Tensor<2>, dropout: Option<&Mask>) -> (Tensor<2>, Saved) {
         if let Some(lora) = self.dora() {
-            return dora::forward(self, lora, kernels, (x, dropout));
+            return dora::forward(dora::Layer { linear: self, lora }, kernels, x, dropout);
         }
         match kernels {
             Kernels::Plain => self.forward_plain(x, dropout),
@@ -102,8 +102,8 @@ impl Linear {
         want: InputGradient,
         gradients: &mut Gradients,
     ) -> Option<Tensor<2>> {
-        if let (Some(lora), Some(saved)) = (&self.lora, &input.saved.dora) {
-            return dora::backward(self, (lora, saved), kernels, &input, want, gradients);
+        if let Some(lora) = self.dora() {
+            return dora::backward(dora::Layer { linear: self, lora }, kernels, &input, want, gradients);
         }
         match kernels {
             Kernels::Plain => self.backward_plain(&input, want, gradients),

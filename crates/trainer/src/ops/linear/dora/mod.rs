@@ -21,16 +21,20 @@
 //! Of the base weight nothing else is needed than products with it and with some of its rows. Where nothing is
 //! dropped, d Vᵀ / n is (y − b) / m, so no more than y is kept.
 
+mod backward;
+
+pub(super) use backward::backward;
+
 use std::ops::Range;
 
 use burn::tensor::Tensor;
 
-use super::{BackwardInput, InputGradient, Linear, Lora, dropped};
+use super::{Linear, Lora, dropped};
 use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product, product};
-use crate::kernels::cpu::{self, dora as rows, reduce, tensor};
+use crate::kernels::cpu::{dora as rows, tensor};
 use crate::kernels::{Kernels, cpu::tensor::Values};
 use crate::ops::dropout::Mask;
-use crate::ops::param::{Gradients, Param};
+use crate::ops::param::Param;
 
 /// What DoRA adds to the low-rank update of one part.
 #[derive(Clone, Debug)]
@@ -59,6 +63,13 @@ enum Kept {
     Output(Tensor<2>),
     /// `d Vᵀ`.
     Turned(Tensor<2>),
+}
+
+/// A layer whose update has magnitudes.
+#[derive(Clone, Copy)]
+pub(super) struct Layer<'a> {
+    pub(super) linear: &'a Linear,
+    pub(super) lora: &'a Lora,
 }
 
 /// `|W_j|²` of the rows `outputs` of a weight, `[1, outputs]`.
@@ -114,7 +125,8 @@ fn part_norms(kernels: Kernels, weight: &Param, lora: &Lora, part: usize) -> Ten
 }
 
 /// c and n for all outputs of a layer.
-fn factors(kernels: Kernels, linear: &Linear, lora: &Lora) -> (Tensor<2>, Tensor<2>) {
+fn factors(kernels: Kernels, layer: Layer<'_>) -> (Tensor<2>, Tensor<2>) {
+    let Layer { linear, lora } = layer;
     let [n_out, _] = linear.weight.value.dims();
     let device = linear.weight.value.device();
     let mut norms = Tensor::ones([1, n_out], &device);
@@ -122,11 +134,8 @@ fn factors(kernels: Kernels, linear: &Linear, lora: &Lora) -> (Tensor<2>, Tensor
     for (index, part) in lora.parts.iter().enumerate() {
         let Some(dora) = &part.dora else { continue };
         let is_trained = lora.a.slot.is_some() || part.b.slot.is_some();
-        let now = if is_trained {
-            part_norms(kernels, &linear.weight, lora, index)
-        } else {
-            dora.norms.clone()
-        };
+        let now =
+            if is_trained { part_norms(kernels, &linear.weight, lora, index) } else { dora.norms.clone() };
         let area = [0..1, part.outputs.clone()];
         norms = norms.slice_assign(area.clone(), now);
         magnitudes = magnitudes.slice_assign(area, dora.magnitude.value.clone());
@@ -136,15 +145,15 @@ fn factors(kernels: Kernels, linear: &Linear, lora: &Lora) -> (Tensor<2>, Tensor
 
 /// As [`Linear::forward`].
 pub(super) fn forward(
-    linear: &Linear,
-    lora: &Lora,
+    layer: Layer<'_>,
     kernels: Kernels,
-    (x, dropout): (&Tensor<2>, Option<&Mask>),
+    x: &Tensor<2>,
+    dropout: Option<&Mask>,
 ) -> (Tensor<2>, super::Saved) {
-    let (factors, norms) = factors(kernels, linear, lora);
+    let (factors, norms) = factors(kernels, layer);
     let (y, u, turned) = match kernels {
-        Kernels::Plain => forward_plain(linear, lora, &factors, (x, dropout)),
-        Kernels::Cpu => forward_cpu(linear, lora, &factors, (x, dropout)),
+        Kernels::Plain => forward_plain(layer, &factors, (x, dropout)),
+        Kernels::Cpu => forward_cpu(layer, &factors, (x, dropout)),
     };
     let kept = turned.map_or_else(|| Kept::Output(y.clone()), Kept::Turned);
     (y, super::Saved { u: Some(u), dora: Some(Saved { factors, norms, kept }) })
@@ -154,11 +163,11 @@ pub(super) fn forward(
 type Outputs = (Tensor<2>, Tensor<2>, Option<Tensor<2>>);
 
 fn forward_plain(
-    linear: &Linear,
-    lora: &Lora,
+    layer: Layer<'_>,
     factors: &Tensor<2>,
     (x, dropout): (&Tensor<2>, Option<&Mask>),
 ) -> Outputs {
+    let Layer { linear, lora } = layer;
     let weight = || linear.weight.value.clone().transpose();
     let d = dropped(Kernels::Plain, x, dropout);
     let u = d.clone().matmul(lora.a.value.clone().transpose());
@@ -175,12 +184,8 @@ fn forward_plain(
     (y, u, dropout.map(|_| turned))
 }
 
-fn forward_cpu(
-    linear: &Linear,
-    lora: &Lora,
-    factors: &Tensor<2>,
-    (x, dropout): (&Tensor<2>, Option<&Mask>),
-) -> Outputs {
+fn forward_cpu(layer: Layer<'_>, factors: &Tensor<2>, (x, dropout): (&Tensor<2>, Option<&Mask>)) -> Outputs {
+    let Layer { linear, lora } = layer;
     let ([n, n_in], [n_out, _]) = (x.dims(), linear.weight.value.dims());
     let n_ranks = lora.a.value.dims()[0];
     let factors = tensor::values(factors);
@@ -192,7 +197,12 @@ fn forward_cpu(
     let mut turned = base_times(linear, d);
     let (y, turned) = match dropout {
         None => {
-            add_update_cpu(lora, Matrix::new(&u, n, n_ranks), &mut MatrixMut::new(&mut turned, n, n_out), None);
+            add_update_cpu(
+                lora,
+                Matrix::new(&u, n, n_ranks),
+                &mut MatrixMut::new(&mut turned, n, n_out),
+                None,
+            );
             rows::scale_columns(&mut turned, &factors, bias.values());
             (turned, None)
         }
@@ -236,198 +246,11 @@ fn add_update_cpu(lora: &Lora, u: Matrix<'_>, y: &mut MatrixMut<'_>, factors: Op
     }
 }
 
-/// As [`Linear::backward`].
-pub(super) fn backward(
-    linear: &Linear,
-    (lora, saved): (&Lora, &Saved),
-    kernels: Kernels,
-    input: &BackwardInput<'_>,
-    want: InputGradient,
-    gradients: &mut Gradients,
-) -> Option<Tensor<2>> {
-    add_magnitude_gradients(linear, (lora, saved), kernels, input, gradients);
-    match kernels {
-        Kernels::Plain => backward_plain(linear, (lora, saved), input, want, gradients),
-        Kernels::Cpu => backward_cpu(linear, (lora, saved), input, want, gradients),
-    }
-}
-
-fn add_magnitude_gradients(
-    linear: &Linear,
-    (lora, saved): (&Lora, &Saved),
-    kernels: Kernels,
-    input: &BackwardInput<'_>,
-    gradients: &mut Gradients,
-) {
-    let trained = lora.parts.iter().filter_map(|part| {
-        let magnitude = &part.dora.as_ref()?.magnitude;
-        Some((magnitude.slot?, &part.outputs, magnitude))
-    });
-    let trained: Vec<_> = trained.collect();
-    if trained.is_empty() {
-        return;
-    }
-    let BackwardInput { x, saved: of_layer, dy, .. } = *input;
-    let [_, n_out] = dy.dims();
-    // Of a row whose magnitude is exactly 0, y tells nothing: then, which is rare, d Vᵀ is computed again.
-    let is_zero = |magnitude: &Param| {
-        let values: Vec<f32> = magnitude.value.to_data().try_into_vec().expect("the engine computes in f32");
-        values.contains(&0.0)
-    };
-    let from_output = match &saved.kept {
-        Kept::Output(y) => Some(y).filter(|_| !trained.iter().any(|(_, _, magnitude)| is_zero(magnitude))),
-        Kept::Turned(_) => None,
-    };
-    let zeros = || Tensor::zeros([1, n_out], &dy.device());
-    let (products, divisors) = match (from_output, &saved.kept) {
-        (Some(y), _) => {
-            let bias = linear.bias.as_ref().map_or_else(zeros, |bias| bias.value.clone());
-            (column_products(kernels, dy, y, &bias), saved.norms.clone() * saved.factors.clone())
-        }
-        (None, Kept::Turned(turned)) => (column_products(kernels, dy, turned, &zeros()), saved.norms.clone()),
-        (None, Kept::Output(_)) => {
-            let u = of_layer.u.as_ref().expect("a layer with an update keeps u");
-            let base = x.clone().matmul(linear.weight.value.clone().transpose());
-            let turned = base.clone() + update_plain(lora, u, base.dims());
-            (column_products(kernels, dy, &turned, &zeros()), saved.norms.clone())
-        }
-    };
-    let gradient = products / divisors;
-    for (slot, outputs, _) in trained {
-        gradients.add(slot, gradient.clone().slice([0..1, outputs.clone()]));
-    }
-}
-
-/// `Σ_t dy[t] ⊙ (y[t] − shift)`, `[1, out]`.
-fn column_products(kernels: Kernels, dy: &Tensor<2>, y: &Tensor<2>, shift: &Tensor<2>) -> Tensor<2> {
-    match kernels {
-        Kernels::Plain => (dy.clone() * (y.clone() - shift.clone())).sum_dim(0),
-        Kernels::Cpu => {
-            let (dy, y, shift) = (tensor::values(dy), tensor::values(y), tensor::values(shift));
-            tensor::tensor(rows::column_products(&dy, &y, &shift), [1, shift.len()])
-        }
-    }
-}
-
-fn backward_plain(
-    linear: &Linear,
-    (lora, saved): (&Lora, &Saved),
-    input: &BackwardInput<'_>,
-    want: InputGradient,
-    gradients: &mut Gradients,
-) -> Option<Tensor<2>> {
-    let BackwardInput { x, saved: of_layer, dropout, dy } = *input;
-    let u = of_layer.u.as_ref().expect("a layer with an update keeps u");
-    let weight = linear.weight.value.clone();
-    let d = dropped(Kernels::Plain, x, dropout);
-    let e = dy.clone() * saved.factors.clone();
-    // What goes through the base beside `dy`, where something is dropped.
-    let rest = e.clone() - dy.clone();
-    if let Some(slot) = linear.weight.slot {
-        match dropout {
-            None => gradients.add(slot, e.clone().transpose().matmul(x.clone())),
-            Some(_) => {
-                gradients.add(slot, dy.clone().transpose().matmul(x.clone()));
-                gradients.add(slot, rest.clone().transpose().matmul(d.clone()));
-            }
-        }
-    }
-    if let Some(slot) = linear.bias.as_ref().and_then(|bias| bias.slot) {
-        gradients.add(slot, dy.clone().sum_dim(0));
-    }
-    let mut du = Tensor::zeros(u.dims(), &u.device());
-    for part in &lora.parts {
-        let e = e.clone().narrow(1, part.outputs.start, part.outputs.len()).mul_scalar(part.scale);
-        if let Some(slot) = part.b.slot {
-            let u = u.clone().narrow(1, part.ranks.start, part.ranks.len());
-            gradients.add(slot, e.clone().transpose().matmul(u));
-        }
-        let area = [0..u.dims()[0], part.ranks.clone()];
-        du = du.slice_assign(area, e.matmul(part.b.value.clone()));
-    }
-    if let Some(slot) = lora.a.slot {
-        gradients.add(slot, du.clone().transpose().matmul(d));
-    }
-    (want == InputGradient::Wanted).then(|| {
-        let back = du.matmul(lora.a.value.clone());
-        match dropout {
-            None => e.matmul(weight) + back,
-            Some(mask) => {
-                let mut dx = dy.clone().matmul(weight.clone());
-                mask.backward(Kernels::Plain, &(rest.matmul(weight) + back), &mut dx);
-                dx
-            }
-        }
-    })
-}
-
-fn backward_cpu(
-    linear: &Linear,
-    (lora, saved): (&Lora, &Saved),
-    input: &BackwardInput<'_>,
-    want: InputGradient,
-    gradients: &mut Gradients,
-) -> Option<Tensor<2>> {
-    let BackwardInput { x, saved: of_layer, dropout, dy } = *input;
-    let ([n, n_in], [n_out, _]) = (x.dims(), linear.weight.value.dims());
-    let n_ranks = lora.a.value.dims()[0];
-    let u = tensor::values(of_layer.u.as_ref().expect("a layer with an update keeps u"));
-    let (dy_values, factors) = (tensor::values(dy), tensor::values(&saved.factors));
-    if let Some(slot) = linear.bias.as_ref().and_then(|bias| bias.slot) {
-        gradients.modify(slot, |db| reduce::sum_of_rows(&dy_values, db));
-    }
-    let mut e = rows::scaled_columns(&dy_values, &factors);
-    let d = dropped(Kernels::Cpu, x, dropout);
-    let (x_values, d) = (tensor::values(x), tensor::values(&d));
-    let (x_matrix, d) = (Matrix::new(&x_values, n, n_in), Matrix::new(&d, n, n_in));
-    let dy = Matrix::new(&dy_values, n, n_out);
-    let du = lora.backward_parts(Matrix::new(&e, n, n_out), Matrix::new(&u, n, n_ranks), gradients);
-    let du = Matrix::new(&du, n, n_ranks);
-    if let Some(slot) = lora.a.slot {
-        gradients.modify(slot, |da| MatrixMut::new(da, n_ranks, n_in).product(Product::ADD, du.t(), d));
-    }
-    if dropout.is_some() {
-        // From here on: what goes through the base beside `dy`.
-        e.iter_mut().zip(dy_values.iter()).for_each(|(e, dy)| *e -= dy);
-    }
-    let e = Matrix::new(&e, n, n_out);
-    if let Some(slot) = linear.weight.slot {
-        gradients.modify(slot, |dw| {
-            let mut dw = MatrixMut::new(dw, n_out, n_in);
-            dw.product(Product::ADD, e.t(), d);
-            if dropout.is_some() {
-                dw.product(Product::ADD, dy.t(), x_matrix);
-            }
-        });
-    }
-    (want == InputGradient::Wanted).then(|| {
-        let a = tensor::values(&lora.a.value);
-        let mut back = base_back(linear, e);
-        MatrixMut::new(&mut back, n, n_in).product(Product::ADD, du, Matrix::new(&a, n_ranks, n_in));
-        let dx = match dropout {
-            None => back,
-            Some(mask) => {
-                let mut dx = base_back(linear, dy);
-                cpu::dropout::add(&mut dx, &back, mask);
-                dx
-            }
-        };
-        tensor::tensor(dx, [n, n_in])
-    })
-}
-
 /// `x Wᵀ`.
 fn base_times(linear: &Linear, x: Matrix<'_>) -> Vec<f32> {
     let [n_out, n_in] = linear.weight.value.dims();
     let weight = tensor::values(&linear.weight.value);
     product(x, Matrix::new(&weight, n_out, n_in).t(), [x.n_rows(), n_out])
-}
-
-/// `dy W`.
-fn base_back(linear: &Linear, dy: Matrix<'_>) -> Vec<f32> {
-    let [n_out, n_in] = linear.weight.value.dims();
-    let weight = tensor::values(&linear.weight.value);
-    product(dy, Matrix::new(&weight, n_out, n_in), [dy.n_rows(), n_in])
 }
 
 /// `scale · W m` for some of W's rows, with m `[in, width]`.
@@ -461,4 +284,3 @@ impl Bias {
         }
     }
 }
-
