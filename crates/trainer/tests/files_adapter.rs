@@ -302,6 +302,7 @@ fn every_kind_of_config_is_written_and_read_again() {
         layers_to_transform: Some(vec![1, 0]),
         layers_pattern: vec!["layers".to_owned()],
         modules_to_save: vec!["embed_tokens".to_owned()],
+        kept: Vec::new(),
         base_model_name_or_path: Some("base".to_owned()),
     };
     let dir = TempDir::new().unwrap();

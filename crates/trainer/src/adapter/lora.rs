@@ -8,9 +8,7 @@ use ftl_core::{Problem, ProblemKind};
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::adapter::peft::{
-    AdapterConfig, AdapterWeights, Layout, LowRank, Named, PREFIX, SavedModule, Target,
-};
+use crate::adapter::peft::{AdapterConfig, AdapterWeights, Layout, LowRank, Named, PREFIX, Target};
 use crate::model::build::stream;
 use crate::model::config::{DecoderConfig, Head};
 use crate::model::decoder::Decoder;
@@ -60,7 +58,7 @@ pub fn attach(
             files.layout().clone()
         }
     };
-    save_modules(decoder, &layout.saved, source);
+    save_modules(decoder, &layout, source);
     attach_updates(decoder, (config, &layout), source);
     Ok(())
 }
@@ -113,8 +111,8 @@ fn weight_of(target: Target) -> String {
 }
 
 /// Makes the modules the adapter's own.
-fn save_modules(decoder: &mut Decoder, saved: &[SavedModule], source: LoraSource<'_>) {
-    let is_saved = |tensor: &str| saved.iter().any(|module| module.tensor == tensor);
+fn save_modules(decoder: &mut Decoder, layout: &Layout, source: LoraSource<'_>) {
+    let is_saved = |tensor: &str| layout.saved.iter().any(|module| module.tensor == tensor);
     if decoder.config.head == Head::Tied && (is_saved(EMBED_TOKENS) || is_saved(LM_HEAD)) {
         // As in PEFT without `ensure_weight_tying`: a copy of one leaves the other as it was.
         let mut head = decoder.embed.clone();
@@ -124,11 +122,15 @@ fn save_modules(decoder: &mut Decoder, saved: &[SavedModule], source: LoraSource
     let device = decoder.device.clone();
     decoder.for_each_param_mut(&mut |param| {
         let [piece] = param.pieces.as_mut_slice() else { return };
-        if param.owner != Owner::Base || !is_saved(&piece.name) {
+        if is_saved(&piece.name) {
+            param.owner = Owner::Copy;
+            piece.name = format!("{PREFIX}{}", piece.name);
+        } else if let Some(kept) = layout.kept.iter().find(|kept| kept.tensor == piece.name) {
+            param.owner = Owner::Kept;
+            piece.name.clone_from(&kept.in_file);
+        } else {
             return;
         }
-        param.owner = Owner::Copy;
-        piece.name = format!("{PREFIX}{}", piece.name);
         match source {
             LoraSource::Fresh { .. } => {}
             LoraSource::Files(files) => {

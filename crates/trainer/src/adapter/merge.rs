@@ -26,6 +26,7 @@ pub fn merge(decoder: &mut Decoder) {
     let is_adapted = decoder.embed_lora.is_some() || decoder.adapted_head.is_some();
     if decoder.head.is_none() && is_adapted {
         let mut head = decoder.embed.clone();
+        head.owner = Owner::Base;
         head.pieces[0].name = LM_HEAD.to_owned();
         decoder.head = Some(head);
     }
@@ -39,11 +40,11 @@ pub fn merge(decoder: &mut Decoder) {
     }
     decoder.for_each_param_mut(&mut |param| match param.owner {
         Owner::Base | Owner::Adapter => {}
-        Owner::Copy => {
+        Owner::Copy | Owner::Kept => {
             param.owner = Owner::Base;
             for piece in &mut param.pieces {
                 if let Some(name) = piece.name.strip_prefix(PREFIX) {
-                    piece.name = name.to_owned();
+                    piece.name = name.replace(".base_layer.", ".");
                 }
             }
         }

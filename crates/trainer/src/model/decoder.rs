@@ -76,11 +76,17 @@ pub enum Trained {
 }
 
 impl Trained {
-    fn includes(self, owner: Owner) -> bool {
-        match self {
-            Self::Adapter => matches!(owner, Owner::Adapter | Owner::Copy),
-            Self::Base => owner == Owner::Base,
+    fn trains(self, owner: Owner) -> bool {
+        match owner {
+            Owner::Adapter | Owner::Copy => self == Self::Adapter,
+            Owner::Base => self == Self::Base,
+            Owner::Kept => false,
         }
+    }
+
+    /// Whether it stands in the file of what is trained.
+    fn files(self, owner: Owner) -> bool {
+        self.trains(owner) || (self == Self::Adapter && owner == Owner::Kept)
     }
 }
 
@@ -135,7 +141,7 @@ impl Decoder {
     pub fn train(&mut self, trained: Trained) {
         let mut n_slots = 0;
         self.for_each_param_mut(&mut |param| {
-            param.slot = trained.includes(param.owner).then(|| {
+            param.slot = trained.trains(param.owner).then(|| {
                 n_slots += 1;
                 Slot(n_slots - 1)
             });
@@ -283,7 +289,7 @@ impl Decoder {
     pub fn named_tensors(&self, of: Trained) -> NamedTensors {
         let mut tensors = HashMap::new();
         self.for_each_param(&mut |param| {
-            if of.includes(param.owner) {
+            if of.files(param.owner) {
                 for piece in &param.pieces {
                     tensors.insert(piece.name.clone(), (param.value.clone(), piece.values.clone()));
                 }

@@ -28,6 +28,8 @@ pub enum Owner {
     Adapter,
     /// The model, but as a copy that belongs to an adapter, trained in full and kept in its file.
     Copy,
+    /// The model, but with values of an adapter's file, which keeps them: an embedding that was resized. Not trained.
+    Kept,
 }
 
 /// One tensor of a file inside a [`Param`]: q, k and v are pieces of one weight.
@@ -60,7 +62,7 @@ impl Param {
     pub fn decays(&self) -> bool {
         match self.owner {
             Owner::Adapter => true,
-            Owner::Base | Owner::Copy => !self.is_vector(),
+            Owner::Base | Owner::Copy | Owner::Kept => !self.is_vector(),
         }
     }
 }

@@ -89,7 +89,7 @@ pub fn ready(
             };
             let fresh = LoraSource::Fresh { seed: spec.train.seed };
             lora::attach(&mut decoder, &config, source.as_ref().map_or(fresh, LoraSource::Files))?;
-            Some(config)
+            Some(source.map_or(config, |files| files.config().clone()))
         }
     };
 

@@ -1,6 +1,9 @@
 //! Adapters of peft 0.21.2: attached, merged, and written again.
 
-#![expect(clippy::print_stdout, reason = "shows how far from the tolerance each case is, and what is skipped")]
+#![expect(
+    clippy::print_stdout,
+    reason = "shows how far from the tolerance each case is, and what is skipped"
+)]
 
 use std::borrow::Cow;
 use std::fs;

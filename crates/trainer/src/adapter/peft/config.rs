@@ -5,7 +5,7 @@ use std::path::Path;
 use ftl_core::spec::resolved::{LoraScale, LoraShape, LoraVariant};
 use serde_json::{Map, Value, json};
 
-use crate::adapter::peft::{ADAPTER_CONFIG_JSON, Modules};
+use crate::adapter::peft::{ADAPTER_CONFIG_JSON, KeptTensor, Modules};
 use crate::error::TrainError;
 use crate::model::config::DecoderConfig;
 use crate::model::json_file;
@@ -37,6 +37,8 @@ pub struct AdapterConfig {
     pub layers_pattern: Vec<String>,
     /// Modules that are kept in full: those whose name ends in one of these.
     pub modules_to_save: Vec<String>,
+    /// The model's own tensors that stand in the weights' file; adapter_config.json does not know them.
+    pub kept: Vec<KeptTensor>,
     /// The model it was made for, as whoever made it called it.
     pub base_model_name_or_path: Option<String>,
 }
@@ -57,6 +59,7 @@ impl Default for AdapterConfig {
             layers_to_transform: None,
             layers_pattern: Vec::new(),
             modules_to_save: Vec::new(),
+            kept: Vec::new(),
             base_model_name_or_path: None,
         }
     }
@@ -91,6 +94,7 @@ impl AdapterConfig {
             layers_to_transform: layers_to_transform.map(|layers| layers.into_iter().map(whole).collect()),
             layers_pattern: Vec::new(),
             modules_to_save,
+            kept: Vec::new(),
             base_model_name_or_path: None,
         }
     }
@@ -114,6 +118,7 @@ impl AdapterConfig {
             layers_to_transform,
             layers_pattern,
             modules_to_save,
+            kept: _,
             base_model_name_or_path,
         } = self;
         let list_or_null = |names: &[String]| if names.is_empty() { Value::Null } else { json!(names) };

@@ -17,6 +17,8 @@ pub struct Layout {
     pub low_rank: Vec<LowRank>,
     /// The modules that are kept in full.
     pub saved: Vec<SavedModule>,
+    /// The model's own tensors that stand in the file.
+    pub kept: Vec<KeptTensor>,
 }
 
 /// The low-rank update of one module.
@@ -37,6 +39,18 @@ pub struct LowRank {
 pub struct SavedModule {
     /// The tensor's name in the model: `lm_head.weight`.
     pub tensor: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+}
+
+/// A tensor of the model itself that an adapter's file holds: PEFT saves embedding and head where they are targets, or
+/// were resized (`save_embedding_layers`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptTensor {
+    /// Its name in the model: `lm_head.weight`.
+    pub tensor: String,
+    /// Its name in the file: `base_model.model.lm_head.base_layer.weight`.
+    pub in_file: String,
     /// Its shape.
     pub shape: Vec<usize>,
 }
@@ -64,13 +78,16 @@ impl Layout {
             Named::InSpec => finder.refuse_idle_names(&targets),
             Named::InFile => {}
         }
-        if finder.problems.is_empty() { Ok(Self { low_rank, saved }) } else { Err(finder.problems) }
+        let kept = config.kept.clone();
+        if finder.problems.is_empty() { Ok(Self { low_rank, saved, kept }) } else { Err(finder.problems) }
     }
 
     /// Every tensor of the adapter's file: those of each update, then the saved modules.
     pub fn tensors(&self, model: &DecoderConfig) -> Vec<TensorSpec> {
         let factors = self.low_rank.iter().flat_map(|low_rank| low_rank.tensors(model));
-        factors.chain(self.saved.iter().map(SavedModule::tensor_spec)).collect()
+        let kept =
+            self.kept.iter().map(|kept| TensorSpec { name: kept.in_file.clone(), shape: kept.shape.clone() });
+        factors.chain(self.saved.iter().map(SavedModule::tensor_spec)).chain(kept).collect()
     }
 }
 

@@ -10,7 +10,7 @@ mod target;
 mod tensors;
 
 pub use config::AdapterConfig;
-pub use layout::{Layout, LowRank, Named, SavedModule};
+pub use layout::{KeptTensor, Layout, LowRank, Named, SavedModule};
 pub use target::{Modules, Target};
 pub use tensors::{AdapterWeights, write_adapter};
 

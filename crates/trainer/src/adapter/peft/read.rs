@@ -93,6 +93,7 @@ impl AdapterConfig {
             layers_to_transform,
             layers_pattern,
             modules_to_save: reader.names("modules_to_save"),
+            kept: Vec::new(),
             lora_alpha: reader.number("lora_alpha", 8.0, |alpha| alpha > 0.0, "a number above 0"),
             lora_dropout_prob: reader.number(
                 "lora_dropout",

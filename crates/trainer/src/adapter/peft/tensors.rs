@@ -5,11 +5,12 @@ use std::path::Path;
 
 use ftl_core::{Problem, ProblemKind};
 
+use crate::adapter::peft::target::module_of;
 use crate::adapter::peft::{
-    ADAPTER_CONFIG_JSON, ADAPTER_MODEL_SAFETENSORS, AdapterConfig, Layout, Named, PREFIX,
+    ADAPTER_CONFIG_JSON, ADAPTER_MODEL_SAFETENSORS, AdapterConfig, KeptTensor, Layout, Named, PREFIX,
 };
 use crate::error::TrainError;
-use crate::model::config::DecoderConfig;
+use crate::model::config::{DecoderConfig, Head};
 use crate::model::families::{EMBED_TOKENS, LM_HEAD};
 use crate::model::tensor_file::{TensorFile, TensorSpec, write_f32};
 
@@ -19,11 +20,18 @@ const ADAPTER_MODEL_BIN: &str = "adapter_model.bin";
 /// The open, checked weights of an adapter directory.
 #[derive(Debug)]
 pub struct AdapterWeights {
+    config: AdapterConfig,
     layout: Layout,
     vocab_size: usize,
     tensors: Vec<TensorSpec>,
     file: TensorFile,
 }
+
+/// The modules whose own weight may stand in the file.
+const ENDS: [&str; 2] = [EMBED_TOKENS, LM_HEAD];
+/// What PEFT puts between such a module and `weight`: where it is a target, where it is saved (the original, and the
+/// copy once more), and nothing where it was resized.
+const BETWEEN: [&str; 4] = [".base_layer", ".original_module", ".modules_to_save", ""];
 
 impl AdapterWeights {
     /// Opens the weights and compares them with both configs: every tensor there, with its shape, and no other.
@@ -47,7 +55,7 @@ impl AdapterWeights {
             n_rows(&file).filter(|n_rows| *n_rows > model.vocab_size).unwrap_or(model.vocab_size);
         let model = DecoderConfig { vocab_size, ..model.clone() };
         let config_path = dir.join(ADAPTER_CONFIG_JSON).display().to_string();
-        let layout = Layout::of(config, &model, Named::InFile).map_err(|problems| {
+        let mut layout = Layout::of(config, &model, Named::InFile).map_err(|problems| {
             let placed = |problem: Problem| {
                 let kind = match problem.kind {
                     ProblemKind::InvalidValue => ProblemKind::BrokenAdapter,
@@ -58,9 +66,17 @@ impl AdapterWeights {
             };
             problems.into_iter().map(placed).collect::<Vec<_>>()
         })?;
+        layout.kept = kept(&file, &layout, &model);
         let tensors = layout.tensors(&model);
-        file.expect(&tensors)?;
-        Ok(Self { layout, vocab_size, tensors, file })
+        let of_no_use = |name: &str| is_own_weight(name) && !tensors.iter().any(|tensor| tensor.name == name);
+        file.expect_with(&tensors, of_no_use)?;
+        let config = AdapterConfig { kept: layout.kept.clone(), ..config.clone() };
+        Ok(Self { config, layout, vocab_size, tensors, file })
+    }
+
+    /// The config, with what only the weights' file tells.
+    pub fn config(&self) -> &AdapterConfig {
+        &self.config
     }
 
     /// What the config comes to on the model.
@@ -113,8 +129,39 @@ pub fn write_adapter<'a>(
     write_f32(&dir.join(ADAPTER_MODEL_SAFETENSORS), &layout.tensors(model), numbers)
 }
 
-/// Rows of the embedding or the head that the file keeps in full.
+/// Rows of the embedding or the head that the file has, whichever are more.
 fn n_rows(file: &TensorFile) -> Option<usize> {
-    let shapes = [EMBED_TOKENS, LM_HEAD].map(|name| file.shape(&format!("{PREFIX}{name}")));
-    shapes.into_iter().flatten().filter_map(|shape| shape.first().copied()).max()
+    let names = ENDS.iter().flat_map(|tensor| BETWEEN.map(|between| in_file(tensor, between)));
+    names.filter_map(|name| file.shape(&name)?.first().copied()).max()
+}
+
+/// The model's own weights that the file has and that are used.
+fn kept(file: &TensorFile, layout: &Layout, model: &DecoderConfig) -> Vec<KeptTensor> {
+    let is_saved = |tensor: &str| layout.saved.iter().any(|module| module.tensor == tensor);
+    let is_target = |module: &str| layout.low_rank.iter().any(|part| part.target.name() == module);
+    let kept = |tensor: &str| {
+        // Where the head is tied, its weight is the embedding's, unless that is a copy.
+        let is_embedding = tensor == LM_HEAD && model.head == Head::Tied && !is_saved(EMBED_TOKENS);
+        if is_saved(tensor) || is_embedding {
+            return None;
+        }
+        let between = if is_target(module_of(tensor)) { ".base_layer" } else { "" };
+        let in_file = in_file(tensor, between);
+        let shape = vec![model.vocab_size, model.hidden_size];
+        file.shape(&in_file).map(|_| KeptTensor {
+            tensor: tensor.to_owned(),
+            in_file: in_file.clone(),
+            shape,
+        })
+    };
+    ENDS.iter().filter_map(|tensor| kept(tensor)).collect()
+}
+
+fn is_own_weight(name: &str) -> bool {
+    ENDS.iter().any(|tensor| BETWEEN.iter().any(|between| in_file(tensor, between) == name))
+}
+
+/// A weight's name in the file: `lm_head.weight` with `.base_layer` is `base_model.model.lm_head.base_layer.weight`.
+fn in_file(tensor: &str, between: &str) -> String {
+    format!("{PREFIX}{}{between}.weight", module_of(tensor))
 }

@@ -68,6 +68,18 @@ impl TensorFile {
     /// # Errors
     /// Every problem, of the kind that [`open`](Self::open) was given.
     pub fn expect(&self, tensors: &[TensorSpec]) -> Result<(), Vec<Problem>> {
+        self.expect_with(tensors, |_| false)
+    }
+
+    /// As [`expect`](Self::expect); the file may also hold tensors that are of no use.
+    ///
+    /// # Errors
+    /// As [`expect`](Self::expect).
+    pub fn expect_with(
+        &self,
+        tensors: &[TensorSpec],
+        is_of_no_use: impl Fn(&str) -> bool,
+    ) -> Result<(), Vec<Problem>> {
         let mut messages = Vec::new();
         for TensorSpec { name, shape } in tensors {
             match self.tensors.get(name) {
@@ -83,7 +95,7 @@ impl TensorFile {
             }
         }
         let expected: HashSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-        let unknown = self.names().filter(|name| !expected.contains(name));
+        let unknown = self.names().filter(|name| !expected.contains(name) && !is_of_no_use(name));
         messages.extend(unknown.map(|name| format!("has a tensor `{name}` that does not belong there")));
         let problems: Vec<_> = messages
             .into_iter()
