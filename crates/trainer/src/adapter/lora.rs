@@ -88,7 +88,7 @@ fn attach_updates(
             Target::Linear { .. } => {}
             Target::Embedding => *embed_lora = Some(maker.embedding(*low_rank)),
             Target::Head => {
-                let weight = head.as_ref().unwrap_or(embed).clone();
+                let weight = Param { slot: None, ..head.as_ref().unwrap_or(embed).clone() };
                 let [n_outputs, n_inputs] = weight.value.dims();
                 let targeted = [(*low_rank, 0..n_outputs)];
                 let mut linear = Linear { weight, bias: None, lora: maker.lora(n_inputs, &targeted) };
