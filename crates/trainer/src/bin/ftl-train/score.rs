@@ -106,7 +106,7 @@ impl Args {
     /// What is to be scored, read before the weights are loaded.
     fn rows(&self) -> Result<Vec<ScoreRow>, TrainError> {
         let dir = &self.model.model;
-        let config = DecoderConfig::read(dir)?;
+        let config = self.model.config()?;
         let Input { ids, data, text } = &self.input;
         if let Some(path) = ids {
             return Ok(ids::read(path, config.vocab_size)?.into_iter().map(ScoreRow::from).collect());
