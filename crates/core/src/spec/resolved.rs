@@ -95,8 +95,9 @@ pub struct Data {
 pub struct TrainFile {
     /// Where it is.
     pub path: PathBuf,
-    /// How often each of its samples is drawn, relative to those of the other files.
-    pub weight: f64,
+    /// How often its samples are drawn, relative to the other files; `None`: 1, and if no file has one, every sample is
+    /// drawn once.
+    pub weight: Option<f64>,
     /// Read at most this many of its samples.
     pub max_samples: Option<u64>,
 }

@@ -84,7 +84,7 @@ fn data_spec(data: &Data) -> DataSpec {
             .iter()
             .map(|TrainFile { path, weight, max_samples }| TrainFileSpec {
                 path: path.clone(),
-                weight: Some(*weight).filter(|weight| *weight != 1.0),
+                weight: *weight,
                 max_samples: *max_samples,
             })
             .collect(),

@@ -93,7 +93,7 @@ fn every_default_is_the_documented_one() {
     assert_eq!((data.max_length, data.max_samples, data.chat_template), (None, None, None));
     assert_eq!(data.excess_length_strategy, ExcessLength::Error);
     assert_eq!((data.loss_on, data.order), (LossOn::AssistantTokens, SampleOrder::Shuffled));
-    assert_eq!((data.rows, data.train[0].weight), (Rows::Samples, 1.0));
+    assert_eq!((data.rows, data.train[0].weight), (Rows::Samples, None));
     assert_eq!(method, Method::Sft);
     let shape = LoraShape {
         r: 16,

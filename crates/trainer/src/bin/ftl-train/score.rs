@@ -127,7 +127,7 @@ impl Args {
 
     fn samples(&self, path: &Path, config: &DecoderConfig) -> Result<Vec<ScoreRow>, TrainError> {
         let data = Data {
-            train: vec![TrainFile { path: path.to_owned(), weight: 1.0, max_samples: None }],
+            train: vec![TrainFile { path: path.to_owned(), weight: None, max_samples: None }],
             format: self.format.unwrap_or(DataFormat::Auto),
             eval: Eval::Never,
             max_length: None,
