@@ -11,7 +11,7 @@ use crate::model::block::{Block, BlockBackward, BlockCache, Pass};
 use crate::model::config::DecoderConfig;
 use crate::model::rope;
 use crate::ops::attention::AttentionShape;
-use crate::ops::cross_entropy::{self, TokenScore};
+use crate::ops::cross_entropy::{self, Objective, TokenScore};
 use crate::ops::dropout::Key;
 use crate::ops::embedding;
 use crate::ops::linear::InputGradient;
@@ -54,7 +54,7 @@ pub enum Keep {
 /// How [`Decoder::loss_and_gradients`] goes.
 #[derive(Clone, Copy, Debug)]
 pub struct LossPass {
-    /// What the sum of the negative log-likelihoods is multiplied by in the objective.
+    /// What the sum of the negative log-likelihoods, each times its weight, is multiplied by in the objective.
     pub scale: f64,
     /// Which activations are kept.
     pub keep: Keep,
@@ -133,10 +133,27 @@ impl Decoder {
         });
     }
 
-    /// Adds the gradients of `scale` times the summed negative log-likelihood of the supervised tokens to
-    /// `gradients`, and returns that sum in nats, not scaled.
+    /// Adds the gradients of `scale` times the summed negative log-likelihood of the supervised tokens, each times its
+    /// weight in the batch, to `gradients`, and returns that sum in nats, not scaled.
     pub fn loss_and_gradients(&self, batch: &Batch, how: LossPass, gradients: &mut Gradients) -> f64 {
         let LossPass { scale, keep, dropout } = how;
+        let weights: Vec<f32> =
+            batch.supervised_weights().map(|weight| (f64::from(weight) * scale) as f32).collect();
+        let objective = Objective::Weighted(&weights);
+        let nll = self.objective_and_gradients(batch, objective, (keep, dropout), gradients);
+        let weighted = nll.iter().zip(batch.supervised_weights());
+        weighted.map(|(nll, weight)| f64::from(*nll) * f64::from(weight)).sum()
+    }
+
+    /// Adds the gradients of `objective` to `gradients`, and returns the negative log-likelihoods of the supervised
+    /// tokens, in order.
+    pub fn objective_and_gradients(
+        &self,
+        batch: &Batch,
+        objective: Objective<'_>,
+        (keep, dropout): (Keep, Option<Key>),
+        gradients: &mut Gradients,
+    ) -> Vec<f32> {
         let pass = self.pass(batch, dropout);
         let mut x = embedding::forward(self.kernels, &self.embed, &batch.ids);
         let mut inputs = Vec::with_capacity(self.blocks.len());
@@ -150,11 +167,11 @@ impl Decoder {
             x = y;
         }
         let (hidden, inverse_rms) = self.norm.forward(self.kernels, &x);
-        let (sum_nats, d_hidden) = cross_entropy::forward_backward(
+        let (nll, d_hidden) = cross_entropy::forward_backward(
             self.kernels,
             self.head(),
             (&hidden, &batch.targets),
-            scale,
+            objective,
             gradients,
         );
         drop(hidden);
@@ -174,7 +191,7 @@ impl Decoder {
             block.backward(input, &mut g, gradients);
         }
         embedding::backward(self.kernels, &self.embed, &batch.ids, &g, gradients);
-        sum_nats
+        nll
     }
 
     /// Scores the supervised tokens of the batch, in order.
@@ -206,7 +223,7 @@ impl Decoder {
     pub fn next_logits(&self, ids: &[u32], cache: &mut Cache) -> Tensor<2> {
         let n = ids.len();
         let positions = (cache.n_tokens as u32..(cache.n_tokens + n) as u32).collect();
-        let batch = Batch { ids: ids.to_vec(), positions, targets: Vec::new(), segments: Vec::new() };
+        let batch = Batch { ids: ids.to_vec(), positions, ..Batch::default() };
         let pass = self.pass(&batch, None);
         let mut x = embedding::forward(self.kernels, &self.embed, ids);
         for (block, cache) in self.blocks.iter().zip(&mut cache.blocks) {
@@ -262,6 +279,18 @@ impl Decoder {
         }
         change(&mut self.norm.weight);
         self.head.iter_mut().for_each(change);
+    }
+
+    /// The model with its adapter off: what training started from, whatever the adapter learned. Weights are shared,
+    /// not copied, so it should be gone before any of them is trained.
+    pub fn without_adapter(&self) -> Self {
+        let mut base = self.clone();
+        for block in &mut base.blocks {
+            for linear in block.linears_mut() {
+                linear.lora = None;
+            }
+        }
+        base
     }
 
     /// Every tensor of the model or of the adapter by its name in files.

@@ -1,13 +1,18 @@
 //! Output head and cross-entropy together, in chunks of supervised tokens, so that the logits of a whole batch
 //! never exist. The gradient is made on the way forward.
 //!
-//! For a supervised token with hidden state h, target t and logits z = h Wᵀ:
+//! For a supervised token with hidden state h, target t, logits z = h Wᵀ, and w the derivative of what is minimised
+//! with respect to its nll:
 //!
 //! ```text
-//! nll = log Σ_v e^z_v − z_t      dz = (softmax(z) − 1[v = t]) · scale      dh = dz W      dW += dzᵀ h
+//! nll = log Σ_v e^z_v − z_t      dz = (softmax(z) − 1[v = t]) · w      dh = dz W      dW += dzᵀ h
 //! ```
+//!
+//! Where w follows from the scores of the whole batch ([`Objective::Coupled`]), dh is made as if it were 1 and
+//! multiplied once it is known, so the head is used no more often. Only the gradient of the head itself needs w first:
+//! then the scores are taken in a pass of their own.
 
-use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData, activation};
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
 use super::param::{Gradients, Param};
 use crate::data::sample::IGNORED;
@@ -28,24 +33,45 @@ pub struct TokenScore {
     pub correct: bool,
 }
 
-/// Adds up the loss and makes its gradient.
+/// What is minimised: a function of the negative log-likelihoods of a batch's supervised tokens, in order.
+pub enum Objective<'a> {
+    /// The sum of each times its weight.
+    Weighted(&'a [f32]),
+    /// Any other: it is given all of them and says its derivative with respect to each.
+    Coupled(&'a mut dyn FnMut(&[f32]) -> Vec<f32>),
+}
+
+/// Scores the supervised tokens and makes the gradient of the objective.
 ///
 /// # Shapes
 /// - `hidden`: `[tokens, hidden]`, after the final norm
 /// - `targets`: `[tokens]`, [`IGNORED`] where the loss does not count
-/// - returned: the sum of the negative log-likelihoods, and the gradient of `scale` times that sum with respect
+/// - returned: the negative log-likelihoods of the supervised tokens, and the gradient of the objective with respect
 ///   to `hidden`
 pub fn forward_backward(
     kernels: Kernels,
     head: &Param,
     (hidden, targets): (&Tensor<2>, &[i32]),
-    scale: f64,
+    objective: Objective<'_>,
     gradients: &mut Gradients,
-) -> (f64, Tensor<2>) {
+) -> (Vec<f32>, Tensor<2>) {
     let supervised = Supervised::of(targets);
-    match kernels {
-        Kernels::Cpu => cpu_forward_backward(head, hidden, &supervised, (scale, gradients)),
-        Kernels::Plain => plain_forward_backward(head, hidden, &supervised, (scale, gradients)),
+    let mut weighted = |weights: &[f32]| match kernels {
+        Kernels::Cpu => cpu_forward_backward(head, hidden, &supervised, (weights, gradients)),
+        Kernels::Plain => plain_forward_backward(head, hidden, &supervised, (weights, gradients)),
+    };
+    match objective {
+        Objective::Weighted(weights) => weighted(weights),
+        Objective::Coupled(derivative) if head.slot.is_none() => {
+            let (nll, dh) = weighted(&vec![1.0; supervised.rows.len()]);
+            let dh = scale_rows(kernels, dh, &supervised.rows, &derivative(&nll));
+            (nll, dh)
+        }
+        Objective::Coupled(derivative) => {
+            let scores = score(kernels, head, hidden, targets);
+            let nll: Vec<f32> = scores.iter().map(|score| score.nll_nats).collect();
+            weighted(&derivative(&nll))
+        }
     }
 }
 
@@ -110,26 +136,30 @@ impl Supervised {
     }
 
     fn chunks(&self, head: &Param) -> impl Iterator<Item = SupervisedChunk<'_>> {
-        let [vocab, _] = head.value.dims();
-        let size = (CHUNK_LOGITS / vocab).max(MIN_CHUNK_ROWS);
+        let size = chunk_rows(head);
         let chunks = self.rows.chunks(size).zip(self.targets.chunks(size));
         chunks.map(|(rows, targets)| SupervisedChunk { rows, targets })
     }
+}
+
+fn chunk_rows(head: &Param) -> usize {
+    let [vocab, _] = head.value.dims();
+    (CHUNK_LOGITS / vocab).max(MIN_CHUNK_ROWS)
 }
 
 fn cpu_forward_backward(
     head: &Param,
     hidden: &Tensor<2>,
     supervised: &Supervised,
-    (scale, gradients): (f64, &mut Gradients),
-) -> (f64, Tensor<2>) {
+    (weights, gradients): (&[f32], &mut Gradients),
+) -> (Vec<f32>, Tensor<2>) {
     let ([n_tokens, width], [vocab, _]) = (hidden.dims(), head.value.dims());
     let (h, w) = (cpu::tensor::values(hidden), cpu::tensor::values(&head.value));
     let w = Matrix::new(&w, vocab, width);
     let mut dh = vec![0.0; n_tokens * width];
     let (mut logits, mut chunk_dh) = (Vec::new(), Vec::new());
-    let mut sum_nats = 0.0;
-    for chunk in supervised.chunks(head) {
+    let mut nll = Vec::with_capacity(supervised.rows.len());
+    for (chunk, weights) in supervised.chunks(head).zip(weights.chunks(chunk_rows(head))) {
         let n = chunk.rows.len();
         let chunk_h: Vec<f32> =
             chunk.rows.iter().flat_map(|row| &h[*row as usize * width..][..width]).copied().collect();
@@ -138,8 +168,7 @@ fn cpu_forward_backward(
         logits.resize(n * vocab, 0.0);
         chunk_dh.resize(n * width, 0.0);
         MatrixMut::new(&mut logits, n, vocab).product(Product::SET, chunk_h, w.t());
-        let nll = cpu::cross_entropy::gradient(&mut logits, chunk.targets, scale as f32);
-        sum_nats += nll.iter().map(|nll| f64::from(*nll)).sum::<f64>();
+        nll.extend(cpu::cross_entropy::gradient(&mut logits, chunk.targets, weights));
         let dz = Matrix::new(&logits, n, vocab);
         MatrixMut::new(&mut chunk_dh, n, width).product(Product::SET, dz, w);
         for (row, chunk_dh) in chunk.rows.iter().zip(chunk_dh.chunks(width)) {
@@ -151,38 +180,65 @@ fn cpu_forward_backward(
             });
         }
     }
-    (sum_nats, cpu::tensor::tensor(dh, [n_tokens, width]))
+    (nll, cpu::tensor::tensor(dh, [n_tokens, width]))
 }
 
 fn plain_forward_backward(
     head: &Param,
     hidden: &Tensor<2>,
     supervised: &Supervised,
-    (scale, gradients): (f64, &mut Gradients),
-) -> (f64, Tensor<2>) {
+    (weights, gradients): (&[f32], &mut Gradients),
+) -> (Vec<f32>, Tensor<2>) {
     let device = hidden.device();
     let mut dh = Tensor::zeros(hidden.dims(), &device);
-    let mut sum_nats = 0.0;
-    for chunk in supervised.chunks(head) {
+    let mut nll = Vec::with_capacity(supervised.rows.len());
+    for (chunk, weights) in supervised.chunks(head).zip(weights.chunks(chunk_rows(head))) {
         let chunk_h = gather(Kernels::Plain, hidden, chunk.rows);
         // Its exponential is closer to p than burn's `softmax`, which loses digits in a large vocabulary on flex.
         let log_p = activation::log_softmax(logits(Kernels::Plain, head, &chunk_h), 1);
-        let nll: Vec<f32> = token_nll(log_p.clone(), chunk.targets)
-            .into_data()
-            .try_into_vec()
-            .expect("the engine computes in f32");
-        sum_nats += nll.iter().map(|nll| f64::from(*nll)).sum::<f64>();
+        nll.extend::<Vec<f32>>(
+            token_nll(log_p.clone(), chunk.targets)
+                .into_data()
+                .try_into_vec()
+                .expect("the engine computes in f32"),
+        );
         // Not `one_hot`: it asks the device whether all targets are in range, and refuses one class.
         let targets = index_tensor(chunk.targets, hidden).reshape([chunk.targets.len(), 1]);
-        let minus_scale = Tensor::full(targets.dims(), -scale, &device);
-        let dz = log_p.exp().mul_scalar(scale).scatter(1, targets, minus_scale, IndexingUpdateOp::Add);
+        let weights = column(weights, &device);
+        let dz = (log_p.exp() * weights.clone()).scatter(1, targets, weights.neg(), IndexingUpdateOp::Add);
         if let Some(slot) = head.slot {
             gradients.add(slot, dz.clone().transpose().matmul(chunk_h));
         }
         let rows = index_tensor(chunk.rows, hidden);
         dh = dh.select_assign(0, rows, dz.matmul(head.value.clone()), IndexingUpdateOp::Add);
     }
-    (sum_nats, dh)
+    (nll, dh)
+}
+
+/// Multiplies each of the `rows` by its weight; the others are zero.
+fn scale_rows(kernels: Kernels, mut dh: Tensor<2>, rows: &[u32], weights: &[f32]) -> Tensor<2> {
+    let [n_tokens, width] = dh.dims();
+    match kernels {
+        Kernels::Cpu => {
+            cpu::tensor::modify(&mut dh, |dh| {
+                for (row, weight) in rows.iter().zip(weights) {
+                    dh[*row as usize * width..][..width].iter_mut().for_each(|dh| *dh *= weight);
+                }
+            });
+            dh
+        }
+        Kernels::Plain => {
+            let mut of_rows = vec![0.0; n_tokens];
+            rows.iter().zip(weights).for_each(|(row, weight)| of_rows[*row as usize] = *weight);
+            let weights = column(&of_rows, &dh.device());
+            dh * weights
+        }
+    }
+}
+
+/// `[values, 1]`
+fn column(values: &[f32], device: &Device) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [values.len(), 1]), device)
 }
 
 fn gather(kernels: Kernels, hidden: &Tensor<2>, rows: &[u32]) -> Tensor<2> {

@@ -8,6 +8,7 @@ pub mod meter;
 pub mod optimizer;
 pub mod output;
 pub mod preflight;
+mod reference;
 pub mod report;
 pub mod run;
 pub mod snapshot;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use ftl_core::job::Phase;
 use ftl_core::spec::resolved::{Adapter, Lora, LoraExpectation, LoraShape, ModelInit, TargetModules};
 use ftl_core::{CheckedSpec, Observer, Problem, ProblemKind};
@@ -10,8 +11,10 @@ use crate::adapter::lora::{self, LoraSource};
 use crate::adapter::peft::{AdapterConfig, AdapterWeights, resolve_targets};
 use crate::data::encode::Encoder;
 use crate::data::load::{Prepared, Request, prepare};
+use crate::data::sample::Sample;
 use crate::device::{self, OpenDevice};
 use crate::error::TrainError;
+use crate::methods;
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::{Decoder, Trained};
 use crate::model::open::{Start, open_decoder};
@@ -71,10 +74,11 @@ pub fn ready(
     };
     phase(observer, Phase::Tokenizing);
     let data = prepare(&request, observer)?;
+    methods::check(spec.method, &data)?;
     for message in &data.notes {
         warn(observer, message.clone());
     }
-    let longest = data.train.iter().chain(&data.eval).map(|sample| sample.ids.len()).max().unwrap_or(0);
+    let longest = data.train.iter().chain(&data.eval).map(Sample::longest_segment).max().unwrap_or(0);
     decoder.reserve_positions(longest);
     decoder.train(match adapter {
         Some(_) => Trained::Adapter,
@@ -83,23 +87,28 @@ pub fn ready(
     Ok(Ready { device, decoder, adapter, data, max_length })
 }
 
+/// The model that the spec names, as it is before training and without an adapter.
+pub(super) fn base(spec: &CheckedSpec, device: &Device) -> Result<Decoder, TrainError> {
+    let start = match spec.model.init {
+        ModelInit::Pretrained => Start::Pretrained,
+        ModelInit::Random => Start::Random { seed: spec.train.seed },
+    };
+    Ok(open_decoder(&spec.model.path, start, device)?)
+}
+
 fn model(
     spec: &CheckedSpec,
     weights: &Weights,
     device: &OpenDevice,
 ) -> Result<(Decoder, Option<AdapterConfig>), TrainError> {
     let seed = spec.train.seed;
-    let start = match spec.model.init {
-        ModelInit::Pretrained => Start::Pretrained,
-        ModelInit::Random => Start::Random { seed },
-    };
     match (&spec.adapter, weights) {
-        (Adapter::None, Weights::Spec) => Ok((open_decoder(&spec.model.path, start, &device.device)?, None)),
+        (Adapter::None, Weights::Spec) => Ok((base(spec, &device.device)?, None)),
         (Adapter::None, Weights::Checkpoint(dir)) => {
             Ok((open_decoder(dir, Start::Pretrained, &device.device)?, None))
         }
         (Adapter::Lora(asked), weights) => {
-            let mut decoder = open_decoder(&spec.model.path, start, &device.device)?;
+            let mut decoder = base(spec, &device.device)?;
             let (config, dir) = adapter_shape(asked, weights, &spec.model.path)?;
             let source = match dir {
                 Some(dir) => Some(AdapterWeights::open(&dir, &config, &decoder.config)?),

@@ -11,12 +11,14 @@ use crate::adapter::peft::AdapterConfig;
 use crate::checkpoint::layout::{EVENTS_JSONL, checkpoint_name};
 use crate::checkpoint::retain_newest;
 use crate::checkpoint::save;
-use crate::data::batch::Batch;
 use crate::data::load::Prepared;
 use crate::data::mix::Part;
 use crate::data::order::{Plan, Pool};
+use crate::data::sample::Sample;
 use crate::error::TrainError;
-use crate::model::decoder::{Decoder, Keep, LossPass};
+use crate::methods::reference::DataPart;
+use crate::methods::{HowBackward, Method, Microbatch, Tally, Totals};
+use crate::model::decoder::{Decoder, Keep};
 use crate::ops::dropout::Key;
 use crate::ops::param::Gradients;
 use crate::optim::schedule::LearningRate;
@@ -26,6 +28,7 @@ use crate::train::keep;
 use crate::train::meter::{Meter, StepResult};
 use crate::train::optimizer::Optimizer;
 use crate::train::preflight::Ready;
+use crate::train::reference;
 use crate::train::report::{Reporter, note, phase};
 use crate::train::snapshot::{self, Identity};
 use crate::train::{Outcome, Summary};
@@ -40,6 +43,7 @@ pub struct Run<'a, 'b> {
     pub(super) plan: Plan,
     pub(super) identity: Identity,
     pub(super) scores: Scores,
+    pub(super) method: Method,
     /// Steps taken.
     pub(super) step: u64,
     /// The steps taken when the last checkpoint was written.
@@ -49,7 +53,7 @@ pub struct Run<'a, 'b> {
     gradients: Gradients,
     keep: Keep,
     history: Vec<serde_json::Value>,
-    reporter: &'a mut Reporter<'b>,
+    pub(super) reporter: &'a mut Reporter<'b>,
 }
 
 impl<'a, 'b> Run<'a, 'b> {
@@ -76,6 +80,7 @@ impl<'a, 'b> Run<'a, 'b> {
             ),
             optimizer: Optimizer::new(&decoder, train.adamw, train.max_grad_norm),
             gradients: decoder.zero_gradients(),
+            method: Method::of(spec.method),
             scores: Scores::default(),
             step: 0,
             saved: None,
@@ -128,6 +133,9 @@ impl<'a, 'b> Run<'a, 'b> {
     pub fn all_steps(&mut self, stop: &StopSignal) -> Result<Outcome, TrainError> {
         let total_steps = self.plan.total_steps();
         let mut loss_nats = None;
+        if !reference::make_ready(self, stop)? {
+            return self.stop();
+        }
         self.evaluate_if_due(stop);
         self.training();
         while self.step < total_steps {
@@ -167,34 +175,36 @@ impl<'a, 'b> Run<'a, 'b> {
     fn take_step(&mut self, stop: &StopSignal) -> Result<Option<Stepped>, TrainError> {
         let step_index = self.step;
         let mut meter = Meter::start();
-        let microbatches: Vec<Batch> = self
+        let microbatches: Vec<Microbatch> = self
             .plan
             .step(step_index)
             .iter()
-            .map(|samples| Batch::of(samples.iter().map(|index| &self.data.train[*index])))
+            .map(|indexes| self.method.microbatch(DataPart::Train, &self.data.train, indexes))
             .collect();
         meter.data_ready(&microbatches);
 
         let key = Key::new(self.spec.train.seed).fold(step_index);
-        let scale = 1.0 / meter.n_supervised() as f64;
-        let mut sum_nats = 0.0;
+        let totals = Totals::of(&microbatches);
+        let mut tally = Tally::new(&self.method);
         self.gradients.clear();
-        for (index, batch) in microbatches.iter().enumerate() {
+        for (index, microbatch) in microbatches.iter().enumerate() {
             if stop.raised().is_some() {
                 return Ok(None);
             }
-            let pass = LossPass { scale, keep: self.keep, dropout: Some(key.fold(index as u64)) };
-            sum_nats += self.decoder.loss_and_gradients(batch, pass, &mut self.gradients);
+            let dropout = Some(key.fold(index as u64));
+            let how = HowBackward { totals: &totals, keep: self.keep, dropout };
+            self.method.backward(&self.decoder, microbatch, how, (&mut self.gradients, &mut tally));
         }
+        let (loss_nats, rewards) = (tally.loss_nats(), tally.rewards());
         let learning_rate = self.schedule.at(step_index);
         let grad_norm = self.optimizer.step(&mut self.decoder, &self.gradients, learning_rate);
-        let loss_nats = sum_nats * scale;
         if !loss_nats.is_finite() || !grad_norm.is_finite() {
             return Err(TrainError::Diverged(diverged(step_index + 1, loss_nats, grad_norm)));
         }
         self.step += 1;
         let epoch = self.plan.epochs_after(step_index);
-        let stepped = meter.stop(StepResult { step: self.step, epoch, loss_nats, grad_norm, learning_rate });
+        let result = StepResult { step: self.step, epoch, loss_nats, grad_norm, learning_rate, rewards };
+        let stepped = meter.stop(result);
         self.history.push(snapshot::history_entry(&stepped));
         Ok(Some(stepped))
     }
@@ -216,7 +226,8 @@ impl<'a, 'b> Run<'a, 'b> {
         }
         phase(self.reporter, Phase::Evaluating);
         let batch_size = self.spec.train.per_device_train_batch_size as usize;
-        if let Some(evaluated) = evaluate(&self.decoder, &self.data.eval, (batch_size, self.step), stop) {
+        let model = (&self.decoder, &self.method);
+        if let Some(evaluated) = evaluate(model, &self.data.eval, (batch_size, self.step), stop) {
             self.scores.add(evaluated.clone());
             self.observe(Event::Evaluated(evaluated));
         }
@@ -264,7 +275,7 @@ impl<'a, 'b> Run<'a, 'b> {
 fn pool(spec: &CheckedSpec, data: &Prepared, max_length: usize) -> Pool {
     let files = spec.data.train.iter().zip(&data.per_file);
     Pool {
-        lengths: data.train.iter().map(|sample| sample.ids.len()).collect(),
+        lengths: data.train.iter().map(Sample::n_tokens).collect(),
         files: files.map(|(file, n_samples)| Part { n_samples: *n_samples, weight: file.weight }).collect(),
         order: spec.data.order,
         rows: spec.data.rows,

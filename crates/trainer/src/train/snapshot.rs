@@ -16,6 +16,7 @@ use crate::checkpoint::layout::{
 };
 use crate::checkpoint::write_file;
 use crate::data::load::Prepared;
+use crate::data::sample::Sample;
 use crate::error::TrainError;
 use crate::export::directory::{copy_companions, write_model};
 use crate::model::decoder::{Decoder, to_vec};
@@ -78,6 +79,27 @@ impl Identity {
         let Self { spec, data_sha256, base_sha256 } = self.clone();
         let build = format!("ftl {}", env!("CARGO_PKG_VERSION"));
         State { version: STATE_VERSION, build, step, spec, data_sha256, base_sha256, scores }
+    }
+
+    /// SHA-256 of all that the reference's log-probabilities follow from: the base model, the data, and the pairs of them
+    /// that are scored.
+    pub fn reference_sha256(&self, indexes: [&[usize]; 2]) -> String {
+        let Self { spec, data_sha256, base_sha256 } = self;
+        let mut hash = Sha256::new();
+        for key in ["model", "quantization"] {
+            hash.update(spec[key].to_string());
+        }
+        // Random weights follow from the seed, and what goes through the model together from the batch size.
+        for key in ["seed", "per_device_train_batch_size"] {
+            hash.update(spec["train"][key].to_string());
+        }
+        hash.update(data_sha256);
+        hash.update(base_sha256);
+        for indexes in indexes {
+            hash.update((indexes.len() as u64).to_le_bytes());
+            indexes.iter().for_each(|index| hash.update((*index as u64).to_le_bytes()));
+        }
+        hex(hash)
     }
 
     /// Compares a checkpoint's state with this run.
@@ -173,10 +195,11 @@ fn data_sha256(data: &Prepared) -> String {
     let mut hash = Sha256::new();
     for samples in [&data.train, &data.eval] {
         hash.update((samples.len() as u64).to_le_bytes());
-        for sample in samples {
-            hash.update((sample.ids.len() as u64).to_le_bytes());
-            sample.ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
-            sample.labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+        for Sample { ids, labels, weights, rejected: _ } in samples.iter().flat_map(Sample::segments) {
+            hash.update((ids.len() as u64).to_le_bytes());
+            ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+            labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+            weights.iter().flatten().for_each(|weight| hash.update(weight.to_le_bytes()));
         }
     }
     hex(hash)

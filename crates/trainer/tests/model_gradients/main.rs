@@ -6,6 +6,7 @@
 mod decoder;
 mod equal;
 mod next_tokens;
+mod pairs;
 mod slopes;
 
 #[path = "../support/draw.rs"]

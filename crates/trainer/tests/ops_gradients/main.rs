@@ -13,10 +13,14 @@ mod gated_mlp;
 mod linear;
 mod norm;
 mod operation;
+mod preferences;
 mod reference;
 mod rope;
 
 #[path = "../support/draw.rs"]
 mod draw;
+#[path = "../support/golden.rs"]
+#[expect(dead_code, reason = "models and tensors are for other tests")]
+mod golden;
 #[path = "../support/outcome.rs"]
 mod outcome;

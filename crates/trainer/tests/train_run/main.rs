@@ -4,9 +4,11 @@
 #![expect(clippy::print_stdout, reason = "a test that compares or skips says how far")]
 
 mod batches;
+mod data_runs;
 mod job;
 mod output;
 mod parity;
+mod preferences;
 mod program;
 mod refusals;
 mod resume;

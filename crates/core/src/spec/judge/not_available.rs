@@ -6,7 +6,7 @@
 use super::findings::{Findings, shown};
 use crate::error::{Problem, ProblemKind};
 use crate::spec::resolved::{DataFormat, ModelDtype};
-use crate::spec::{JobSpec, MethodKind, Optim, PredictionsSpec, QuantizationKind};
+use crate::spec::{JobSpec, Optim, PredictionsSpec, QuantizationKind};
 
 /// One function that is not there yet.
 struct Gap {
@@ -18,14 +18,13 @@ struct Gap {
     hint: &'static str,
 }
 
-const GAPS: [Gap; 17] = [
+const GAPS: [Gap; 16] = [
     Gap {
         key: "model.dtype",
         asked: dtype,
         hint: "this version computes in f32: use `f32`, or drop the key",
     },
     Gap { key: "data.format", asked: format, hint: "bring the data to `messages` or `prompt_completion`" },
-    Gap { key: "method.kind", asked: method, hint: "use `sft` or `cpt`" },
     Gap { key: "adapter.use_rslora", asked: |spec| on(spec.adapter.use_rslora), hint: "drop it" },
     Gap { key: "adapter.use_dora", asked: |spec| on(spec.adapter.use_dora), hint: "drop it" },
     Gap { key: "adapter.rank_pattern", asked: rank_pattern, hint: "use one `r` for all modules" },
@@ -71,21 +70,14 @@ fn dtype(spec: &JobSpec) -> Option<String> {
 fn format(spec: &JobSpec) -> Option<String> {
     match spec.data.format? {
         DataFormat::Sharegpt => Some("`sharegpt`".to_owned()),
-        DataFormat::Preference => Some("`preference`".to_owned()),
         DataFormat::Auto
         | DataFormat::Messages
         | DataFormat::Alpaca
         | DataFormat::PromptCompletion
         | DataFormat::QuestionAnswer
         | DataFormat::Text
+        | DataFormat::Preference
         | DataFormat::Tokens => None,
-    }
-}
-
-fn method(spec: &JobSpec) -> Option<String> {
-    match spec.method.kind? {
-        kind @ (MethodKind::Dpo | MethodKind::Orpo) => Some(format!("`{}`", kind.name())),
-        MethodKind::Sft | MethodKind::Cpt => None,
     }
 }
 
