@@ -83,7 +83,7 @@ pub fn bench(decoder: &mut Decoder, device: &OpenDevice, options: &BenchOptions)
         let start = Instant::now();
         gradients.clear();
         let scale = 1.0 / batch.n_supervised() as f64;
-        let pass = LossPass { scale, keep, dropout: None };
+        let pass = LossPass { scale, keep, dropout: None, noise: None };
         loss_nats = decoder.loss_and_gradients(batch, pass, &mut gradients) * scale;
         optimizer.step(decoder, &gradients, 2e-4);
         if step >= n_warmup_steps {

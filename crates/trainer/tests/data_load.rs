@@ -34,6 +34,7 @@ struct Job {
     data: Data,
     max_length: usize,
     vocab_size: usize,
+    n_prompts: usize,
     template: Option<&'static str>,
 }
 
@@ -58,14 +59,20 @@ impl Job {
             max_samples: None,
             chat_template: None,
         };
-        Self { dir, data, max_length: 100_000, vocab_size: 512, template: Some(CHAT) }
+        Self { dir, data, max_length: 100_000, vocab_size: 512, n_prompts: 0, template: Some(CHAT) }
     }
 
     fn prepare(&self) -> Result<Prepared, Vec<Problem>> {
         let encoder = encoder(self.template);
-        let Self { data, max_length, vocab_size, .. } = self;
-        let request =
-            Request { data, encoder: &encoder, max_length: *max_length, vocab_size: *vocab_size, seed: 42 };
+        let Self { data, max_length, vocab_size, n_prompts, .. } = self;
+        let request = Request {
+            data,
+            encoder: &encoder,
+            max_length: *max_length,
+            vocab_size: *vocab_size,
+            seed: 42,
+            n_prompts: *n_prompts,
+        };
         prepare(&request, &mut |_: &Event| {})
     }
 
@@ -409,7 +416,8 @@ fn progress_is_told() {
     let job = Job::of(&[("a.jsonl", tokens(&[[4, 5].as_slice(); 3000]).as_bytes())]);
     let encoder = encoder(None);
     let mut done = Vec::new();
-    let request = Request { data: &job.data, encoder: &encoder, max_length: 8, vocab_size: 512, seed: 0 };
+    let request =
+        Request { data: &job.data, encoder: &encoder, max_length: 8, vocab_size: 512, seed: 0, n_prompts: 0 };
     prepare(&request, &mut |event: &Event| {
         if let Event::Phase { done: Some(rows), .. } = event {
             done.push(*rows);
@@ -459,6 +467,7 @@ fn dirty_files_lose_no_good_row() {
         ("missing_fields_alpaca.json", &["2", "3", "4", "5", "6", "7", "10", "11"]),
         ("bad_roles.jsonl", &["3", "7", "8", "9", "10", "12"]),
         ("huge_line.jsonl", &["4"]),
+        ("dpo_bad.json", &["2", "3", "4", "6"]),
         ("bom_crlf.jsonl", &[]),
     ] {
         assert_eq!(bad_lines(&dir.join(name)), lines, "{name}");
@@ -485,6 +494,8 @@ fn real_datasets_become_samples() {
     for name in [
         "alpaca/alpaca_en_demo.json",
         "alpaca/identity.json",
+        "dpo/dpo_en_demo.json",
+        "dpo/v1_dpo_demo.jsonl",
         "openai_messages/sft_messages_from_kto.jsonl",
         "openai_messages/v1_sft_demo.jsonl",
         "openai_messages/xtuner_openai_sft.jsonl",
@@ -497,8 +508,14 @@ fn real_datasets_become_samples() {
         let mut job = Job::of(&[]);
         job.data.train =
             vec![TrainFile { path: dir.join("datasets").join(name), weight: 1.0, max_samples: None }];
-        let request =
-            Request { data: &job.data, encoder: &encoder, max_length: 100_000, vocab_size: 151_936, seed: 0 };
+        let request = Request {
+            data: &job.data,
+            encoder: &encoder,
+            max_length: 100_000,
+            vocab_size: 151_936,
+            seed: 0,
+            n_prompts: 0,
+        };
         let prepared = prepare(&request, &mut |_: &Event| {}).unwrap_or_else(|problems| {
             panic!("{name}: {} problems, the first: {}", problems.len(), problems[0]);
         });
@@ -506,4 +523,76 @@ fn real_datasets_become_samples() {
         assert_eq!(prepared.train.len(), rows, "{name}");
         assert!(prepared.train.iter().all(|sample| sample.supervised_tokens() > 0));
     }
+}
+
+#[test]
+fn held_out_prompts_are_what_is_asked_of_each_format() {
+    let cases: [(&str, &str, Option<&str>); 7] = [
+        (
+            r#"{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}, {"role": "user", "content": "a b"}, {"role": "assistant", "content": "c d"}, {"role": "user", "content": "e"}]}"#,
+            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYo<|im_end|>\n<|im_start|>user\na b<|im_end|>\n\
+             <|im_start|>assistant\n",
+            Some("c d"),
+        ),
+        (
+            r#"{"question": "a", "answer": "b"}"#,
+            "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n",
+            Some("b"),
+        ),
+        (
+            r#"{"instruction": "a", "input": "b", "output": "c"}"#,
+            "<|im_start|>user\na\n\nb<|im_end|>\n<|im_start|>assistant\n",
+            Some("c"),
+        ),
+        (r#"{"prompt": "a b", "completion": " c"}"#, "a b", Some(" c")),
+        (r#"{"prompt": "a b", "chosen": " c", "rejected": " d"}"#, "a b", Some(" c")),
+        (r#"{"text": "abcd"}"#, "ab", Some("cd")),
+        (r#"{"input_ids": [70, 71, 72, 73], "labels": [-100, -100, 72, 73]}"#, "", None),
+    ];
+    for (row, expected, reference) in cases {
+        let mut job = Job::of(&[("a.jsonl", b"{\"text\": \"x y\"}"), ("eval.jsonl", row.as_bytes())]);
+        let eval = job.data.train.remove(1).path;
+        job.data.eval = Eval::File(eval);
+        job.data.format = DataFormat::Auto;
+        job.n_prompts = 3;
+        let prompts = job.prepare().unwrap_or_else(|problems| panic!("{row}: {problems:?}")).prompts;
+        assert_eq!(prompts.len(), 1, "{row}");
+        let encoder = encoder(Some(CHAT));
+        if expected.is_empty() {
+            assert_eq!(prompts[0].ids, [70, 71]);
+            continue;
+        }
+        assert_eq!(
+            (prompts[0].text.as_str(), prompts[0].reference.as_deref()),
+            (expected, reference),
+            "{row}"
+        );
+        let ids =
+            encoder.tokenizer.encode(expected, ftl_trainer::data::tokenize::Around::Nothing).expect("ids");
+        assert_eq!(prompts[0].ids, ids, "{row}");
+    }
+}
+
+#[test]
+fn prompts_are_chosen_by_seed_and_content_of_what_is_held_out() {
+    let rows: Vec<String> =
+        (0..60).map(|i| format!("{{\"prompt\": \"q{i}\", \"completion\": \"a\"}}\n")).collect();
+    let prompts = |rows: &[String]| {
+        let mut job = Job::of(&[("a.jsonl", rows.concat().as_bytes())]);
+        job.data.eval = Eval::Fraction(0.3);
+        job.n_prompts = 4;
+        let prepared = job.prepare().expect("samples");
+        let held_out: Vec<Vec<u32>> = prepared.eval.iter().map(|sample| sample.ids.clone()).collect();
+        assert!(
+            prepared.prompts.iter().all(|prompt| held_out.iter().any(|ids| ids.starts_with(&prompt.ids)))
+        );
+        prepared.prompts.into_iter().map(|prompt| prompt.text).collect::<Vec<_>>()
+    };
+    let chosen = prompts(&rows);
+    assert_eq!(chosen.len(), 4);
+    let mut backwards = rows.clone();
+    backwards.reverse();
+    assert_eq!(prompts(&backwards), chosen);
+    // Twice the same is asked once.
+    assert_eq!(prompts(&[rows.clone(), rows].concat()), chosen);
 }

@@ -1,7 +1,7 @@
 //! The order of samples and the document of `--ids`.
 
 use ftl_core::spec::resolved::{
-    AdamW, Checkpointing, Duration, Every, Rows, SampleOrder, Schedule, Train, Warmup,
+    AdamW, Checkpointing, Duration, Every, FinalWeights, Rows, SampleOrder, Schedule, Train, Warmup,
 };
 use ftl_trainer::data::ids;
 use ftl_trainer::data::mix::Part;
@@ -18,12 +18,15 @@ fn train(batch: u64, accumulation: u64, duration: Duration, seed: u64) -> Train 
         warmup: Warmup::Steps(0),
         adamw: AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 },
         max_grad_norm: None,
+        neftune_noise_alpha: None,
         gradient_checkpointing: Checkpointing::None,
         seed,
         logging: Every::Never,
         eval: Every::Never,
         save: Every::Never,
         save_total_limit: None,
+        result: FinalWeights::Last,
+        early_stopping_patience: None,
     }
 }
 
@@ -121,7 +124,7 @@ proptest! {
 
     #[test]
     fn no_microbatch_is_larger_than_said(n_samples in 1_usize..150, weight in 0.1_f64..8.0, batch in 1_u64..5, seed: u64) {
-        for pool in [uneven(n_samples, weight), packed(n_samples, weight)] {
+        for pool in [uneven(n_samples, weight), packed(n_samples, weight), packed(n_samples, 1.0)] {
             let plan = Plan::new(pool.clone(), &train(batch, 2, Duration::Epochs(2.0), seed));
             for step in 0..plan.total_steps() {
                 for microbatch in plan.step(step) {

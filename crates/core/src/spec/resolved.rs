@@ -21,6 +21,8 @@ pub struct CheckedSpec {
     pub adapter: Adapter,
     /// Steps, rates, and what happens when.
     pub train: Train,
+    /// Answers to held-out prompts while the run goes on; `None`: none.
+    pub predictions: Option<Predictions>,
     /// Where to compute.
     pub device: Device,
 }
@@ -326,6 +328,8 @@ pub struct Train {
     pub adamw: AdamW,
     /// Gradients are scaled down to this global norm; `None`: never.
     pub max_grad_norm: Option<f64>,
+    /// Strength of the noise on the embeddings while training (NEFTune, Jain et al. 2023); `None`: none.
+    pub neftune_noise_alpha: Option<f64>,
     /// Which activations are kept for the backward pass.
     pub gradient_checkpointing: Checkpointing,
     /// Everything random follows from it.
@@ -338,6 +342,39 @@ pub struct Train {
     pub save: Every,
     /// How many checkpoints are kept; `None`: all.
     pub save_total_limit: Option<u64>,
+    /// Which weights are the result.
+    pub result: FinalWeights,
+    /// The run ends after so many evaluations without a better one; `None`: never before its last step.
+    pub early_stopping_patience: Option<u64>,
+}
+
+/// Which weights are the result of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinalWeights {
+    /// Those after the last step.
+    Last,
+    /// Those with the lowest loss on the held-out data.
+    Best,
+}
+
+/// Answers to held-out prompts while a run goes on, before the first step and after the last one included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Predictions {
+    /// How many prompts.
+    pub count: u64,
+    /// When they are answered.
+    pub times: PredictionTimes,
+    /// Longest answer in tokens.
+    pub max_new_tokens: u64,
+}
+
+/// When held-out prompts are answered, beside the beginning and the end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PredictionTimes {
+    /// At every evaluation.
+    Evaluations,
+    /// After each so many steps.
+    Steps(u64),
 }
 
 /// How long to train.

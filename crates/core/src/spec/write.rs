@@ -4,13 +4,14 @@
 //! means the same.
 
 use super::resolved::{
-    AdamW, Adapter, CheckedSpec, Data, Device, DpoLoss, Duration, Eval, Every, Lora, LoraExpectation,
-    LoraShape, LossOn, Method, Model, Rows, SampleOrder, Schedule, Train, TrainFile, Wsd,
+    AdamW, Adapter, CheckedSpec, Data, Device, DpoLoss, Duration, Eval, Every, FinalWeights, Lora,
+    LoraExpectation, LoraShape, LossOn, Method, Model, PredictionTimes, Predictions, Rows, SampleOrder,
+    Schedule, Train, TrainFile, Wsd,
 };
 use super::{
     AdapterKind, AdapterSpec, DataSpec, DeviceSpec, EvalSpec, JobSpec, LossType, LrSchedulerKwargs,
-    LrSchedulerType, MethodKind, MethodSpec, ModelSpec, Optim, QuantizationKind, QuantizationSpec,
-    TrainFileSpec, TrainSpec,
+    LrSchedulerType, MethodKind, MethodSpec, ModelSpec, Optim, PredictionsSpec, QuantizationKind,
+    QuantizationSpec, TrainFileSpec, TrainSpec,
 };
 use crate::error::{Problem, ProblemKind};
 
@@ -29,7 +30,7 @@ impl JobSpec {
 impl CheckedSpec {
     /// The spec with every default written out. Checking it gives `self` again.
     pub fn to_spec(&self) -> JobSpec {
-        let Self { name, model, data, method, adapter, train, device } = self;
+        let Self { name, model, data, method, adapter, train, predictions, device } = self;
         let Model { path, dtype, init } = model;
         let Device { kind: device_kind } = device;
         JobSpec {
@@ -40,7 +41,7 @@ impl CheckedSpec {
             adapter: adapter_spec(adapter),
             quantization: QuantizationSpec { kind: Some(QuantizationKind::None), double_quant: None },
             train: train_spec(train, data.order),
-            predictions: None,
+            predictions: predictions.map(predictions_spec),
             device: DeviceSpec { max_memory: None, kind: Some(device_kind.to_string()) },
         }
     }
@@ -171,12 +172,15 @@ fn train_spec(train: &Train, order: SampleOrder) -> TrainSpec {
         warmup,
         adamw: AdamW { beta1, beta2, epsilon, weight_decay },
         max_grad_norm,
+        neftune_noise_alpha,
         gradient_checkpointing,
         seed,
         logging,
         eval,
         save,
         save_total_limit,
+        result,
+        early_stopping_patience,
     } = train;
     let (num_train_epochs, max_steps) = match duration {
         Duration::Epochs(epochs) => (Some(*epochs), None),
@@ -200,15 +204,27 @@ fn train_spec(train: &Train, order: SampleOrder) -> TrainSpec {
         adam_epsilon: Some(*epsilon),
         weight_decay: Some(*weight_decay),
         max_grad_norm: Some(max_grad_norm.unwrap_or(0.0)),
-        neftune_noise_alpha: Some(0.0),
+        neftune_noise_alpha: Some(neftune_noise_alpha.unwrap_or(0.0)),
         gradient_checkpointing: Some(*gradient_checkpointing),
         seed: Some(*seed),
         logging_steps: steps_of(*logging),
         eval_steps: steps_of(*eval),
         save_steps: steps_of(*save),
         save_total_limit: *save_total_limit,
-        load_best_model_at_end: Some(false),
-        early_stopping_patience: Some(0),
+        load_best_model_at_end: Some(*result == FinalWeights::Best),
+        early_stopping_patience: Some(early_stopping_patience.unwrap_or(0)),
+    }
+}
+
+fn predictions_spec(predictions: Predictions) -> PredictionsSpec {
+    let Predictions { count, times, max_new_tokens } = predictions;
+    PredictionsSpec {
+        count: Some(count),
+        every_steps: match times {
+            PredictionTimes::Evaluations => None,
+            PredictionTimes::Steps(steps) => Some(steps),
+        },
+        max_new_tokens: Some(max_new_tokens),
     }
 }
 

@@ -79,26 +79,6 @@ fn functions_that_are_not_there_are_refused_by_name() {
             "train.optim: `adamw_8bit` is not available in this version; use `adamw`",
         ),
         (
-            json!({ "train": { "neftune_noise_alpha": 5 } }),
-            "train.neftune_noise_alpha: noise of 5 on the embeddings is not available in this version; drop it",
-        ),
-        (
-            json!({ "train": { "load_best_model_at_end": true } }),
-            "train.load_best_model_at_end: `true` is not available in this version; drop it",
-        ),
-        (
-            json!({ "train": { "early_stopping_patience": 3 } }),
-            "train.early_stopping_patience: stopping after 3 evaluations without a better one is not available in this version; drop it",
-        ),
-        (
-            json!({ "predictions": {} }),
-            "predictions: answering prompts during the run is not available in this version; drop the section",
-        ),
-        (
-            json!({ "predictions": { "count": 2 } }),
-            "predictions: answering prompts during the run is not available in this version; drop the section",
-        ),
-        (
             json!({ "device": { "max_memory": "8GiB" } }),
             "device.max_memory: a limit of `8GiB` is not available in this version; drop it",
         ),
@@ -246,6 +226,10 @@ fn values_out_of_range_are_refused() {
         (
             json!({ "train": { "adam_epsilon": 0 } }),
             "train.adam_epsilon: 0 is out of range, expected more than 0; 1e-8 is usual",
+        ),
+        (
+            json!({ "train": { "neftune_noise_alpha": -1 } }),
+            "train.neftune_noise_alpha: -1 is out of range, expected at least 0; 5 to 15 are usual, 0 means no noise",
         ),
         (
             json!({ "train": { "weight_decay": -1 } }),
@@ -463,6 +447,22 @@ fn keys_that_contradict_each_other_are_refused() {
             "predictions.every_steps: this key has no effect with `predictions.count` = 0; drop it",
         ),
         (
+            json!({ "predictions": {} }),
+            "predictions: nothing is held out whose prompts could be answered; set `data.eval`, or drop the section",
+        ),
+        (
+            json!({ "data": { "eval": { "fraction": 0.1 } }, "predictions": { "every_steps": 0 } }),
+            "predictions.every_steps: 0 is out of range, expected 1 to 1099511627776; drop the key to answer at every evaluation",
+        ),
+        (
+            json!({ "data": { "eval": { "fraction": 0.1 } }, "predictions": { "count": 1001 } }),
+            "predictions.count: 1001 is out of range, expected 0 to 1000; 5 show what changes",
+        ),
+        (
+            json!({ "data": { "eval": { "fraction": 0.1 } }, "predictions": { "max_new_tokens": 0 } }),
+            "predictions.max_new_tokens: 0 is out of range, expected 1 to 16777216; 256 are usual",
+        ),
+        (
             json!({ "train": { "eval_steps": 5 } }),
             "train.eval_steps: nothing is held out to be scored every 5 steps; set `data.eval`, or drop the key",
         ),
@@ -473,6 +473,22 @@ fn keys_that_contradict_each_other_are_refused() {
         (
             json!({ "train": { "group_by_length": true }, "data": { "shuffle": false } }),
             "train.group_by_length: samples can't be grouped by length and stay in the order of the files (`data.shuffle` = false); drop one of the two",
+        ),
+        (
+            json!({ "train": { "load_best_model_at_end": true } }),
+            "train.load_best_model_at_end: nothing is held out whose loss would say which weights are better; set `data.eval`, or drop the key",
+        ),
+        (
+            json!({ "train": { "early_stopping_patience": 3 } }),
+            "train.early_stopping_patience: nothing is held out whose loss would say which weights are better; set `data.eval`, or drop the key",
+        ),
+        (
+            json!({ "data": { "eval": { "fraction": 0.1 } }, "train": { "early_stopping_patience": 3, "eval_steps": 0 } }),
+            "train.early_stopping_patience: the held-out data is never scored (`train.eval_steps` = 0); drop one of the two",
+        ),
+        (
+            json!({ "data": { "eval": { "fraction": 0.1 } }, "train": { "load_best_model_at_end": true, "eval_steps": 0 } }),
+            "train.load_best_model_at_end: the held-out data is never scored (`train.eval_steps` = 0); drop one of the two",
         ),
         (
             json!({ "train": { "lr_scheduler_type": "constant", "warmup_steps": 5 } }),

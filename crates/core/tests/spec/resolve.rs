@@ -3,8 +3,9 @@ use std::path::PathBuf;
 use ftl_core::spec::JobSpec;
 use ftl_core::spec::resolved::{
     AdamW, Adapter, CheckedSpec, Checkpointing, DataFormat, DeviceKind, DpoLoss, Duration, Eval, Every,
-    ExcessLength, LearnsFrom, Lora, LoraExpectation, LoraShape, LossOn, Method, ModelDtype, ModelInit, Rows,
-    SampleOrder, Schedule, TargetModules, Warmup, Wsd, WsdShape,
+    ExcessLength, FinalWeights, LearnsFrom, Lora, LoraExpectation, LoraShape, LossOn, Method, ModelDtype,
+    ModelInit, PredictionTimes, Predictions, Rows, SampleOrder, Schedule, TargetModules, Warmup, Wsd,
+    WsdShape,
 };
 use proptest::prelude::{ProptestConfig, Strategy, any, proptest};
 use serde_json::{Value, json};
@@ -29,6 +30,10 @@ fn variants() -> Vec<Value> {
         json!({ "train": { "group_by_length": true } }),
         json!({ "data": { "eval": { "fraction": 0.05 } }, "train": { "eval_steps": 10 } }),
         json!({ "data": { "eval": { "path": "/e.jsonl" } } }),
+        json!({ "data": { "eval": { "path": "/e.jsonl" } }, "predictions": {} }),
+        json!({ "data": { "eval": { "path": "/e.jsonl" } }, "predictions": { "count": 2, "every_steps": 9 } }),
+        json!({ "data": { "eval": { "path": "/e.jsonl" } }, "train": { "load_best_model_at_end": true } }),
+        json!({ "data": { "eval": { "path": "/e.jsonl" } }, "train": { "early_stopping_patience": 2 } }),
         json!({ "data": { "eval": { "path": "/e.jsonl" } }, "train": { "eval_steps": 0 } }),
         json!({ "data": { "max_length": 512, "excess_length_strategy": "split", "format": "text", "shuffle": false } }),
         json!({ "data": { "assistant_only_loss": false, "chat_template": "/t.jinja" } }),
@@ -44,6 +49,7 @@ fn variants() -> Vec<Value> {
         json!({ "adapter": { "init_from": "/adapter" } }),
         json!({ "adapter": { "init_from": "/adapter", "r": 4, "lora_alpha": 8, "target_modules": "all-linear" } }),
         json!({ "train": { "max_steps": 12, "num_train_epochs": 2 } }),
+        json!({ "train": { "neftune_noise_alpha": 5 } }),
         json!({ "train": { "num_train_epochs": 0.25, "warmup_steps": 0.03 } }),
         json!({ "train": { "warmup_steps": 10.0, "max_grad_norm": 0, "seed": i64::MAX } }),
         json!({ "train": { "logging_steps": 0, "save_steps": 0, "save_total_limit": 1 } }),
@@ -69,7 +75,9 @@ fn variants() -> Vec<Value> {
 
 #[test]
 fn every_default_is_the_documented_one() {
-    let CheckedSpec { name, model, data, method, adapter, train, device, .. } = checked(&json!({}));
+    let CheckedSpec { name, model, data, method, adapter, train, predictions, device, .. } =
+        checked(&json!({}));
+    assert_eq!(predictions, None);
     assert_eq!(name, "tiny-train");
     assert_eq!((model.dtype, model.init), (ModelDtype::Auto, ModelInit::Pretrained));
     assert_eq!((data.format, data.eval), (DataFormat::Auto, Eval::Never));
@@ -91,9 +99,11 @@ fn every_default_is_the_documented_one() {
     assert_eq!(train.warmup, Warmup::Steps(0));
     assert_eq!(train.adamw, AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 });
     assert_eq!((train.max_grad_norm, train.seed), (Some(1.0), 42));
+    assert_eq!(train.neftune_noise_alpha, None);
     assert_eq!(train.gradient_checkpointing, Checkpointing::Auto);
     assert_eq!((train.logging, train.eval, train.save), (Every::Steps(1), Every::Never, Every::Epoch));
     assert_eq!(train.save_total_limit, Some(3));
+    assert_eq!((train.result, train.early_stopping_patience), (FinalWeights::Last, None));
     assert_eq!(device.kind, DeviceKind::Auto);
 }
 
@@ -153,6 +163,14 @@ fn keys_resolve_to_what_they_mean() {
     assert_eq!(train(json!({})).eval, Every::Epoch);
     assert_eq!(train(json!({ "eval_steps": 0 })).eval, Every::Never);
     assert_eq!(train(json!({ "eval_steps": 9 })).eval, Every::Steps(9));
+    let predictions = |patch: Value| {
+        checked(&json!({ "data": { "eval": { "fraction": 0.1 } }, "predictions": patch })).predictions
+    };
+    let usual = Predictions { count: 5, times: PredictionTimes::Evaluations, max_new_tokens: 256 };
+    assert_eq!(predictions(json!({})), Some(usual));
+    assert_eq!(predictions(json!({ "count": 0 })), None);
+    let often = Predictions { times: PredictionTimes::Steps(3), ..usual };
+    assert_eq!(predictions(json!({ "every_steps": 3 })), Some(often));
     assert_eq!(train(json!({ "max_grad_norm": 0 })).max_grad_norm, None);
     for (given, warmup) in [
         (json!(0), Warmup::Steps(0)),

@@ -26,6 +26,29 @@ pub struct Batch {
     pub segments: Vec<Range<usize>>,
 }
 
+/// Cuts `items` into consecutive lots of at most `most_tokens`; an item that is longer is a lot of its own.
+pub fn lots<T>(
+    items: &[T],
+    n_tokens: impl Fn(&T) -> usize,
+    most_tokens: usize,
+) -> impl Iterator<Item = &[T]> {
+    let mut rest = items;
+    std::iter::from_fn(move || {
+        let first = n_tokens(rest.first()?);
+        let mut room = most_tokens.saturating_sub(first);
+        let fits = |item: &&T| {
+            let n = n_tokens(item);
+            let fits = n <= room;
+            room = room.saturating_sub(n);
+            fits
+        };
+        let n_more = rest[1..].iter().take_while(fits).count();
+        let (lot, others) = rest.split_at(1 + n_more);
+        rest = others;
+        Some(lot)
+    })
+}
+
 impl Batch {
     /// Lays `samples` end to end.
     pub fn of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Self {
@@ -77,5 +100,18 @@ impl Batch {
     pub fn supervised_weights(&self) -> impl Iterator<Item = f32> {
         let counted = self.targets.iter().enumerate().filter(|(_, target)| **target != IGNORED);
         counted.map(|(place, _)| self.weights.as_ref().map_or(1.0, |weights| weights[place]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lots;
+
+    #[test]
+    fn lots_hold_as_many_tokens_as_said_and_every_item_once() {
+        let of = |items: &[usize], most| lots(items, |n| *n, most).map(<[usize]>::to_vec).collect::<Vec<_>>();
+        assert_eq!(of(&[3, 2, 5, 9, 1, 1, 1], 5), [vec![3, 2], vec![5], vec![9], vec![1, 1, 1]]);
+        assert_eq!(of(&[1, 1], 0), [[1], [1]]);
+        assert_eq!(of(&[], 5), [[0; 0]; 0]);
     }
 }

@@ -63,12 +63,7 @@ impl Encoder {
             Example::Conversation(conversation) => self.conversation(conversation, loss_on),
             Example::Instruction { instruction, input, output } => {
                 if self.template.is_some() {
-                    let ask = if input.is_empty() {
-                        instruction.clone()
-                    } else {
-                        format!("{instruction}\n\n{input}")
-                    };
-                    self.conversation(&Conversation::question_answer(&ask, output), loss_on)
+                    self.conversation(&Conversation::of_instruction(instruction, input, output), loss_on)
                 } else {
                     self.prompt_completion(&alpaca_prompt(instruction, input), output, loss_on)
                 }
@@ -162,8 +157,8 @@ impl Encoder {
         let (rendered, encoded) = self.render(conversation, Ending::Complete)?;
         let turns = self.turns(conversation, &rendered, &encoded)?;
         let weights = match loss_on {
-            LossOn::AssistantTokens => weights_of(&encoded, &turns.trained()?, rendered.text.len()),
-            LossOn::AllTokens => vec![1.0; encoded.ids.len()],
+            LossOn::AssistantTokens => weights_of(&encoded, (&turns.trained()?, 0.0), rendered.text.len()),
+            LossOn::AllTokens => weights_of(&encoded, (&turns.given()?, 1.0), rendered.text.len()),
         };
         let label = |(id, weight): (&u32, &f32)| if *weight > 0.0 { *id as i32 } else { IGNORED };
         let labels = encoded.ids.iter().zip(&weights).map(label).collect();
@@ -203,7 +198,7 @@ impl Encoder {
 
     /// A prompt goes on, so an end token that the tokenizer adds has to go. A prompt of the text's own end token
     /// alone stays.
-    fn drop_end(&self, ids: &mut Vec<u32>) {
+    pub(super) fn drop_end(&self, ids: &mut Vec<u32>) {
         if ids.len() > 1 && self.tokenizer.eos().is_some() && ids.last().copied() == self.tokenizer.eos() {
             ids.pop();
         }
@@ -220,23 +215,23 @@ impl Encoder {
     }
 }
 
-/// How much each token counts: as the first of `spans`, which are in order, of which it stands for at least one byte;
-/// none from `end` on.
-fn weights_of(encoded: &Encoded, spans: &[Span], end: usize) -> Vec<f32> {
+/// How much each token counts: as the first of `spans`, which are in order, of which it stands for at least one byte
+/// before `end`, else as `others`.
+fn weights_of(encoded: &Encoded, (spans, others): (&[Span], f32), end: usize) -> Vec<f32> {
     let weight = |token: &Range<usize>| {
         let next = spans.partition_point(|span| span.bytes.end <= token.start);
         let span = spans.get(next).filter(|span| span.bytes.start < token.end);
-        span.filter(|_| !token.is_empty() && token.end <= end).map_or(0.0, |span| span.weight)
+        span.filter(|_| !token.is_empty() && token.end <= end).map_or(others, |span| span.weight)
     };
     encoded.offsets.iter().map(weight).collect()
 }
 
 fn mask_of(encoded: &Encoded, spans: &[Span], end: usize) -> Vec<bool> {
-    weights_of(encoded, spans, end).into_iter().map(|weight| weight > 0.0).collect()
+    weights_of(encoded, (spans, 0.0), end).into_iter().map(|weight| weight > 0.0).collect()
 }
 
 /// The prompt of Stanford Alpaca (Taori et al. 2023, prompt.txt of the training code).
-fn alpaca_prompt(instruction: &str, input: &str) -> String {
+pub(super) fn alpaca_prompt(instruction: &str, input: &str) -> String {
     if input.is_empty() {
         return format!(
             "Below is an instruction that describes a task. Write a response that appropriately completes the \

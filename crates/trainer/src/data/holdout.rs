@@ -28,7 +28,7 @@ pub fn held_out(contents: &[ContentHash], fraction: f64, seed: u64) -> Option<Ve
 }
 
 /// A number between 0 and `u64::MAX`, evenly spread over contents.
-fn score(content: &ContentHash, seed: u64) -> u64 {
+pub(super) fn score(content: &ContentHash, seed: u64) -> u64 {
     let mut hasher = Sha256::new();
     hasher.update(seed.to_le_bytes());
     hasher.update(content);

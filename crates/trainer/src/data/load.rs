@@ -15,6 +15,7 @@ use super::encode::Encoder;
 use super::excess::{Fitted, fit};
 use super::format::{self, Example};
 use super::holdout::{ContentHash, content_hash, held_out};
+use super::prompts::{Chosen, HeldOutPrompt};
 use super::read::{Place, Row, Rows, file_name};
 use super::sample::{IGNORED, Sample};
 
@@ -31,6 +32,8 @@ pub struct Request<'a> {
     pub vocab_size: usize,
     /// Decides what is held out.
     pub seed: u64,
+    /// How many held-out prompts are wanted.
+    pub n_prompts: usize,
 }
 
 /// A job's data as tokens.
@@ -42,6 +45,8 @@ pub struct Prepared {
     pub per_file: Vec<usize>,
     /// What is held out; empty when nothing is to be.
     pub eval: Vec<Sample>,
+    /// Prompts of what is held out.
+    pub prompts: Vec<HeldOutPrompt>,
     /// What the user should know, one sentence each.
     pub notes: Vec<String>,
 }
@@ -68,8 +73,15 @@ pub fn prepare(request: &Request<'_>, observer: &mut dyn Observer) -> Result<Pre
         n_unlisted: 0,
         n_rows: 0,
         file_index: 0,
+        chosen: Chosen::new(0, request.seed, 0),
         counts: Counts::default(),
     };
+    let wanted = Chosen::new(request.n_prompts, request.seed, request.max_length);
+    let mut wanted = Some(wanted);
+    if let Eval::Fraction(_) = data.eval {
+        // What is held out comes first by the same hash, so what is chosen of all is chosen of it.
+        loader.chosen = wanted.take().expect("nobody took it");
+    }
     let mut left = data.max_samples.unwrap_or(u64::MAX);
     let mut train = Vec::new();
     for (index, file) in data.train.iter().enumerate() {
@@ -84,9 +96,10 @@ pub fn prepare(request: &Request<'_>, observer: &mut dyn Observer) -> Result<Pre
     if let Eval::File(path) = &data.eval
         && !loader.is_hopeless()
     {
+        loader.chosen = wanted.take().expect("only a fraction takes it before");
         loader.file(path, u64::MAX, &mut eval);
     }
-    let Loader { problems, n_unlisted, counts, .. } = loader;
+    let Loader { problems, n_unlisted, counts, chosen, .. } = loader;
     let problems = all_problems(problems, n_unlisted);
     if !problems.is_empty() {
         return Err(problems);
@@ -103,10 +116,12 @@ pub fn prepare(request: &Request<'_>, observer: &mut dyn Observer) -> Result<Pre
     if eval.is_empty() && matches!(data.eval, Eval::File(_)) {
         return Err(vec![none_left("data.eval", request)]);
     }
+    let held_out: HashSet<&ContentHash> = eval.iter().map(|loaded| &loaded.row).collect();
+    let prompts = chosen.into_prompts(|content| held_out.contains(content));
     let mut per_file = vec![0; data.train.len()];
     train.iter().for_each(|loaded| per_file[loaded.file_index] += 1);
     let samples = |loaded: Vec<Loaded>| loaded.into_iter().map(|loaded| loaded.sample).collect();
-    Ok(Prepared { train: samples(train), per_file, eval: samples(eval), notes })
+    Ok(Prepared { train: samples(train), per_file, eval: samples(eval), prompts, notes })
 }
 
 /// A sample and the hash of the row that it comes from.
@@ -124,6 +139,7 @@ struct Loader<'a> {
     n_unlisted: usize,
     n_rows: u64,
     file_index: usize,
+    chosen: Chosen,
     counts: Counts,
 }
 
@@ -144,6 +160,8 @@ struct Counts {
 /// What became of a row.
 struct Outcome {
     fitted: Fitted,
+    /// Where prompts are chosen.
+    example: Option<Example>,
     row: ContentHash,
     is_conversation: bool,
     is_text: bool,
@@ -212,12 +230,17 @@ impl Loader<'_> {
     }
 
     fn keep(&mut self, outcome: Outcome, into: &mut Vec<Loaded>) {
-        let Outcome { fitted, row, is_conversation, is_text, has_controls, has_end } = outcome;
+        let Outcome { fitted, example, row, is_conversation, is_text, has_controls, has_end } = outcome;
         let (counts, file_index) = (&mut self.counts, self.file_index);
         counts.has_conversations |= is_conversation;
         counts.has_other_text |= is_text;
         counts.n_with_controls += usize::from(has_controls);
         counts.n_without_end += usize::from(!has_end);
+        if let (Some(example), Fitted::Whole(_) | Fitted::Cut(_) | Fitted::Pieces { .. }) =
+            (&example, &fitted)
+        {
+            self.chosen.offer(row, example, self.request.encoder);
+        }
         match fitted {
             Fitted::Whole(sample) => into.push(Loaded { sample, row, file_index }),
             Fitted::Cut(sample) => {
@@ -365,7 +388,8 @@ fn outcome(
     }
     let is_text =
         sides.iter().any(|side| matches!(side, Example::Text(_) | Example::PromptCompletion { .. }));
-    Ok(Outcome { fitted, row, is_conversation, is_text, has_controls, has_end })
+    let example = (request.n_prompts > 0).then_some(example);
+    Ok(Outcome { fitted, example, row, is_conversation, is_text, has_controls, has_end })
 }
 
 /// The format that a row shows by its keys; its file is taken to be in it.

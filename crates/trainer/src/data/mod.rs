@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! read -> format -> encode (template, turns, tokenize) -> excess -> holdout      all of it: load::prepare
+//! prompts: what of held-out samples is asked during a run
 //! survey: what a file holds, without a model
 //! order: which samples a step takes (mix, group, pack)     batch: what goes through the model     ids: tokens given by hand
 //! ```
@@ -17,6 +18,7 @@ pub mod load;
 pub mod mix;
 pub mod order;
 pub mod pack;
+pub mod prompts;
 pub mod read;
 pub mod sample;
 pub mod survey;

@@ -159,9 +159,17 @@ impl Plan {
     /// Tokens that no microbatch exceeds.
     pub fn most_tokens(&self) -> usize {
         let longest = self.pool.lengths.iter().copied().max().unwrap_or(0);
-        let row = match self.pool.rows {
-            Rows::Samples => longest,
-            Rows::Packed => longest.max(self.pool.max_length),
+        let row = match (self.pool.rows, self.steady_rows) {
+            (Rows::Samples, _) => longest,
+            (Rows::Packed, None) => longest.max(self.pool.max_length),
+            // Then every epoch has as many rows, of the same lengths.
+            (Rows::Packed, Some(n_rows)) => {
+                let epoch = self.epoch(0);
+                let n_tokens = |row: usize| {
+                    epoch.rows(row..row + 1).iter().map(|sample| self.pool.lengths[*sample]).sum::<usize>()
+                };
+                (0..n_rows).map(n_tokens).max().unwrap_or(0)
+            }
         };
         // Where epochs differ, none has more rows than samples.
         let n_rows = self.steady_rows.unwrap_or(self.pool.lengths.len());

@@ -39,7 +39,7 @@ pub struct Turns<'a> {
     pub controls: Vec<Range<usize>>,
 }
 
-/// A trained part of a rendering.
+/// A part of a rendering.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {
     /// Its bytes.
@@ -73,6 +73,28 @@ impl Turns<'_> {
             from = bytes.end;
             if !bytes.is_empty() {
                 spans.push(Span { bytes, weight: message.weight });
+            }
+        }
+        Ok(spans)
+    }
+
+    /// The parts of which the data say how much they count, in order: an assistant's turn, the text of any other message.
+    ///
+    /// # Errors
+    /// [`ProblemKind::BadTemplate`]: a turn can't be found in the rendering.
+    pub fn given(&self) -> Result<Vec<Span>, Problem> {
+        let (mut spans, mut from) = (Vec::new(), 0);
+        for (index, message) in self.conversation.messages.iter().enumerate() {
+            let Some(weight) = message.given_weight else { continue };
+            let bytes = match message.role {
+                Role::Assistant => Some(self.turn(index, from)?),
+                Role::System | Role::Developer | Role::User | Role::Tool | Role::Ipython => {
+                    self.difference(index).filter(|bytes| from <= bytes.start)
+                }
+            };
+            if let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) {
+                from = bytes.end;
+                spans.push(Span { bytes, weight });
             }
         }
         Ok(spans)

@@ -21,9 +21,8 @@ use ftl_core::{Problem, ProblemKind};
 use crate::data::batch::Batch;
 use crate::data::load::Prepared;
 use crate::data::sample::Sample;
-use crate::model::decoder::{Decoder, Keep, LossPass};
+use crate::model::decoder::{Decoder, LossPass, TrainPass};
 use crate::ops::cross_entropy::Objective;
-use crate::ops::dropout::Key;
 use crate::ops::param::Gradients;
 
 use pairs::{Learned, Pairs};
@@ -63,17 +62,6 @@ pub struct Microbatch {
     pairs: Option<Pairs>,
 }
 
-/// How [`Method::backward`] goes.
-#[derive(Clone, Copy, Debug)]
-pub struct HowBackward<'a> {
-    /// What the step's microbatches come to.
-    pub totals: &'a Totals,
-    /// Which activations are kept.
-    pub keep: Keep,
-    /// The random stream of this microbatch; `None`: nothing is dropped.
-    pub dropout: Option<Key>,
-}
-
 impl Method {
     /// The one that a spec asks for. The reference of [`Method::Dpo`] says nothing yet.
     pub fn of(spec: resolved::Method) -> Self {
@@ -100,19 +88,19 @@ impl Method {
         Microbatch { batch, n_samples, pairs: Some(pairs) }
     }
 
-    /// Adds the gradients of the step's objective that this microbatch has to `gradients`, and what it came to to
-    /// `tally`.
+    /// Adds the gradients of the objective of a step with these `totals` that this microbatch has to `gradients`, and
+    /// what it came to to `tally`.
     pub fn backward(
         &self,
         decoder: &Decoder,
         microbatch: &Microbatch,
-        how: HowBackward<'_>,
+        (totals, how): (&Totals, TrainPass),
         (gradients, tally): (&mut Gradients, &mut Tally<'_>),
     ) {
-        let HowBackward { totals, keep, dropout } = how;
         let batch = &microbatch.batch;
         let Some(pairs) = &microbatch.pairs else {
-            let pass = LossPass { scale: 1.0 / totals.weight, keep, dropout };
+            let TrainPass { keep, dropout, noise } = how;
+            let pass = LossPass { scale: 1.0 / totals.weight, keep, dropout, noise };
             let sum_nats = decoder.loss_and_gradients(batch, pass, gradients);
             tally.add_texts(sum_nats, batch.supervised_weights().map(f64::from).sum());
             return;
@@ -122,7 +110,7 @@ impl Method {
             pairs.derivatives(&losses, totals)
         };
         let objective = Objective::Coupled(&mut derivative);
-        decoder.objective_and_gradients(batch, objective, (keep, dropout), gradients);
+        decoder.objective_and_gradients(batch, objective, how, gradients);
     }
 }
 

@@ -15,6 +15,7 @@ use crate::ops::cross_entropy::{self, Objective, TokenScore};
 use crate::ops::dropout::Key;
 use crate::ops::embedding;
 use crate::ops::linear::InputGradient;
+use crate::ops::neftune::Noise;
 use crate::ops::norm::{self, RmsNorm};
 use crate::ops::param::{Gradients, Owner, Param, Slot};
 use crate::ops::rope::RopeTable;
@@ -51,6 +52,17 @@ pub enum Keep {
     BlockInputs,
 }
 
+/// How [`Decoder::objective_and_gradients`] goes.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainPass {
+    /// Which activations are kept.
+    pub keep: Keep,
+    /// The random stream of this microbatch; `None`: nothing is dropped.
+    pub dropout: Option<Key>,
+    /// What is added to the embeddings.
+    pub noise: Option<Noise>,
+}
+
 /// How [`Decoder::loss_and_gradients`] goes.
 #[derive(Clone, Copy, Debug)]
 pub struct LossPass {
@@ -60,6 +72,8 @@ pub struct LossPass {
     pub keep: Keep,
     /// The random stream of this microbatch; `None`: nothing is dropped.
     pub dropout: Option<Key>,
+    /// Noise on the embeddings.
+    pub noise: Option<Noise>,
 }
 
 /// Which weights are trained.
@@ -136,11 +150,12 @@ impl Decoder {
     /// Adds the gradients of `scale` times the summed negative log-likelihood of the supervised tokens, each times its
     /// weight in the batch, to `gradients`, and returns that sum in nats, not scaled.
     pub fn loss_and_gradients(&self, batch: &Batch, how: LossPass, gradients: &mut Gradients) -> f64 {
-        let LossPass { scale, keep, dropout } = how;
+        let LossPass { scale, keep, dropout, noise } = how;
         let weights: Vec<f32> =
             batch.supervised_weights().map(|weight| (f64::from(weight) * scale) as f32).collect();
         let objective = Objective::Weighted(&weights);
-        let nll = self.objective_and_gradients(batch, objective, (keep, dropout), gradients);
+        let pass = TrainPass { keep, dropout, noise };
+        let nll = self.objective_and_gradients(batch, objective, pass, gradients);
         let weighted = nll.iter().zip(batch.supervised_weights());
         weighted.map(|(nll, weight)| f64::from(*nll) * f64::from(weight)).sum()
     }
@@ -151,11 +166,15 @@ impl Decoder {
         &self,
         batch: &Batch,
         objective: Objective<'_>,
-        (keep, dropout): (Keep, Option<Key>),
+        how: TrainPass,
         gradients: &mut Gradients,
     ) -> Vec<f32> {
+        let TrainPass { keep, dropout, noise } = how;
         let pass = self.pass(batch, dropout);
         let mut x = embedding::forward(self.kernels, &self.embed, &batch.ids);
+        if let Some(noise) = noise {
+            noise.add(self.kernels, &mut x, &batch.segments);
+        }
         let mut inputs = Vec::with_capacity(self.blocks.len());
         for (layer_index, block) in self.blocks.iter().enumerate() {
             let (y, saved) = block.forward(&x, layer_index, &pass);

@@ -10,6 +10,7 @@ pub mod dropout;
 pub mod embedding;
 pub mod gated_mlp;
 pub mod linear;
+pub mod neftune;
 pub mod norm;
 pub mod param;
 pub mod rope;

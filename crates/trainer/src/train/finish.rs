@@ -11,13 +11,19 @@ use crate::checkpoint::verify;
 use crate::checkpoint::{save, write_file};
 use crate::error::TrainError;
 use crate::model::json_file;
+use crate::train::best;
 use crate::train::run::Run;
 use crate::train::snapshot::write_weights;
 
 /// Writes the result and reads it back.
 pub(super) fn write_final(run: &Run<'_, '_>) -> Result<PathBuf, TrainError> {
+    let best = best::checkpoint(run.spec, (run.out, run.step), &run.scores);
+    best::check(best.as_deref())?;
     let saved = save(run.out, FINAL, |dir| {
-        write_weights(dir, &run.decoder, run.adapter.as_ref(), run.spec)?;
+        match &best {
+            Some(checkpoint) => best::copy_weights(checkpoint, dir)?,
+            None => write_weights(dir, &run.decoder, run.adapter.as_ref(), run.spec)?,
+        }
         json_file::write(&dir.join(FTL_STATE_JSON), &run.state())?;
         write_file(&dir.join(README_MD), card(run).as_bytes())
     })?;
@@ -43,7 +49,12 @@ fn card(run: &Run<'_, '_>) -> String {
         run.step,
         run.data.train.len(),
     );
-    if let Some(evaluated) = run.scores.after(run.step) {
+    let state = run.state();
+    let evaluated = best::of_result(run.spec, &state);
+    if let Some(Evaluated { step, .. }) = evaluated.filter(|evaluated| evaluated.step != run.step) {
+        let _ = write!(card, "\nThe weights are those after step {step}, the best on the held-out data.\n");
+    }
+    if let Some(evaluated) = evaluated {
         let Evaluated { loss_nats, perplexity, token_accuracy, tokens, rewards, .. } = evaluated;
         let unit = if rewards.is_some() { "" } else { " nats per token" };
         let _ = write!(

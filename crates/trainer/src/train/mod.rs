@@ -1,5 +1,6 @@
 //! A run: from a checked spec to the trained weights on disk. [`train`] and [`Run::all_steps`] read top to bottom.
 
+pub mod best;
 pub mod eval;
 pub mod event_log;
 pub mod finish;
@@ -7,7 +8,9 @@ pub mod keep;
 pub mod meter;
 pub mod optimizer;
 pub mod output;
+pub mod predict;
 pub mod preflight;
+pub mod progress;
 mod reference;
 pub mod report;
 pub mod run;
@@ -21,6 +24,7 @@ use ftl_core::{CheckedSpec, Event, Observer, StopSignal};
 
 use crate::error::TrainError;
 use crate::model::fingerprint::fingerprint;
+use eval::Scores;
 use output::Found;
 use preflight::{Weights, ready};
 use report::Reporter;
@@ -38,6 +42,10 @@ pub enum Begin {
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for a run, and a box would be in every caller's way"
+)]
 pub enum Outcome {
     /// All steps were taken and the result is on disk.
     Finished(Summary),
@@ -59,10 +67,22 @@ pub struct Summary {
     pub loss_nats: Option<f64>,
     /// Held-out scores before the first step.
     pub eval_before: Option<Evaluated>,
-    /// Held-out scores after the last step.
+    /// Held-out scores of the result.
     pub eval_after: Option<Evaluated>,
+    /// The lowest held-out loss after a step.
+    pub best: Option<Evaluated>,
+    /// Whether it ended before its last step, because held-out data no longer got better.
+    pub stopped_early: bool,
     /// The result: a PEFT adapter, or a model directory.
     pub path: PathBuf,
+}
+
+impl Summary {
+    fn new(spec: &CheckedSpec, state: snapshot::State, loss_nats: Option<f64>, path: PathBuf) -> Self {
+        let eval_after = best::of_result(spec, &state).cloned();
+        let snapshot::State { step, stopped_early, scores: Scores { first, best, .. }, .. } = state;
+        Self { steps: step, loss_nats, eval_before: first, eval_after, best, stopped_early, path }
+    }
 }
 
 /// Trains as `spec` says, in the directory `out`.
@@ -81,10 +101,7 @@ pub fn train(
         Found::Nothing => Weights::Spec,
         Found::Checkpoint(path) => Weights::Checkpoint(path),
         Found::Result { path, state } => {
-            let (eval_before, eval_after) =
-                (state.scores.first.clone(), state.scores.after(state.step).cloned());
-            let summary = Summary { steps: state.step, loss_nats: None, eval_before, eval_after, path };
-            return Ok(Outcome::Finished(summary));
+            return Ok(Outcome::Finished(Summary::new(spec, *state, None, path)));
         }
     };
     let ready = ready(spec, &weights, &mut reporter)?;

@@ -18,6 +18,7 @@ use crate::methods;
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::{Decoder, Trained};
 use crate::model::open::{Start, open_decoder};
+use crate::train::predict::Predictor;
 use crate::train::report::{note, phase, warn};
 
 /// Longest sample where neither spec nor model says less.
@@ -33,6 +34,8 @@ pub struct Ready {
     pub adapter: Option<AdapterConfig>,
     /// The data as tokens.
     pub data: Prepared,
+    /// Answers held-out prompts, where that is asked for.
+    pub predictor: Option<Predictor>,
     /// The tokens of a sample or a packed row at most.
     pub max_length: usize,
 }
@@ -71,20 +74,37 @@ pub fn ready(
         max_length,
         vocab_size: decoder.config.vocab_size,
         seed: spec.train.seed,
+        n_prompts: spec.predictions.map_or(0, |predictions| predictions.count as usize),
     };
     phase(observer, Phase::Tokenizing);
-    let data = prepare(&request, observer)?;
+    let mut data = prepare(&request, observer)?;
     methods::check(spec.method, &data)?;
     for message in &data.notes {
         warn(observer, message.clone());
     }
+    let prompts = std::mem::take(&mut data.prompts);
+    let predictor = match &spec.predictions {
+        Some(predictions) => {
+            too_few_prompts(predictions.count, prompts.len())
+                .into_iter()
+                .for_each(|message| warn(observer, message));
+            Some(Predictor::new((spec, predictions), prompts, encoder.tokenizer, &decoder)?)
+        }
+        None => None,
+    };
     let longest = data.train.iter().chain(&data.eval).map(Sample::longest_segment).max().unwrap_or(0);
     decoder.reserve_positions(longest);
     decoder.train(match adapter {
         Some(_) => Trained::Adapter,
         None => Trained::Base,
     });
-    Ok(Ready { device, decoder, adapter, data, max_length })
+    Ok(Ready { device, decoder, adapter, data, predictor, max_length })
+}
+
+fn too_few_prompts(asked: u64, found: usize) -> Option<String> {
+    ((found as u64) < asked).then(|| {
+        format!("predictions: {found} of {asked} prompts, as no more held-out samples have one with room for an answer")
+    })
 }
 
 /// The model that the spec names, as it is before training and without an adapter.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ftl_core::job::{Phase, State};
 use ftl_core::metrics::Stepped;
-use ftl_core::spec::resolved::Every;
+use ftl_core::spec::resolved::{Every, FinalWeights, PredictionTimes};
 use ftl_core::{CheckedSpec, Event, Observer, Problem, ProblemKind, StopSignal};
 
 use crate::adapter::peft::AdapterConfig;
@@ -17,21 +17,27 @@ use crate::data::order::{Plan, Pool};
 use crate::data::sample::Sample;
 use crate::error::TrainError;
 use crate::methods::reference::DataPart;
-use crate::methods::{HowBackward, Method, Microbatch, Tally, Totals};
-use crate::model::decoder::{Decoder, Keep};
+use crate::methods::{Method, Microbatch, Tally, Totals};
+use crate::model::decoder::{Decoder, Keep, TrainPass};
 use crate::ops::dropout::Key;
+use crate::ops::neftune::Noise;
 use crate::ops::param::Gradients;
 use crate::optim::schedule::LearningRate;
+use crate::train::best;
 use crate::train::eval::{Scores, evaluate};
 use crate::train::finish::write_final;
 use crate::train::keep;
 use crate::train::meter::{Meter, StepResult};
 use crate::train::optimizer::Optimizer;
+use crate::train::predict::{Answered, Predictor};
 use crate::train::preflight::Ready;
 use crate::train::reference;
-use crate::train::report::{Reporter, note, phase};
+use crate::train::report::{Reporter, note, phase, warn};
 use crate::train::snapshot::{self, Identity};
 use crate::train::{Outcome, Summary};
+
+/// The stream of a microbatch's noise on the embeddings; those of dropout are numbered by layer, from 0.
+const NOISE: u64 = u64::MAX;
 
 /// A run under way. Steps count from 0 inside and from 1 where users see them.
 pub struct Run<'a, 'b> {
@@ -48,6 +54,9 @@ pub struct Run<'a, 'b> {
     pub(super) step: u64,
     /// The steps taken when the last checkpoint was written.
     saved: Option<u64>,
+    predictor: Option<Predictor>,
+    /// The steps taken when held-out prompts were answered last.
+    predicted: Option<u64>,
     schedule: LearningRate,
     optimizer: Optimizer,
     gradients: Gradients,
@@ -64,7 +73,7 @@ impl<'a, 'b> Run<'a, 'b> {
         identity: Identity,
         reporter: &'a mut Reporter<'b>,
     ) -> Self {
-        let Ready { device: _, decoder, adapter, data, max_length } = ready;
+        let Ready { device: _, decoder, adapter, data, predictor, max_length } = ready;
         let train = &spec.train;
         let plan = Plan::new(pool(spec, &data, max_length), train);
         let (keep, why) = keep::choose(train.gradient_checkpointing, &decoder.config, plan.most_tokens());
@@ -82,6 +91,8 @@ impl<'a, 'b> Run<'a, 'b> {
             gradients: decoder.zero_gradients(),
             method: Method::of(spec.method),
             scores: Scores::default(),
+            predictor,
+            predicted: None,
             step: 0,
             saved: None,
             history: Vec::new(),
@@ -110,6 +121,8 @@ impl<'a, 'b> Run<'a, 'b> {
         self.optimizer.n_steps = state.step;
         self.saved = Some(state.step);
         self.scores = state.scores;
+        self.predicted = state.predicted;
+        best::check(best::checkpoint(self.spec, (self.out, self.step), &self.scores).as_deref())?;
         Ok(())
     }
 
@@ -137,8 +150,9 @@ impl<'a, 'b> Run<'a, 'b> {
             return self.stop();
         }
         self.evaluate_if_due(stop);
+        self.predict_if_due(stop)?;
         self.training();
-        while self.step < total_steps {
+        while !self.is_over() {
             let Some(stepped) = self.take_step(stop)? else {
                 return self.stop();
             };
@@ -149,26 +163,54 @@ impl<'a, 'b> Run<'a, 'b> {
             if self.evaluate_if_due(stop) {
                 self.training();
             }
-            if due(self.spec.train.save, self.step, &self.plan) {
+            if due(self.spec.train.save, self.step, &self.plan) || self.has_new_best() {
                 self.save()?;
+            }
+            // After saving, so that long answers put no step at risk.
+            if self.predict_if_due(stop)? {
+                self.training();
             }
             self.reporter.check()?;
         }
         if stop.raised().is_some() {
             return self.stop();
         }
+        self.tell_end();
         phase(self.reporter, Phase::Exporting);
         let path = write_final(self)?;
         let kind = if self.adapter.is_some() { "peft" } else { "model" };
         self.observe(Event::Exported { path: path.display().to_string(), kind: kind.to_owned() });
         self.reporter.check()?;
-        Ok(Outcome::Finished(Summary {
-            steps: self.step,
-            loss_nats,
-            eval_before: self.scores.first.clone(),
-            eval_after: self.scores.after(self.step).cloned(),
-            path,
-        }))
+        Ok(Outcome::Finished(Summary::new(self.spec, self.state(), loss_nats, path)))
+    }
+
+    /// Whether no step is left, or none that would be taken.
+    fn is_over(&self) -> bool {
+        self.step >= self.plan.total_steps() || best::is_exhausted(self.spec, &self.scores)
+    }
+
+    fn is_early(&self) -> bool {
+        self.step < self.plan.total_steps() && best::is_exhausted(self.spec, &self.scores)
+    }
+
+    /// Whether these weights are the best so far and would be lost: the result may be made of them.
+    fn has_new_best(&self) -> bool {
+        let is_best = self.scores.best.as_ref().is_some_and(|best| best.step == self.step);
+        self.spec.train.result == FinalWeights::Best && is_best && self.saved != Some(self.step)
+    }
+
+    /// Says what is particular about how the run ended.
+    fn tell_end(&mut self) {
+        if self.is_early() {
+            let (done, unit) = (Some(self.step), Some("steps".to_owned()));
+            self.observe(Event::Phase { phase: Phase::Training, done, total: done, unit });
+            if let Some(why) = best::why_early(self.step, &self.scores) {
+                note(self.reporter, why);
+            }
+        }
+        if let Some(doubt) = best::doubt(self.spec, &self.scores) {
+            warn(self.reporter, doubt);
+        }
     }
 
     /// One optimizer step; `None` if asked to stop before its end, and then it has changed nothing.
@@ -191,9 +233,16 @@ impl<'a, 'b> Run<'a, 'b> {
             if stop.raised().is_some() {
                 return Ok(None);
             }
-            let dropout = Some(key.fold(index as u64));
-            let how = HowBackward { totals: &totals, keep: self.keep, dropout };
-            self.method.backward(&self.decoder, microbatch, how, (&mut self.gradients, &mut tally));
+            let key = key.fold(index as u64);
+            let alpha = self.spec.train.neftune_noise_alpha;
+            let noise = alpha.map(|alpha| Noise { alpha, key: key.fold(NOISE) });
+            let pass = TrainPass { keep: self.keep, dropout: Some(key), noise };
+            self.method.backward(
+                &self.decoder,
+                microbatch,
+                (&totals, pass),
+                (&mut self.gradients, &mut tally),
+            );
         }
         let (loss_nats, rewards) = (tally.loss_nats(), tally.rewards());
         let learning_rate = self.schedule.at(step_index);
@@ -218,20 +267,41 @@ impl<'a, 'b> Run<'a, 'b> {
     /// Scores the held-out samples where that is asked for here: before the first step, as the spec says, and after
     /// the last step. A resumed run scores where the uninterrupted one does, so that both know the same best.
     fn evaluate_if_due(&mut self, stop: &StopSignal) -> bool {
-        let asked = self.spec.train.eval;
-        let ends = self.step == 0 || self.step == self.plan.total_steps();
-        let wanted = asked != Every::Never && (ends || due(asked, self.step, &self.plan));
-        if !wanted || self.data.eval.is_empty() || self.scores.after(self.step).is_some() {
+        if !self.evaluates_here() || self.data.eval.is_empty() || self.scores.after(self.step).is_some() {
             return false;
         }
-        phase(self.reporter, Phase::Evaluating);
-        let batch_size = self.spec.train.per_device_train_batch_size as usize;
-        let model = (&self.decoder, &self.method);
-        if let Some(evaluated) = evaluate(model, &self.data.eval, (batch_size, self.step), stop) {
+        // No more at once than a microbatch has, so that scoring never takes more memory than training.
+        let (model, how) = ((&self.decoder, &self.method), (self.plan.most_tokens(), self.step));
+        let evaluated = evaluate(model, &self.data.eval, how, (&mut *self.reporter, stop));
+        if let Some(evaluated) = evaluated {
             self.scores.add(evaluated.clone());
             self.observe(Event::Evaluated(evaluated));
         }
         true
+    }
+
+    fn evaluates_here(&self) -> bool {
+        let asked = self.spec.train.eval;
+        let ends = self.step == 0 || self.step == self.plan.total_steps();
+        asked != Every::Never && (ends || due(asked, self.step, &self.plan))
+    }
+
+    /// Answers the held-out prompts where that is asked for here, and before the first step and after the last one.
+    fn predict_if_due(&mut self, stop: &StopSignal) -> Result<bool, TrainError> {
+        let Some(predictor) = &self.predictor else { return Ok(false) };
+        let is_asked = match predictor.times() {
+            PredictionTimes::Evaluations => self.evaluates_here(),
+            PredictionTimes::Steps(n) => self.step.is_multiple_of(n),
+        };
+        let wanted = is_asked || self.step == 0 || self.is_over();
+        if !wanted || self.predicted == Some(self.step) || stop.raised().is_some() {
+            return Ok(false);
+        }
+        match predictor.answer(&mut self.decoder, self.step, (&mut *self.reporter, stop))? {
+            Answered::All => self.predicted = Some(self.step),
+            Answered::Some => {}
+        }
+        Ok(true)
     }
 
     /// Writes a checkpoint, then deletes those that are too many.
@@ -267,7 +337,8 @@ impl<'a, 'b> Run<'a, 'b> {
 
     /// The state that goes with the result.
     pub(super) fn state(&self) -> snapshot::State {
-        self.identity.state(self.step, self.scores.clone())
+        let state = self.identity.state(self.step, self.scores.clone());
+        snapshot::State { stopped_early: self.is_early(), predicted: self.predicted, ..state }
     }
 }
 

@@ -31,12 +31,16 @@ use crate::train::optimizer::Optimizer;
 /// Counts up when the state's meaning changes.
 const STATE_VERSION: u64 = 1;
 
+/// May change too, unless the scores decide when the run ends or which weights are its result.
+const EVAL_STEPS: &str = "train.eval_steps";
+
 /// Keys that may change between attempts: they do not touch the weights.
-const FREE_KEYS: [&str; 6] = [
+const FREE_KEYS: [&str; 7] = [
     "name",
     "device",
+    "predictions",
     "train.logging_steps",
-    "train.eval_steps",
+    EVAL_STEPS,
     "train.save_steps",
     "train.save_total_limit",
 ];
@@ -58,6 +62,12 @@ pub struct State {
     pub base_sha256: String,
     /// What the held-out samples said so far.
     pub scores: Scores,
+    /// Whether that ended the run.
+    #[serde(default)]
+    pub stopped_early: bool,
+    /// The steps after which held-out prompts were answered last.
+    #[serde(default)]
+    pub predicted: Option<u64>,
 }
 
 /// What identifies a run: a checkpoint goes on only where all of it is the same.
@@ -78,7 +88,9 @@ impl Identity {
     pub fn state(&self, step: u64, scores: Scores) -> State {
         let Self { spec, data_sha256, base_sha256 } = self.clone();
         let build = format!("ftl {}", env!("CARGO_PKG_VERSION"));
-        State { version: STATE_VERSION, build, step, spec, data_sha256, base_sha256, scores }
+        let version = STATE_VERSION;
+        let (stopped_early, predicted) = (false, None);
+        State { version, build, step, spec, data_sha256, base_sha256, scores, stopped_early, predicted }
     }
 
     /// SHA-256 of all that the reference's log-probabilities follow from: the base model, the data, and the pairs of them
@@ -167,13 +179,23 @@ fn spec_differences(was: &Value, is: &Value) -> Vec<Difference> {
     let (mut old, mut new) = (Map::new(), Map::new());
     flatten(was, String::new(), &mut old);
     flatten(is, String::new(), &mut new);
-    let free = |key: &str| FREE_KEYS.iter().any(|free| key == *free || key.starts_with(&format!("{free}.")));
+    let chosen_by_scores = [&old, &new].into_iter().any(is_chosen_by_scores);
+    let free = |key: &str| {
+        !(chosen_by_scores && key == EVAL_STEPS)
+            && FREE_KEYS.iter().any(|free| key == *free || key.starts_with(&format!("{free}.")))
+    };
     let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let text = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), Value::to_string);
     keys.into_iter()
         .filter(|key| !free(key) && old.get(*key) != new.get(*key))
         .map(|key| Difference { key: key.clone(), was: text(old.get(key)), is: text(new.get(key)) })
         .collect()
+}
+
+/// Whether it matters for the result when the held-out data is scored.
+fn is_chosen_by_scores(leaves: &Map<String, Value>) -> bool {
+    leaves.get("train.load_best_model_at_end") == Some(&Value::Bool(true))
+        || leaves.get("train.early_stopping_patience").is_some_and(|patience| *patience != 0)
 }
 
 fn flatten(value: &Value, path: String, leaves: &mut Map<String, Value>) {

@@ -11,6 +11,7 @@ use ftl_trainer::model::config::DecoderConfig;
 use ftl_trainer::model::decoder::{Decoder, Keep, LossPass};
 use ftl_trainer::ops::dropout::Key;
 use ftl_trainer::ops::linear::{Linear, Lora, LoraPart};
+use ftl_trainer::ops::neftune::Noise;
 use ftl_trainer::ops::param::{Owner, Param, Piece, Slot};
 use serde_json::{Value, json};
 
@@ -141,7 +142,12 @@ pub fn batch(lengths: &[usize], seed: u64) -> Batch {
     batch
 }
 
-pub const PASS: LossPass = LossPass { scale: 1.0, keep: Keep::Everything, dropout: None };
+pub const PASS: LossPass = LossPass { scale: 1.0, keep: Keep::Everything, dropout: None, noise: None };
+
+/// A pass with noise on the embeddings.
+pub fn noisy(seed: u64) -> LossPass {
+    LossPass { noise: Some(Noise { alpha: 20.0, key: Key::new(seed) }), ..PASS }
+}
 
 /// A pass that drops.
 pub fn dropping(seed: u64) -> LossPass {

@@ -6,7 +6,7 @@ use ftl_trainer::kernels::Kernels;
 use ftl_trainer::model::decoder::{Keep, LossPass, Trained};
 use ftl_trainer::ops::param::Slot;
 
-use crate::decoder::{LowRank, PASS, VARIANTS, batch, dropping, pass};
+use crate::decoder::{LowRank, PASS, VARIANTS, batch, dropping, noisy, pass};
 use crate::outcome::{Outcome, difference};
 
 /// Rounding of f32 through three blocks.
@@ -19,7 +19,7 @@ fn blocks_computed_again_give_the_same_bits() {
     let batch = batch(&[9, 1, 17], 1);
     for (variant, kernels) in VARIANTS.into_iter().flat_map(|v| KERNELS.map(|kernels| (v, kernels))) {
         let decoder = variant.decoder(kernels);
-        for how in [PASS, dropping(3)] {
+        for how in [PASS, dropping(3), noisy(3)] {
             let kept = pass(&decoder, &batch, how);
             let again = pass(&decoder, &batch, LossPass { keep: Keep::BlockInputs, ..how });
             assert!(kept == again, "{variant:?} {kernels:?}: {:.1e}", difference(&again, &kept));
@@ -35,8 +35,8 @@ fn both_versions_give_the_same_loss_and_gradients() {
     let mut worst = 0f64;
     for variant in VARIANTS {
         let [plain, cpu] = KERNELS.map(|kernels| variant.decoder(kernels));
-        let batches = [batch(&[1, 8, 20], 1), batch(&[40], 2)];
-        for (batch, how) in batches.iter().zip([PASS, dropping(3)]) {
+        let batches = [batch(&[1, 8, 20], 1), batch(&[40], 2), batch(&[5, 30], 4)];
+        for (batch, how) in batches.iter().zip([PASS, dropping(3), noisy(3)]) {
             let seen = difference(&pass(&plain, batch, how), &pass(&cpu, batch, how));
             assert!(seen < TOLERANCE, "{variant:?}: {seen:.1e}");
             worst = worst.max(seen);
@@ -45,6 +45,16 @@ fn both_versions_give_the_same_loss_and_gradients() {
         assert!(difference(&one, &other) > 100.0 * TOLERANCE);
     }
     println!("worst {worst:.1e}");
+}
+
+#[test]
+fn noise_on_the_embeddings_changes_the_gradients_by_its_stream() {
+    let batch = batch(&[9, 12], 1);
+    let decoder = VARIANTS[0].decoder(Kernels::Cpu);
+    let [silent, noise, other] = [PASS, noisy(3), noisy(4)].map(|how| pass(&decoder, &batch, how));
+    assert!(difference(&noise, &silent) > 100.0 * TOLERANCE);
+    assert!(difference(&noise, &other) > 100.0 * TOLERANCE);
+    assert!(noise == pass(&decoder, &batch, noisy(3)));
 }
 
 #[test]
@@ -73,6 +83,28 @@ fn two_segments_in_a_batch_are_two_batches() {
         }
     }
     println!("worst {worst:.1e}");
+}
+
+#[test]
+fn weighted_tokens_have_their_share_of_the_loss_and_the_gradients() {
+    let (first, second) = (batch(&[12], 1), batch(&[19], 2));
+    let mut together = end_to_end(&first, &second);
+    let weights = |factors: [f32; 2]| Some([vec![factors[0]; 12], vec![factors[1]; 19]].concat());
+    for kernels in KERNELS {
+        let decoder = VARIANTS[2].decoder(kernels);
+        let mut sum = pass(&decoder, &first, PASS);
+        for (name, values) in pass(&decoder, &second, PASS) {
+            let sum = sum.get_mut(&name).expect("both passes train the same");
+            sum.iter_mut().zip(values).for_each(|(sum, value)| *sum = *sum * 0.25 + 2.0 * value);
+        }
+        together.weights = weights([0.25, 2.0]);
+        let seen = difference(&pass(&decoder, &together, PASS), &sum);
+        assert!(seen < TOLERANCE, "{kernels:?}: {seen:.1e}");
+        for wrong in [weights([2.0, 0.25]), None] {
+            together.weights = wrong;
+            assert!(difference(&pass(&decoder, &together, PASS), &sum) > 100.0 * TOLERANCE);
+        }
+    }
 }
 
 fn end_to_end(first: &Batch, second: &Batch) -> Batch {

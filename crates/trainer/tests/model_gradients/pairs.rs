@@ -5,8 +5,8 @@ use ftl_core::spec::resolved::{self, DpoLoss};
 use ftl_trainer::data::sample::{IGNORED, Sample};
 use ftl_trainer::kernels::Kernels;
 use ftl_trainer::methods::reference::DataPart;
-use ftl_trainer::methods::{HowBackward, Method, Microbatch, Tally, Totals};
-use ftl_trainer::model::decoder::{Decoder, Keep, Trained};
+use ftl_trainer::methods::{Method, Microbatch, Tally, Totals};
+use ftl_trainer::model::decoder::{Decoder, Keep, TrainPass, Trained};
 use ftl_trainer::ops::param::Owner;
 
 use crate::decoder::{VARIANTS, VOCAB};
@@ -61,7 +61,7 @@ fn pass(decoder: &Decoder, method: &Method, microbatches: &[Microbatch], keep: K
     let mut gradients = decoder.zero_gradients();
     let (totals, mut tally) = (Totals::of(microbatches), Tally::new(method));
     for microbatch in microbatches {
-        let how = HowBackward { totals: &totals, keep, dropout: None };
+        let how = (&totals, TrainPass { keep, dropout: None, noise: None });
         method.backward(decoder, microbatch, how, (&mut gradients, &mut tally));
     }
     let mut outcome = by_name(decoder, &gradients);

@@ -5,7 +5,7 @@ use ftl_trainer::data::batch::Batch;
 use ftl_trainer::kernels::Kernels;
 use ftl_trainer::model::decoder::{Decoder, LossPass};
 
-use crate::decoder::{LowRank, PASS, VARIANTS, batch, dropping, pass};
+use crate::decoder::{LowRank, VARIANTS, batch, dropping, noisy, pass};
 use crate::draw::Draw;
 use crate::outcome::{Outcome, values};
 
@@ -23,7 +23,7 @@ const N_ANYWHERE: usize = 3;
 fn gradients_of_full_training_are_the_slopes_of_the_loss() {
     for variant in VARIANTS {
         let how = match variant.lora {
-            LowRank::None => PASS,
+            LowRank::None => noisy(3),
             LowRank::Some => dropping(3),
         };
         let (right, other) = (batch(&[9, 1, 14, 20], 1), batch(&[44], 9));

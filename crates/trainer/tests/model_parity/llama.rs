@@ -61,7 +61,7 @@ impl Golden {
 
     fn mean_loss_pass(&self) -> LossPass {
         let scale = 1.0 / self.batch.n_supervised() as f64;
-        LossPass { scale, keep: Keep::BlockInputs, dropout: None }
+        LossPass { scale, keep: Keep::BlockInputs, dropout: None, noise: None }
     }
 }
 

@@ -11,6 +11,7 @@ mod dropout;
 mod embedding;
 mod gated_mlp;
 mod linear;
+mod neftune;
 mod norm;
 mod operation;
 mod preferences;

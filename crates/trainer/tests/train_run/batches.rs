@@ -1,4 +1,4 @@
-//! What goes into a batch: packed rows, samples grouped by length, files by weight.
+//! What goes into a batch: packed rows, samples grouped by length, files by weight, noise.
 
 use ftl_core::Event;
 use ftl_core::StopSignal;
@@ -33,6 +33,8 @@ fn stopped_run_goes_on_the_same_whatever_its_batches_are_made_of() {
         job().set("train.group_by_length", true),
         weighted(job(), 2.5),
         weighted(job(), 2.5).set("data.packing", true),
+        job().set("train.neftune_noise_alpha", 5),
+        weighted(job(), 2.5).set("data.packing", true).set("train.neftune_noise_alpha", 5),
     ] {
         let total = job.finish("whole", Begin::New).steps;
         for stop_after in 1..total {
@@ -139,6 +141,8 @@ fn batches_made_otherwise_train_otherwise() {
         job().set("data.packing", true).set("data.shuffle", false),
         job().set("train.group_by_length", true),
         weighted(job(), 3.0),
+        job().set("train.neftune_noise_alpha", 5),
+        job().set("train.neftune_noise_alpha", 6),
     ] {
         job.finish("out", Begin::New);
         let weights = job.weights("out");
@@ -156,4 +160,26 @@ fn other_weights_or_rows_are_another_job() {
     assert!(refusal.contains("data.packing = false, the job asks for true"), "{refusal}");
     let refusal = weighted(job.set("data.packing", false), 3.0).refused(("out", Begin::Resume));
     assert!(refusal.contains("was written with data.train"), "{refusal}");
+}
+
+#[test]
+fn noise_is_for_training_only() {
+    let job = |alpha: f64| {
+        // The learning rate keeps the weights as they are.
+        job()
+            .set("data.eval", json!({"path": "eval.jsonl"}))
+            .set("train.neftune_noise_alpha", alpha)
+            .set("train.learning_rate", 1e-30)
+            .set("train.max_steps", 2)
+    };
+    let [silent, noisy] = [0.0, 5.0].map(|alpha| {
+        let job = job(alpha);
+        job.write("eval.jsonl", &token_rows(5, 3));
+        job.finish("out", Begin::New);
+        job
+    });
+    assert_eq!(silent.evaluations("out"), noisy.evaluations("out"));
+    let [silent, noisy] =
+        [silent, noisy].map(|job| job.steps("out").iter().map(|step| step.loss_nats).collect::<Vec<_>>());
+    assert_ne!(silent, noisy);
 }

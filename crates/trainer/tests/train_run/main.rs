@@ -4,10 +4,13 @@
 #![expect(clippy::print_stdout, reason = "a test that compares or skips says how far")]
 
 mod batches;
+mod best;
 mod data_runs;
 mod job;
+mod memory;
 mod output;
 mod parity;
+mod predictions;
 mod preferences;
 mod program;
 mod refusals;

@@ -19,18 +19,38 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn killed_and_resumed_run_equals_a_run_left_alone() {
-    let seed = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let job = Job::small(40)
+    let plain = Job::small(40)
         .set("adapter.lora_dropout", 0.1)
         .set("data.eval", json!({"fraction": 0.1}))
         .set("train.max_steps", 1500)
         .set("train.save_steps", 7)
         .set("train.eval_steps", 50);
+    kill_and_resume(&plain);
+}
+
+#[test]
+fn killed_run_with_packed_rows_noise_answers_and_a_best_goes_on_the_same() {
+    let job = Job::small(40)
+        .set("data.packing", true)
+        .set("data.max_length", 24)
+        .set("data.eval", json!({"fraction": 0.1}))
+        .set("train.neftune_noise_alpha", 5)
+        .set("train.max_steps", 1000)
+        .set("train.save_steps", 7)
+        .set("train.eval_steps", 40)
+        .set("train.load_best_model_at_end", true)
+        .set("train.early_stopping_patience", 100)
+        .set("predictions", json!({"count": 1, "max_new_tokens": 3, "every_steps": 90}));
+    kill_and_resume(&job);
+}
+
+fn kill_and_resume(job: &Job) {
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
     job.finish("whole", Begin::New);
     let mut n_kills = 0;
     loop {
-        let mut child = start(&job, "killed", if n_kills == 0 { &[] } else { &["--resume"] });
+        let mut child = start(job, "killed", if n_kills == 0 { &[] } else { &["--resume"] });
         if n_kills < N_KILLS {
             // The first steps are taken some 30 ms after the start.
             thread::sleep(Duration::from_micros(10_000 + random.next_u64() % 100_000));

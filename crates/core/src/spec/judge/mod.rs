@@ -4,10 +4,7 @@
 //! stand-in that nobody sees, so that everything else is judged too.
 
 use super::resolved::{CheckedSpec, Device, DeviceKind, Model, ModelDtype, ModelInit};
-use super::{
-    AdapterKind, DeviceSpec, JobSpec, MethodKind, ModelSpec, PredictionsSpec, QuantizationKind,
-    QuantizationSpec,
-};
+use super::{AdapterKind, DeviceSpec, JobSpec, MethodKind, ModelSpec, QuantizationKind, QuantizationSpec};
 use crate::error::Problem;
 
 mod adapter;
@@ -16,6 +13,7 @@ mod findings;
 mod method;
 mod name;
 mod not_available;
+mod predictions;
 mod schedule;
 mod train;
 
@@ -31,7 +29,6 @@ impl JobSpec {
         let mut findings = Findings::default();
         not_available::report(self, &mut findings);
         quantization_keys(quantization, adapter.kind, &mut findings);
-        prediction_keys(predictions.as_ref(), &mut findings);
         let checked = CheckedSpec {
             name: name::checked(name.as_deref(), model, data, &mut findings),
             model: checked_model(model, &mut findings),
@@ -47,6 +44,7 @@ impl JobSpec {
                 },
                 &mut findings,
             ),
+            predictions: predictions::checked(predictions.as_ref(), data.eval.is_some(), &mut findings),
             device: checked_device(device, &mut findings),
         };
         findings.into_result(checked)
@@ -91,17 +89,6 @@ fn quantization_keys(quantization: &QuantizationSpec, adapter: Option<AdapterKin
                     "set `adapter.kind` to `lora`, or drop `quantization`",
                 );
             }
-        }
-    }
-}
-
-fn prediction_keys(predictions: Option<&PredictionsSpec>, findings: &mut Findings) {
-    let Some(PredictionsSpec { count: Some(0), every_steps, max_new_tokens }) = predictions else { return };
-    for (key, is_given) in
-        [("every_steps", every_steps.is_some()), ("max_new_tokens", max_new_tokens.is_some())]
-    {
-        if is_given {
-            findings.no_effect(&format!("predictions.{key}"), "`predictions.count` = 0");
         }
     }
 }

@@ -3,10 +3,10 @@
 //!
 //! A key that is set to "off" asks for nothing and passes.
 
-use super::findings::{Findings, shown};
+use super::findings::Findings;
 use crate::error::{Problem, ProblemKind};
 use crate::spec::resolved::{DataFormat, ModelDtype};
-use crate::spec::{JobSpec, Optim, PredictionsSpec, QuantizationKind};
+use crate::spec::{JobSpec, Optim, QuantizationKind};
 
 /// One function that is not there yet.
 struct Gap {
@@ -18,7 +18,7 @@ struct Gap {
     hint: &'static str,
 }
 
-const GAPS: [Gap; 16] = [
+const GAPS: [Gap; 12] = [
     Gap {
         key: "model.dtype",
         asked: dtype,
@@ -33,14 +33,6 @@ const GAPS: [Gap; 16] = [
     Gap { key: "adapter.modules_to_save", asked: modules_to_save, hint: "drop it" },
     Gap { key: "quantization.kind", asked: quantization, hint: "drop it: the base is held in f32" },
     Gap { key: "train.optim", asked: optim, hint: "use `adamw`" },
-    Gap { key: "train.neftune_noise_alpha", asked: neftune, hint: "drop it" },
-    Gap {
-        key: "train.load_best_model_at_end",
-        asked: |spec| on(spec.train.load_best_model_at_end),
-        hint: "drop it",
-    },
-    Gap { key: "train.early_stopping_patience", asked: patience, hint: "drop it" },
-    Gap { key: "predictions", asked: predictions, hint: "drop the section" },
     Gap { key: "device.max_memory", asked: max_memory, hint: "drop it" },
     Gap { key: "quantization.double_quant", asked: double_quant, hint: "drop it" },
 ];
@@ -122,23 +114,6 @@ fn optim(spec: &JobSpec) -> Option<String> {
     match spec.train.optim? {
         Optim::Adamw8bit => Some("`adamw_8bit`".to_owned()),
         Optim::Adamw => None,
-    }
-}
-
-fn neftune(spec: &JobSpec) -> Option<String> {
-    let alpha = spec.train.neftune_noise_alpha.filter(|&alpha| alpha != 0.0)?;
-    Some(format!("noise of {} on the embeddings", shown(alpha)))
-}
-
-fn patience(spec: &JobSpec) -> Option<String> {
-    let patience = spec.train.early_stopping_patience.filter(|&patience| patience > 0)?;
-    Some(format!("stopping after {patience} evaluations without a better one"))
-}
-
-fn predictions(spec: &JobSpec) -> Option<String> {
-    match spec.predictions.as_ref()? {
-        PredictionsSpec { count: Some(0), .. } => None,
-        PredictionsSpec { .. } => Some("answering prompts during the run".to_owned()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::{Bound, RangeBounds as _};
 
 use super::findings::{Findings, NOT_NEGATIVE, POSITIVE, Range, SHARE_BELOW_ALL};
 use super::schedule::{self, MAX_STEPS};
-use crate::spec::resolved::{AdamW, Checkpointing, Duration, Every, Train};
+use crate::spec::resolved::{AdamW, Checkpointing, Duration, Every, FinalWeights, Train};
 use crate::spec::{AdapterKind, MethodKind, TrainSpec, defaults};
 
 /// Largest batch and accumulation: 2^20 each, so that products of sizes fit 64 bits.
@@ -50,6 +50,7 @@ pub(super) fn checked(train: &TrainSpec, context: Context, findings: &mut Findin
         warmup: schedule::checked_warmup(train, findings),
         adamw: adamw(train, findings),
         max_grad_norm: max_grad_norm(train, findings),
+        neftune_noise_alpha: neftune(train, findings),
         gradient_checkpointing: train.gradient_checkpointing.unwrap_or(Checkpointing::Auto),
         seed: findings.count(
             "train.seed",
@@ -70,6 +71,8 @@ pub(super) fn checked(train: &TrainSpec, context: Context, findings: &mut Findin
             1..=MAX_STEPS,
             "1 keeps only the last and the best; `train.save_steps` = 0 writes none",
         )),
+        result: result(train, has_eval, findings),
+        early_stopping_patience: patience(train, has_eval, findings),
     }
 }
 
@@ -116,6 +119,13 @@ fn max_grad_norm(train: &TrainSpec, findings: &mut Findings) -> Option<f64> {
     (norm != 0.0).then_some(norm)
 }
 
+fn neftune(train: &TrainSpec, findings: &mut Findings) -> Option<f64> {
+    let alpha = train.neftune_noise_alpha.unwrap_or(0.0);
+    let hint = "5 to 15 are usual, 0 means no noise";
+    let alpha = findings.number("train.neftune_noise_alpha", alpha, NOT_NEGATIVE, hint);
+    (alpha != 0.0).then_some(alpha)
+}
+
 fn eval(train: &TrainSpec, has_eval: bool, findings: &mut Findings) -> Every {
     if has_eval {
         return every("train.eval_steps", train.eval_steps, findings);
@@ -128,6 +138,32 @@ fn eval(train: &TrainSpec, has_eval: bool, findings: &mut Findings) -> Every {
         );
     }
     Every::Never
+}
+
+fn result(train: &TrainSpec, has_eval: bool, findings: &mut Findings) -> FinalWeights {
+    if train.load_best_model_at_end != Some(true) {
+        return FinalWeights::Last;
+    }
+    needs_scores("train.load_best_model_at_end", train, has_eval, findings);
+    FinalWeights::Best
+}
+
+fn patience(train: &TrainSpec, has_eval: bool, findings: &mut Findings) -> Option<u64> {
+    const KEY: &str = "train.early_stopping_patience";
+    let patience = train.early_stopping_patience.filter(|&patience| patience > 0)?;
+    needs_scores(KEY, train, has_eval, findings);
+    Some(findings.count(KEY, patience, 0..=MAX_STEPS, "0 means never"))
+}
+
+/// Refuses a key that goes by the scores of held-out data where there are none.
+fn needs_scores(key: &str, train: &TrainSpec, has_eval: bool, findings: &mut Findings) {
+    if !has_eval {
+        let message = "nothing is held out whose loss would say which weights are better";
+        findings.refuse(key, message, "set `data.eval`, or drop the key");
+    } else if train.eval_steps == Some(0) {
+        let message = "the held-out data is never scored (`train.eval_steps` = 0)";
+        findings.refuse(key, message, "drop one of the two");
+    }
 }
 
 fn every(key: &str, steps: Option<u64>, findings: &mut Findings) -> Every {

@@ -138,11 +138,21 @@ impl Observer for Watcher {
 }
 
 fn text(summary: &Summary) -> String {
-    let Summary { steps, loss_nats, eval_before, eval_after, path } = summary;
-    let mut lines = vec![format!("{steps} steps done")];
+    let Summary { steps, loss_nats, eval_before, eval_after, best, stopped_early, path } = summary;
+    let early = if *stopped_early { ", stopped early" } else { "" };
+    let mut lines = vec![format!("{steps} steps done{early}")];
     lines.extend(loss_nats.map(|loss| format!("training loss of the last step {loss:.4}")));
     if let (Some(before), Some(after)) = (eval_before, eval_after) {
         lines.push(format!("held-out loss {:.4} before, {:.4} after", before.loss_nats, after.loss_nats));
+    }
+    if let (Some(best), Some(after)) = (best, eval_after)
+        && best.step < *steps
+    {
+        let is_result = if best == after { "is the result" } else { "is not the result" };
+        lines.push(format!(
+            "the best held-out loss was {:.4}, after step {}; it {is_result}",
+            best.loss_nats, best.step
+        ));
     }
     lines.push(format!("the result is in {}", path.display()));
     lines.join("\n")

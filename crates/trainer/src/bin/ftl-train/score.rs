@@ -145,6 +145,7 @@ impl Args {
             max_length: usize::MAX,
             vocab_size: config.vocab_size,
             seed: 0,
+            n_prompts: 0,
         };
         let prepared = prepare(&request, &mut Quiet)?;
         for text in &prepared.notes {

@@ -23,6 +23,8 @@ pub struct Message {
     /// How much its tokens count in the loss; 0: it is not learned. 1 where the assistant speaks, 0 for all others,
     /// unless the data say otherwise.
     pub weight: f32,
+    /// What the data say of it, where they say something.
+    pub given_weight: Option<f32>,
     /// The message as the template sees it: `role`, `content`, `tool_calls` and whatever else it has.
     fields: Map<String, Value>,
 }
@@ -111,6 +113,14 @@ impl Conversation {
         }
     }
 
+    /// An instruction, what to do it with, and the answer.
+    pub fn of_instruction(instruction: &str, input: &str, output: &str) -> Self {
+        if input.is_empty() {
+            return Self::question_answer(instruction, output);
+        }
+        Self::question_answer(&format!("{instruction}\n\n{input}"), output)
+    }
+
     /// Messages that are learned.
     pub fn n_trained(&self) -> usize {
         self.messages.iter().filter(|message| message.is_trained()).count()
@@ -135,7 +145,7 @@ impl Message {
         let Value::Object(fields) = json!({"role": role.name(), "content": content}) else {
             unreachable!("an object was written");
         };
-        Self { role, weight: default_weight(role), fields }
+        Self { role, weight: default_weight(role), given_weight: None, fields }
     }
 
     /// Whether it is learned.
@@ -184,8 +194,9 @@ impl Message {
         if let Some(content) = content {
             fields.insert("content".to_owned(), Value::from(content));
         }
-        let weight = weight(role, &fields)?;
-        Ok(Self { role, weight, fields })
+        let given_weight = given_weight(role, &fields)?;
+        let weight = given_weight.unwrap_or_else(|| default_weight(role));
+        Ok(Self { role, weight, given_weight, fields })
     }
 }
 
@@ -209,7 +220,7 @@ fn default_weight(role: Role) -> f32 {
 }
 
 /// Follows `train` (true, false), OpenAI's `weight` and LLaMA-Factory's `loss_weight` (from 0 on; 1 counts in full).
-fn weight(role: Role, fields: &Map<String, Value>) -> Result<f32, String> {
+fn given_weight(role: Role, fields: &Map<String, Value>) -> Result<Option<f32>, String> {
     let wish = |key: &str| match fields.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Bool(wish)) => Ok(Some(f32::from(u8::from(*wish)))),
@@ -234,11 +245,11 @@ fn weight(role: Role, fields: &Map<String, Value>) -> Result<f32, String> {
         (train, weight) => weight.or(train),
     };
     match (role, asked) {
-        (Role::Assistant, wish) => Ok(wish.unwrap_or(1.0)),
+        (Role::Assistant, wish) => Ok(wish),
         (_, Some(wish)) if wish > 0.0 => {
             Err(format!("is to be learned but has the role `{role}`; only the assistant's can be"))
         }
-        (_, Some(_) | None) => Ok(0.0),
+        (_, wish) => Ok(wish),
     }
 }
 

@@ -240,3 +240,169 @@ fn both(chosen: Example, rejected: Example) -> Result<Example, String> {
     }
     Ok(Example::Pair { chosen: Box::new(chosen), rejected: Box::new(rejected) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Role;
+    use super::*;
+
+    fn read(row: &Value) -> Result<Example, String> {
+        pair(row.as_object().expect("a row"))
+    }
+
+    /// Both sides as `role: content` for conversations, with `*` where it is learned, else as their texts.
+    fn shown(row: &Value) -> [String; 2] {
+        let Ok(Example::Pair { chosen, rejected }) = read(row) else { panic!("{row}: {:?}", read(row)) };
+        [chosen, rejected].map(|side| match *side {
+            Example::Conversation(Conversation { messages, .. }) => {
+                let turn = |message: &Message| {
+                    let learned = if message.is_trained() { "*" } else { "" };
+                    format!("{learned}{}: {}", message.role, message.content())
+                };
+                messages.iter().map(turn).collect::<Vec<_>>().join(" | ")
+            }
+            Example::PromptCompletion { prompt, completion } => format!("{prompt}>{completion}"),
+            Example::Instruction { instruction, input, output } => format!("{instruction}+{input}>{output}"),
+            Example::Text(_) | Example::Tokens(_) | Example::Pair { .. } => panic!("no such side"),
+        })
+    }
+
+    #[test]
+    fn every_layout_is_read() {
+        let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+        let said = |from: &str, value: &str| json!({"from": from, "value": value});
+        let chat = ["user: q | *assistant: a", "user: q | *assistant: b"];
+        let cases = [
+            (json!({"prompt": "q", "chosen": "a", "rejected": "b"}), ["q>a", "q>b"]),
+            (json!({"chosen": "q: one", "rejected": "q: two"}), ["q:> one", "q:> two"]),
+            (
+                json!({"prompt": [turn("user", "q")], "chosen": [turn("assistant", "a")], "rejected": [turn("assistant", "b")]}),
+                chat,
+            ),
+            (json!({"prompt": [turn("user", "q")], "chosen": "a", "rejected": "b"}), chat),
+            (
+                json!({"chosen": [turn("user", "q"), turn("assistant", "a")], "rejected": [turn("user", "q"), turn("assistant", "b")]}),
+                chat,
+            ),
+            // As ultrafeedback_binarized: the prompt is repeated.
+            (
+                json!({"prompt": "q", "chosen": [turn("user", "q"), turn("assistant", "a")], "rejected": [turn("user", "q"), turn("assistant", "b")]}),
+                chat,
+            ),
+            (
+                json!({"prompt": "q", "chosen": [turn("assistant", "a")], "rejected": [turn("assistant", "b")]}),
+                chat,
+            ),
+            (
+                json!({"chosen_messages": [turn("user", "q"), turn("assistant", "a")], "rejected_messages": [turn("user", "q"), turn("assistant", "b")]}),
+                chat,
+            ),
+            (
+                json!({"conversations": [said("human", "q")], "chosen": said("gpt", "a"), "rejected": said("gpt", "b")}),
+                chat,
+            ),
+            (
+                json!({"messages": [turn("user", "q")], "chosen": turn("assistant", "a"), "rejected": turn("assistant", "b")}),
+                chat,
+            ),
+            (
+                json!({"conversations": [said("human", "q"), said("gpt", "r"), said("human", "s")], "system": "t",
+                       "chosen": said("gpt", "a"), "rejected": said("gpt", "b")}),
+                [
+                    "system: t | user: q | assistant: r | user: s | *assistant: a",
+                    "system: t | user: q | assistant: r | user: s | *assistant: b",
+                ],
+            ),
+            (json!({"instruction": "q", "input": "i", "chosen": "a", "rejected": "b"}), ["q+i>a", "q+i>b"]),
+            (
+                json!({"system": "t", "question": "q", "chosen": "a", "rejected": "b"}),
+                ["system: t | user: q | *assistant: a", "system: t | user: q | *assistant: b"],
+            ),
+        ];
+        for (row, expected) in cases {
+            assert_eq!(shown(&row), expected, "{row}");
+        }
+        let tokens = read(
+            &json!({"chosen_input_ids": [1, 2], "chosen_labels": [-100, 2], "rejected_input_ids": [1, 3]}),
+        );
+        let Ok(Example::Pair { chosen, .. }) = tokens else { panic!("{tokens:?}") };
+        assert!(matches!(*chosen, Example::Tokens(_)));
+    }
+
+    #[test]
+    fn what_is_no_pair_says_why() {
+        let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+        let gpt = |value: &str| json!({"from": "gpt", "value": value});
+        let human = json!([{"from": "human", "value": "q"}]);
+        for (row, expected) in [
+            (
+                json!({"chosen": "a"}),
+                "has no `rejected`; it has the key `chosen`, expected `chosen` and `rejected`",
+            ),
+            (json!({"prompt": "q", "chosen": "", "rejected": "b"}), "has an empty `chosen`"),
+            (json!({"prompt": "q", "chosen": [], "rejected": "b"}), "has an empty `chosen`"),
+            (
+                json!({"prompt": "q", "chosen": 1, "rejected": "b"}),
+                "has a number as `chosen`; expected text, a message or messages",
+            ),
+            (
+                json!({"prompt": 1, "chosen": "a", "rejected": "b"}),
+                "has a number as `prompt`; expected text or a list of messages",
+            ),
+            (json!({"prompt": "q", "chosen": "a", "rejected": "a"}), SAME),
+            (json!({"chosen": [turn("user", "q")], "rejected": [turn("user", "q")]}), SAME),
+            (json!({"conversations": human, "chosen": gpt("a"), "rejected": gpt("a")}), SAME),
+            (
+                json!({"conversations": human, "chosen": gpt(""), "rejected": gpt("a")}),
+                "has an empty `chosen`",
+            ),
+            (
+                json!({"conversations": [], "chosen": gpt("a"), "rejected": gpt("b")}),
+                "has no prompt: its answers have no message before them",
+            ),
+            (
+                json!({"conversations": [{"from": "function", "value": "q"}], "chosen": gpt("a"), "rejected": gpt("b")}),
+                "has a turn from \"function\"; expected one of: system, human, gpt, observation",
+            ),
+            (
+                json!({"prompt": "q", "chosen": "a", "rejected": [turn("assistant", "b")]}),
+                "has a text and a list of messages as its two answers; expected two of one kind",
+            ),
+            (
+                json!({"prompt": [turn("user", "q")], "chosen": [turn("user", "a")], "rejected": "b"}),
+                "has no assistant message in `chosen` behind the prompt",
+            ),
+            (
+                json!({"prompt": [turn("user", "q")], "chosen": [{"role": "assistant", "content": "a", "weight": 0.5}], "rejected": "b"}),
+                "has a message with the weight 0.5 in `chosen`; answers of a pair count in full",
+            ),
+            (
+                json!({"chosen": "one", "rejected": "two"}),
+                "has no prompt: `chosen` and `rejected` have no beginning in common",
+            ),
+            (
+                json!({"system": "s", "chosen": "q: a", "rejected": "q: b"}),
+                "has a `system`, but no `prompt` behind it",
+            ),
+            (
+                json!({"instruction": "q", "history": [["a", "b"]], "chosen": "a", "rejected": "b"}),
+                "has `history`, which instructions can't hold; write it as `messages`",
+            ),
+        ] {
+            assert_eq!(read(&row), Err(expected.to_owned()), "{row}");
+        }
+    }
+
+    #[test]
+    fn roles_of_turns_are_translated() {
+        for (from, role) in [
+            ("system", Role::System),
+            ("human", Role::User),
+            ("gpt", Role::Assistant),
+            ("observation", Role::Tool),
+        ] {
+            let turn = message(&json!({"from": from, "value": "x"})).expect("a message");
+            assert_eq!(turn["role"], role.to_string());
+        }
+    }
+}

@@ -10,6 +10,7 @@ pub mod cross_entropy;
 pub mod dropout;
 pub mod gated_mlp;
 pub mod matrix;
+pub mod neftune;
 pub mod norm;
 pub mod reduce;
 pub mod rope;
