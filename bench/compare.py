@@ -4,7 +4,8 @@
     python3 bench/compare.py --program target/release/ftl-train --python /path/to/venv/bin/python \
         --rounds 5 --out bench/results/2026-11-22-lora-small30m-cpu.json
 
-The Python needs torch, transformers and peft. Each round runs the peer, ours, the peer with gradient checkpointing
+The Python needs torch, transformers and peft. `--method` is lora, full, or qlora: the peer has none for a CPU, so ours
+in 4 bits is measured beside ours with LoRA, under the same policies. Each round runs the peer, ours, the peer with gradient checkpointing
 and ours with block recompute, one after the other, and notes how many cores other processes used meanwhile: a round
 with more than 0.2 is no clean measurement. Figures are ratios of medians over the rounds.
 """
@@ -21,6 +22,11 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NOISY_CORES = 0.2
+METHODS = {
+    "lora": "LoRA r = 16 on all linears",
+    "qlora": "LoRA r = 16 on all linears in NF4 with scales in 8 bits",
+    "full": "all weights",
+}
 
 
 def busy_secs():
@@ -74,6 +80,7 @@ def main():
     parser.add_argument("--program", default="target/release/ftl-train")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--shape", default="small30m")
+    parser.add_argument("--method", choices=["lora", "qlora", "full"], default="lora")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--steps", type=int, default=12)
@@ -82,17 +89,7 @@ def main():
     parser.add_argument("--out", required=True)
     args = parser.parse_args()
 
-    numbers = [f"--batch={args.batch}", f"--steps={args.steps}", f"--warmup={args.warmup}"]
-    ours = [args.program, "bench", "--json", "--device=cpu", "--method=lora", "--r=16", f"--tokens={args.tokens}",
-            f"--model={HERE}/configs/{args.shape}", *numbers]
-    peer = [args.python, f"{HERE}/bench_peer.py", f"--model={args.shape}", "--method=lora", "--rank=16",
-            f"--seq={args.tokens}", f"--threads={os.cpu_count()}", *numbers]
-    commands = {
-        "peer": peer,
-        "ours": ours,
-        "peer_checkpointing": [*peer, "--grad-ckpt"],
-        "ours_block": [*ours, "--gradient-checkpointing=block"],
-    }
+    commands, comparisons = measured(args)
     rounds = []
     for number in range(args.rounds):
         results = {name: run(command) for name, command in commands.items()}
@@ -102,19 +99,45 @@ def main():
             noise = "  NOISY" if result["others_cores"] > NOISY_CORES else ""
             print(f"round {number + 1}  {name:<20} {speed:8.0f} tokens/s  {memory:7.0f} MiB{noise}", flush=True)
     record = {
-        "what": f"LoRA r = 16 on all linears, f32, {args.shape}, {args.batch} x {args.tokens}",
+        "what": f"{METHODS[args.method]}, f32, {args.shape}, {args.batch} x {args.tokens}",
         "machine": {"cores": os.cpu_count(), "processor": processor(), "system": platform.platform()},
         "commands": {name: shown(command, args) for name, command in commands.items()},
-        "ours_to_peer": summary(rounds, "ours", "peer"),
-        "ours_block_to_peer": summary(rounds, "ours_block", "peer"),
-        "ours_block_to_peer_checkpointing": summary(rounds, "ours_block", "peer_checkpointing"),
+        **{f"{one}_to_{other}": summary(rounds, one, other) for one, other in comparisons},
         "rounds": rounds,
     }
     with open(args.out, "w") as file:
         json.dump(record, file, indent=1)
         file.write("\n")
-    for name in ("ours_to_peer", "ours_block_to_peer", "ours_block_to_peer_checkpointing"):
-        print(name, json.dumps(record[name]))
+    for one, other in comparisons:
+        print(f"{one}_to_{other}", json.dumps(record[f"{one}_to_{other}"]))
+
+
+def measured(args):
+    """The commands of a round by name, and which are compared with which."""
+    numbers = [f"--batch={args.batch}", f"--steps={args.steps}", f"--warmup={args.warmup}"]
+
+    def ours(method, *more):
+        return [args.program, "bench", "--json", "--device=cpu", f"--method={method}", "--r=16",
+                f"--tokens={args.tokens}", f"--model={HERE}/configs/{args.shape}", *numbers, *more]
+
+    block = "--gradient-checkpointing=block"
+    if args.method == "qlora":
+        commands = {
+            "lora": ours("lora"),
+            "qlora": ours("qlora"),
+            "lora_block": ours("lora", block),
+            "qlora_block": ours("qlora", block),
+        }
+        return commands, [("qlora", "lora"), ("qlora_block", "lora_block")]
+    peer = [args.python, f"{HERE}/bench_peer.py", f"--model={args.shape}", f"--method={args.method}", "--rank=16",
+            f"--seq={args.tokens}", f"--threads={os.cpu_count()}", *numbers]
+    commands = {
+        "peer": peer,
+        "ours": ours(args.method),
+        "peer_checkpointing": [*peer, "--grad-ckpt"],
+        "ours_block": ours(args.method, block),
+    }
+    return commands, [("ours", "peer"), ("ours_block", "peer"), ("ours_block", "peer_checkpointing")]
 
 
 def shown(command, args):

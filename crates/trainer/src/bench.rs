@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ftl_core::spec::resolved;
+use ftl_core::spec::resolved::{self, MomentFormat};
 use serde::Serialize;
 
 use crate::data::batch::Batch;
@@ -74,7 +74,7 @@ pub fn bench(decoder: &mut Decoder, device: &OpenDevice, options: &BenchOptions)
     let batches: Vec<Batch> =
         (0..N_BATCHES).map(|i| random_batch(decoder, Key::new(i), [n_rows, n_tokens])).collect();
     let adamw = resolved::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 };
-    let mut optimizer = Optimizer::new(decoder, adamw, Some(1.0));
+    let mut optimizer = Optimizer::new(decoder, (adamw, MomentFormat::F32), Some(1.0));
     let mut gradients = decoder.zero_gradients();
     let mut millis = Vec::with_capacity(n_steps);
     let mut loss_nats = 0.0;
@@ -85,7 +85,7 @@ pub fn bench(decoder: &mut Decoder, device: &OpenDevice, options: &BenchOptions)
         let scale = 1.0 / batch.n_supervised() as f64;
         let pass = LossPass { scale, keep, dropout: None, noise: None };
         loss_nats = decoder.loss_and_gradients(batch, pass, &mut gradients) * scale;
-        optimizer.step(decoder, &gradients, 2e-4);
+        optimizer.step(decoder, &mut gradients, 2e-4);
         if step >= n_warmup_steps {
             millis.push(start.elapsed().as_secs_f64() * 1e3);
         }

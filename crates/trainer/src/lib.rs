@@ -49,6 +49,7 @@ pub mod methods;
 pub mod model;
 pub mod ops;
 pub mod optim;
+pub mod quant;
 pub mod score;
 pub mod sha256;
 pub mod train;

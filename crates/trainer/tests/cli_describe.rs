@@ -66,6 +66,14 @@ fn inspecting_counts_weights_and_bytes() {
 }
 
 #[test]
+fn inspecting_names_the_linears_of_the_family() {
+    let Some(model) = from_env("FTL_FIXTURES", "models/phi3") else { return };
+    let facts = run([Path::new("inspect"), &model]);
+    assert_eq!(facts["architecture"], "Phi3ForCausalLM");
+    assert_eq!(facts["lora_targets"], json!(["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]));
+}
+
+#[test]
 fn inspecting_describes_an_adapter_and_a_model_without_weights() {
     let Some(adapter) = from_env("FTL_FIXTURES", "adapters/plain_llama") else { return };
     let facts = run([Path::new("inspect"), &adapter]);

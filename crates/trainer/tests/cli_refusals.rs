@@ -117,3 +117,58 @@ fn wrong_usage_is_a_problem_too() {
     assert_eq!(help.code, 0);
     assert!(help.stdout.contains("score"));
 }
+
+#[test]
+fn precisions_that_are_not_there_are_refused_by_name() {
+    let temp = TempDir::new().unwrap();
+    for command in ["score", "generate", "bench"] {
+        for dtype in ["bf16", "f16"] {
+            let mut arguments: Vec<std::ffi::OsString> =
+                vec![command.into(), "--model".into(), temp.path().into()];
+            arguments.extend(["--dtype".into(), dtype.into()]);
+            match command {
+                "generate" => arguments.extend(["--prompt".into(), "once".into()]),
+                "score" => {
+                    let ids = temp.path().join("ids.json");
+                    fs::write(&ids, json!({"input_ids": [[1, 2]]}).to_string()).unwrap();
+                    fs::copy(
+                        Path::new(env!("CARGO_MANIFEST_DIR"))
+                            .join("../../bench/configs/small30m/config.json"),
+                        temp.path().join("config.json"),
+                    )
+                    .unwrap();
+                    arguments.extend(["--ids".into(), ids.into()]);
+                }
+                _ => {}
+            }
+            let (field, message) = refused(arguments);
+            assert_eq!(field, "--dtype", "{message}");
+            assert_eq!(message, format!("computing in `{dtype}` is not available in this version"));
+        }
+    }
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench/configs/small30m");
+    let arguments: Vec<std::ffi::OsString> = vec![
+        "bench".into(),
+        "--model".into(),
+        model.into(),
+        "--method".into(),
+        "full".into(),
+        "--quantization".into(),
+        "nf4".into(),
+    ];
+    let (field, message) = refused(arguments);
+    assert_eq!(field, "--quantization");
+    assert_eq!(message, "quantized weights can't be trained, and `--method full` trains all of them");
+}
+
+#[test]
+fn pairs_are_not_scored() {
+    let Some(model) = from_env("FTL_DATA", "models/stories260K") else { return };
+    let temp = TempDir::new().unwrap();
+    let data = temp.path().join("pairs.jsonl");
+    fs::write(&data, "{\"prompt\": \"Once\", \"chosen\": \" upon\", \"rejected\": \" more\"}\n").unwrap();
+    let (field, message) =
+        refused([Path::new("score"), Path::new("--model"), &model, Path::new("--data"), &data]);
+    assert_eq!(field, data.to_str().unwrap());
+    assert_eq!(message, "the data are pairs of a chosen and a rejected answer, which are not scored");
+}

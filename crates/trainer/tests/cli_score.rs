@@ -15,7 +15,7 @@ use cli_support::{Tensors, from_env, json as run, largest_difference, read_json}
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const MODELS: [&str; 3] = ["llama", "llama_tied_sharded", "llama_bias_linear"];
+const MODELS: [&str; 6] = ["llama", "llama_tied_sharded", "llama_bias_linear", "qwen3", "gemma2", "phi3"];
 /// Where a file names none; the largest of those that are named.
 const LOGITS_TOLERANCE: f32 = 1e-4;
 const LOSS_TOLERANCE: f64 = 1e-4;

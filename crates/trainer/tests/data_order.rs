@@ -1,7 +1,8 @@
 //! The order of samples and the document of `--ids`.
 
 use ftl_core::spec::resolved::{
-    AdamW, Checkpointing, Duration, Every, FinalWeights, Rows, SampleOrder, Schedule, Train, Warmup,
+    AdamW, Checkpointing, Duration, Every, FinalWeights, MomentFormat, Rows, SampleOrder, Schedule, Train,
+    Warmup,
 };
 use ftl_trainer::data::ids;
 use ftl_trainer::data::mix::Part;
@@ -17,6 +18,7 @@ fn train(batch: u64, accumulation: u64, duration: Duration, seed: u64) -> Train 
         schedule: Schedule::Constant,
         warmup: Warmup::Steps(0),
         adamw: AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 },
+        moments: MomentFormat::F32,
         max_grad_norm: None,
         neftune_noise_alpha: None,
         gradient_checkpointing: Checkpointing::None,

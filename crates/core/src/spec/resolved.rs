@@ -19,6 +19,8 @@ pub struct CheckedSpec {
     pub method: Method,
     /// Which weights to train.
     pub adapter: Adapter,
+    /// How the frozen linears of the blocks are held.
+    pub quantization: Quantization,
     /// Steps, rates, and what happens when.
     pub train: Train,
     /// Answers to held-out prompts while the run goes on; `None`: none.
@@ -309,6 +311,24 @@ pub enum TargetModules {
     Named(Vec<String>),
 }
 
+/// How the frozen linears of the blocks are held; embeddings and head never are quantized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantization {
+    /// In the precision of the computation. A model whose files are quantized stays as they are.
+    None,
+    /// 4-bit NormalFloat in blocks of 64 (QLoRA, Dettmers et al. 2023).
+    Nf4(Scales),
+}
+
+/// How the scales of quantized weights are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scales {
+    /// In single precision.
+    F32,
+    /// In 8 bits, with a scale for each 256 of them.
+    Double,
+}
+
 /// Steps, rates, and what happens when.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Train {
@@ -326,6 +346,8 @@ pub struct Train {
     pub warmup: Warmup,
     /// AdamW's numbers.
     pub adamw: AdamW,
+    /// How AdamW's moments are held.
+    pub moments: MomentFormat,
     /// Gradients are scaled down to this global norm; `None`: never.
     pub max_grad_norm: Option<f64>,
     /// Strength of the noise on the embeddings while training (NEFTune, Jain et al. 2023); `None`: none.
@@ -490,6 +512,15 @@ pub struct AdamW {
     pub epsilon: f64,
     /// On matrices and every adapter tensor, not on 1-D tensors of the base.
     pub weight_decay: f64,
+}
+
+/// How AdamW's moments are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MomentFormat {
+    /// In single precision.
+    F32,
+    /// In 8 bits, in blocks of 256 (Dettmers et al. 2021); those of small tensors in single precision.
+    Blockwise8Bit,
 }
 
 /// Which activations are kept for the backward pass.

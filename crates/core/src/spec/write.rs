@@ -5,8 +5,8 @@
 
 use super::resolved::{
     AdamW, Adapter, CheckedSpec, Data, Device, DpoLoss, Duration, Eval, Every, FinalWeights, Lora,
-    LoraExpectation, LoraShape, LossOn, Method, Model, PredictionTimes, Predictions, Rows, SampleOrder,
-    Schedule, Train, TrainFile, Wsd,
+    LoraExpectation, LoraShape, LossOn, Method, Model, MomentFormat, PredictionTimes, Predictions,
+    Quantization, Rows, SampleOrder, Scales, Schedule, Train, TrainFile, Wsd,
 };
 use super::{
     AdapterKind, AdapterSpec, DataSpec, DeviceSpec, EvalSpec, JobSpec, LossType, LrSchedulerKwargs,
@@ -30,7 +30,7 @@ impl JobSpec {
 impl CheckedSpec {
     /// The spec with every default written out. Checking it gives `self` again.
     pub fn to_spec(&self) -> JobSpec {
-        let Self { name, model, data, method, adapter, train, predictions, device } = self;
+        let Self { name, model, data, method, adapter, quantization, train, predictions, device } = self;
         let Model { path, dtype, init } = model;
         let Device { kind: device_kind } = device;
         JobSpec {
@@ -39,7 +39,7 @@ impl CheckedSpec {
             data: data_spec(data),
             method: method_spec(*method),
             adapter: adapter_spec(adapter),
-            quantization: QuantizationSpec { kind: Some(QuantizationKind::None), double_quant: None },
+            quantization: quantization_spec(*quantization),
             train: train_spec(train, data.order),
             predictions: predictions.map(predictions_spec),
             device: DeviceSpec { max_memory: None, kind: Some(device_kind.to_string()) },
@@ -132,6 +132,15 @@ fn data_spec(data: &Data) -> DataSpec {
     }
 }
 
+fn quantization_spec(quantization: Quantization) -> QuantizationSpec {
+    let (kind, double_quant) = match quantization {
+        Quantization::None => (QuantizationKind::None, None),
+        Quantization::Nf4(Scales::F32) => (QuantizationKind::Nf4, Some(false)),
+        Quantization::Nf4(Scales::Double) => (QuantizationKind::Nf4, Some(true)),
+    };
+    QuantizationSpec { kind: Some(kind), double_quant }
+}
+
 fn adapter_spec(adapter: &Adapter) -> AdapterSpec {
     let lora = AdapterSpec { kind: Some(AdapterKind::Lora), ..AdapterSpec::default() };
     match adapter {
@@ -171,6 +180,7 @@ fn train_spec(train: &Train, order: SampleOrder) -> TrainSpec {
         schedule,
         warmup,
         adamw: AdamW { beta1, beta2, epsilon, weight_decay },
+        moments,
         max_grad_norm,
         neftune_noise_alpha,
         gradient_checkpointing,
@@ -198,7 +208,10 @@ fn train_spec(train: &Train, order: SampleOrder) -> TrainSpec {
         lr_scheduler_kwargs: Some(lr_scheduler_kwargs)
             .filter(|kwargs| *kwargs != LrSchedulerKwargs::default()),
         warmup_steps: Some(*warmup),
-        optim: Some(Optim::Adamw),
+        optim: Some(match moments {
+            MomentFormat::F32 => Optim::Adamw,
+            MomentFormat::Blockwise8Bit => Optim::Adamw8bit,
+        }),
         adam_beta1: Some(*beta1),
         adam_beta2: Some(*beta2),
         adam_epsilon: Some(*epsilon),

@@ -71,14 +71,6 @@ fn functions_that_are_not_there_are_refused_by_name() {
             "adapter.modules_to_save: training `lm_head` in full beside an adapter is not available in this version; drop it",
         ),
         (
-            json!({ "quantization": { "kind": "nf4" } }),
-            "quantization.kind: `nf4` is not available in this version; drop it: the base is held in f32",
-        ),
-        (
-            json!({ "train": { "optim": "adamw_8bit" } }),
-            "train.optim: `adamw_8bit` is not available in this version; use `adamw`",
-        ),
-        (
             json!({ "device": { "max_memory": "8GiB" } }),
             "device.max_memory: a limit of `8GiB` is not available in this version; drop it",
         ),
@@ -94,8 +86,6 @@ fn functions_that_are_not_there_are_refused_by_name() {
     for (patch, expected) in cases {
         refused(patch, NotAvailable, expected);
     }
-    let both = patched(&json!({ "quantization": { "kind": "nf4", "double_quant": true } })).check();
-    assert_eq!(both.expect_err("nf4").len(), 2);
 }
 
 #[test]

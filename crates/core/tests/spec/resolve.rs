@@ -48,6 +48,9 @@ fn variants() -> Vec<Value> {
         json!({ "adapter": { "target_modules": ["q_proj", "v_proj"] } }),
         json!({ "adapter": { "init_from": "/adapter" } }),
         json!({ "adapter": { "init_from": "/adapter", "r": 4, "lora_alpha": 8, "target_modules": "all-linear" } }),
+        json!({ "quantization": { "kind": "nf4" } }),
+        json!({ "train": { "optim": "adamw_8bit" } }),
+        json!({ "quantization": { "kind": "nf4", "double_quant": false } }),
         json!({ "train": { "max_steps": 12, "num_train_epochs": 2 } }),
         json!({ "train": { "neftune_noise_alpha": 5 } }),
         json!({ "train": { "num_train_epochs": 0.25, "warmup_steps": 0.03 } }),
@@ -264,6 +267,9 @@ fn resolved_spec_writes_every_default_out() {
     assert_eq!(spec["adapter"]["target_modules"], json!("all-linear"));
     assert_eq!(spec["data"]["train"], json!(["/data/train.jsonl"]));
     assert_eq!(spec["quantization"]["kind"], json!("none"));
+    let nf4: Value = serde_json::from_str(&checked(&json!({ "quantization": { "kind": "nf4" } })).to_json())
+        .expect("JSON");
+    assert_eq!(nf4["quantization"], json!({ "kind": "nf4", "double_quant": true }));
     // These have no value that says what their default is.
     let schema = JobSpec::json_schema();
     for (section, absent) in

@@ -8,7 +8,6 @@ use ftl_core::{Problem, ProblemKind};
 use rand::RngExt;
 
 use crate::adapter::peft::{AdapterConfig, AdapterWeights, Target, factor_specs, resolve_targets};
-use crate::model::block::MERGED;
 use crate::model::build::stream;
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::Decoder;
@@ -51,12 +50,12 @@ pub fn attach(
     let Decoder { config: model, device, blocks, .. } = decoder;
     let maker = Maker { config, model, source, device };
     for (layer_index, block) in blocks.iter_mut().enumerate() {
-        for (linear, parts) in block.linears_mut().into_iter().zip(MERGED) {
-            let [_, n_inputs] = linear.weight.value.dims();
+        for (linear, parts) in block.linears_mut().into_iter().zip(model.family.merged()) {
+            let [_, n_inputs] = linear.weight.dims();
             let outputs = |piece: &Piece| piece.values.start / n_inputs..piece.values.end / n_inputs;
             let parts = parts.iter().map(|part| Target { layer_index, linear: *part });
             let targeted: Vec<_> = parts
-                .zip(&linear.weight.pieces)
+                .zip(linear.weight.pieces())
                 .filter(|(target, _)| targets.contains(target))
                 .map(|(target, piece)| (target, outputs(piece)))
                 .collect();

@@ -96,6 +96,11 @@ impl Batch {
         self.targets.iter().filter(|target| **target != IGNORED).count()
     }
 
+    /// Those weights, times `scale`.
+    pub fn scaled_weights(&self, scale: f64) -> Vec<f32> {
+        self.supervised_weights().map(|weight| (f64::from(weight) * scale) as f32).collect()
+    }
+
     /// How much each of them counts, in order.
     pub fn supervised_weights(&self) -> impl Iterator<Item = f32> {
         let counted = self.targets.iter().enumerate().filter(|(_, target)| **target != IGNORED);

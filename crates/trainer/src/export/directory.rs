@@ -117,6 +117,8 @@ fn config_f32(raw: &Map<String, Value>) -> Map<String, Value> {
     const NEW: &str = "dtype";
     const OLD: &str = "torch_dtype";
     let mut config = raw.clone();
+    // What is written is dense, whatever it was made from.
+    config.remove("quantization_config");
     // Both generations of transformers read the old key.
     let n_known = [NEW, OLD].iter().filter(|key| config.contains_key(**key)).count();
     for key in [NEW, OLD] {

@@ -21,9 +21,9 @@ use ftl_core::{Problem, ProblemKind};
 use crate::data::batch::Batch;
 use crate::data::load::Prepared;
 use crate::data::sample::Sample;
-use crate::model::decoder::{Decoder, LossPass, TrainPass};
+use crate::model::decoder::{Decoder, TrainPass};
 use crate::ops::cross_entropy::Objective;
-use crate::ops::param::Gradients;
+use crate::ops::param::{Gradients, Param};
 
 use pairs::{Learned, Pairs};
 use reference::{DataPart, Reference};
@@ -62,6 +62,19 @@ pub struct Microbatch {
     pairs: Option<Pairs>,
 }
 
+/// What a backward pass goes to.
+pub enum Onto<'a> {
+    /// Gradients, to be summed over microbatches.
+    Gradients(&'a Decoder),
+    /// The weights: the step has one microbatch, and each is updated as soon as its gradient is there.
+    Weights {
+        /// What is trained.
+        decoder: &'a mut Decoder,
+        /// Takes a weight and the gradients.
+        update: &'a mut dyn FnMut(&mut Param, &mut Gradients),
+    },
+}
+
 impl Method {
     /// The one that a spec asks for. The reference of [`Method::Dpo`] says nothing yet.
     pub fn of(spec: resolved::Method) -> Self {
@@ -92,16 +105,17 @@ impl Method {
     /// what it came to to `tally`.
     pub fn backward(
         &self,
-        decoder: &Decoder,
+        onto: Onto<'_>,
         microbatch: &Microbatch,
         (totals, how): (&Totals, TrainPass),
         (gradients, tally): (&mut Gradients, &mut Tally<'_>),
     ) {
         let batch = &microbatch.batch;
         let Some(pairs) = &microbatch.pairs else {
-            let TrainPass { keep, dropout, noise } = how;
-            let pass = LossPass { scale: 1.0 / totals.weight, keep, dropout, noise };
-            let sum_nats = decoder.loss_and_gradients(batch, pass, gradients);
+            let weights = batch.scaled_weights(1.0 / totals.weight);
+            let nll = onto.backpropagate(batch, Objective::Weighted(&weights), how, gradients);
+            let sum_nats = nll.iter().zip(batch.supervised_weights());
+            let sum_nats = sum_nats.map(|(nll, weight)| f64::from(*nll) * f64::from(weight)).sum();
             tally.add_texts(sum_nats, batch.supervised_weights().map(f64::from).sum());
             return;
         };
@@ -110,7 +124,24 @@ impl Method {
             pairs.derivatives(&losses, totals)
         };
         let objective = Objective::Coupled(&mut derivative);
-        decoder.objective_and_gradients(batch, objective, how, gradients);
+        onto.backpropagate(batch, objective, how, gradients);
+    }
+}
+
+impl Onto<'_> {
+    fn backpropagate(
+        self,
+        batch: &Batch,
+        objective: Objective<'_>,
+        how: TrainPass,
+        gradients: &mut Gradients,
+    ) -> Vec<f32> {
+        match self {
+            Self::Gradients(decoder) => decoder.objective_and_gradients(batch, objective, how, gradients),
+            Self::Weights { decoder, update } => {
+                decoder.objective_and_updates(batch, objective, (how, gradients), update)
+            }
+        }
     }
 }
 

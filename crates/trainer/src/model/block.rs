@@ -1,57 +1,68 @@
 //! A decoder block: reads forward, then the same in a mirror.
 //!
 //! ```text
-//! x ─┬─ norm ─ qkv ─ rope ─ attention ─ o ─┬─ + ─┬─ norm ─ gate_up ─ silu·up ─ down ─┬─ + ─ y
-//!    └─────────────────────────────────────┘     └────────────────────────────────────┘
+//! x ─┬─ norm ─ qkv ─ qk norm ─ rope ─ attention ─ o ─ norm ─┬─ + ─┬─ norm ─ gate_up ─ gate·up ─ down ─ norm ─┬─ + ─ y
+//!    └──────────────────────────────────────────────────────┘     └──────────────────────────────────────────┘
 //! ```
+//!
+//! Every family leaves some of the norms out, and some layers of some families the rotary positions.
 
 use burn::tensor::Tensor;
 
 use crate::data::batch::Batch;
 use crate::kernels::Kernels;
-use crate::model::families::LayerLinear;
 use crate::ops::attention::{self, AttentionShape};
 use crate::ops::dropout::{Key, Mask};
-use crate::ops::gated_mlp;
+use crate::ops::gated_mlp::{self, Activation};
 use crate::ops::linear::{self, BackwardInput, InputGradient, Linear};
 use crate::ops::norm::{self, RmsNorm};
 use crate::ops::param::Gradients;
+use crate::ops::qk_norm::{self, QkNorm};
 use crate::ops::rope::{self, RopeTable, Turn};
 
-/// A decoder block.
+/// A decoder block. Which norms it has is its family's business.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// Before attention.
-    pub input_norm: RmsNorm,
+    /// Heads and widths of its attention, and how far it looks back.
+    pub shape: AttentionShape,
+    /// Which of the model's angles it turns by; `None`: none.
+    pub rope_index: Option<usize>,
+    /// What the gate of its MLP goes through.
+    pub activation: Activation,
+    /// Norms before and after its two branches.
+    pub norms: Norms,
     /// Queries, keys and values.
     pub qkv: Linear,
+    /// The norms of queries and keys.
+    pub qk_norm: Option<QkNorm>,
     /// Attention output.
     pub o: Linear,
-    /// Before the MLP.
-    pub post_attention_norm: RmsNorm,
     /// The MLP's gate and up.
     pub gate_up: Linear,
     /// Back to the hidden size.
     pub down: Linear,
 }
 
-/// Which linears of a family are merged into those of a block, in the order of [`Block::linears_mut`].
-pub const MERGED: [&[LayerLinear]; 4] = [
-    &[LayerLinear::Q, LayerLinear::K, LayerLinear::V],
-    &[LayerLinear::O],
-    &[LayerLinear::Gate, LayerLinear::Up],
-    &[LayerLinear::Down],
-];
+/// The norms before and after the two branches of a block.
+#[derive(Clone, Debug)]
+pub struct Norms {
+    /// Of the input of attention.
+    pub before_attention: Option<RmsNorm>,
+    /// Of what attention adds to the residual stream.
+    pub after_attention: Option<RmsNorm>,
+    /// Of the input of the MLP.
+    pub before_mlp: Option<RmsNorm>,
+    /// Of what the MLP adds to the residual stream.
+    pub after_mlp: Option<RmsNorm>,
+}
 
 /// What is the same for every block of a pass.
 #[derive(Clone, Copy)]
 pub struct Pass<'a> {
     /// Which code computes.
     pub kernels: Kernels,
-    /// Heads and widths.
-    pub shape: &'a AttentionShape,
-    /// Angles of all positions.
-    pub rope: &'a RopeTable,
+    /// Angles of all positions, one table for each of the model's ropes.
+    pub ropes: &'a [RopeTable],
     /// What goes through.
     pub batch: &'a Batch,
     /// The random stream of this microbatch; `None`: nothing is dropped.
@@ -61,17 +72,34 @@ pub struct Pass<'a> {
 /// What the backward pass of a block needs.
 #[derive(Debug)]
 pub struct Saved {
-    input_rms: Tensor<2>,
-    input_normed: Tensor<2>,
+    attention_input: Normed,
     qkv: linear::Saved,
+    /// `1 / rms` of queries and keys. With it the `qkv` of `attention` are those before the norm: making the others again
+    /// is cheaper than keeping both.
+    qk_inverse_rms: Option<Tensor<2>>,
     attention: attention::Saved,
     o: linear::Saved,
+    attention_output: Option<AfterNorm>,
     middle: Tensor<2>,
-    middle_rms: Tensor<2>,
-    middle_normed: Tensor<2>,
+    mlp_input: Normed,
     gate_up_out: Tensor<2>,
     gate_up: linear::Saved,
     down: linear::Saved,
+    mlp_output: Option<AfterNorm>,
+}
+
+/// What a branch reads: the output of its norm with `1 / rms`, or without a norm the block's own input.
+#[derive(Debug)]
+struct Normed {
+    y: Tensor<2>,
+    inverse_rms: Option<Tensor<2>>,
+}
+
+/// What the backward pass of the norm behind a branch needs.
+#[derive(Debug)]
+struct AfterNorm {
+    x: Tensor<2>,
+    inverse_rms: Tensor<2>,
 }
 
 /// Keys and values of the tokens before, `[tokens, n_kv_heads · head_dim]` each.
@@ -100,35 +128,50 @@ impl Pass<'_> {
 impl Block {
     /// `x` and the result are `[tokens, hidden]`.
     pub fn forward(&self, x: &Tensor<2>, layer_index: usize, pass: &Pass<'_>) -> (Tensor<2>, Saved) {
-        let Pass { kernels, shape, batch, .. } = *pass;
+        let Pass { kernels, batch, .. } = *pass;
+        let shape = &self.shape;
         let mask = |place, linear| pass.mask(layer_index, place, linear);
 
-        let (input_normed, input_rms) = self.input_norm.forward(kernels, x);
-        let (qkv_out, qkv) = self.qkv.forward(kernels, &input_normed, mask(Place::Qkv, &self.qkv).as_ref());
-        let turned = rope::rotate(kernels, qkv_out, &batch.positions, pass.rope, (Turn::Forward, shape));
-        let attention = attention::forward(kernels, turned, &batch.segments, shape);
+        let attention_input = normed(self.norms.before_attention.as_ref(), kernels, x);
+        let (qkv_out, qkv) =
+            self.qkv.forward(kernels, &attention_input.y, mask(Place::Qkv, &self.qkv).as_ref());
+        let (attention, qk_inverse_rms) = match &self.qk_norm {
+            None => {
+                let turned = self.rotate(qkv_out, pass, Turn::Forward);
+                (attention::forward(kernels, turned, &batch.segments, shape), None)
+            }
+            Some(norm) => {
+                let (normed, inverse_rms) = norm.forward(kernels, &qkv_out, shape);
+                let turned = self.rotate(normed, pass, Turn::Forward);
+                let attention = attention::forward(kernels, turned, &batch.segments, shape);
+                (attention::Saved { qkv: qkv_out, ..attention }, Some(inverse_rms))
+            }
+        };
         let (o_out, o) = self.o.forward(kernels, &attention.y, mask(Place::O, &self.o).as_ref());
-        let middle = x.clone() + o_out;
+        let (added, attention_output) = after(self.norms.after_attention.as_ref(), kernels, o_out);
+        let middle = x.clone() + added;
 
-        let (middle_normed, middle_rms) = self.post_attention_norm.forward(kernels, &middle);
+        let mlp_input = normed(self.norms.before_mlp.as_ref(), kernels, &middle);
         let (gate_up_out, gate_up) =
-            self.gate_up.forward(kernels, &middle_normed, mask(Place::GateUp, &self.gate_up).as_ref());
-        let activated = gated_mlp::forward(kernels, &gate_up_out);
+            self.gate_up.forward(kernels, &mlp_input.y, mask(Place::GateUp, &self.gate_up).as_ref());
+        let activated = gated_mlp::forward(kernels, self.activation, &gate_up_out);
         let (down_out, down) = self.down.forward(kernels, &activated, mask(Place::Down, &self.down).as_ref());
-        let y = middle.clone() + down_out;
+        let (added, mlp_output) = after(self.norms.after_mlp.as_ref(), kernels, down_out);
+        let y = middle.clone() + added;
 
         let saved = Saved {
-            input_rms,
-            input_normed,
+            attention_input,
             qkv,
+            qk_inverse_rms,
             attention,
             o,
+            attention_output,
             middle,
-            middle_rms,
-            middle_normed,
+            mlp_input,
             gate_up_out,
             gate_up,
             down,
+            mlp_output,
         };
         (y, saved)
     }
@@ -136,59 +179,93 @@ impl Block {
     /// `g` comes as the gradient of the output and leaves as that of `x`, unless that is unused.
     pub fn backward(&self, input: BlockBackward<'_>, g: &mut Tensor<2>, gradients: &mut Gradients) {
         let BlockBackward { x, saved, layer_index, pass, want } = input;
-        let Pass { kernels, shape, batch, .. } = *pass;
+        let Pass { kernels, batch, .. } = *pass;
+        let shape = &self.shape;
         let mask = |place, linear| pass.mask(layer_index, place, linear);
         let wanted = "the gradient was asked for";
 
+        let through = before_after(self.norms.after_mlp.as_ref(), kernels, (saved.mlp_output, g), gradients);
         // The activation is cheaper to make again than to keep: it is as wide as the MLP.
-        let activated = gated_mlp::forward(kernels, &saved.gate_up_out);
+        let activated = gated_mlp::forward(kernels, self.activation, &saved.gate_up_out);
         let dropout = mask(Place::Down, &self.down);
-        let input = BackwardInput { x: &activated, saved: &saved.down, dropout: dropout.as_ref(), dy: g };
+        let dy = through.as_ref().unwrap_or(g);
+        let input = BackwardInput { x: &activated, saved: &saved.down, dropout: dropout.as_ref(), dy };
         let d_activated = self.down.backward(kernels, input, InputGradient::Wanted, gradients).expect(wanted);
-        drop(activated);
-        let d_gate_up = gated_mlp::backward(kernels, saved.gate_up_out, d_activated);
+        drop((activated, through));
+        let d_gate_up = gated_mlp::backward(kernels, self.activation, saved.gate_up_out, d_activated);
         let dropout = mask(Place::GateUp, &self.gate_up);
         let input = BackwardInput {
-            x: &saved.middle_normed,
+            x: &saved.mlp_input.y,
             saved: &saved.gate_up,
             dropout: dropout.as_ref(),
             dy: &d_gate_up,
         };
-        let d_normed = self.gate_up.backward(kernels, input, InputGradient::Wanted, gradients).expect(wanted);
+        let d_input = self.gate_up.backward(kernels, input, InputGradient::Wanted, gradients).expect(wanted);
         drop(d_gate_up);
-        let input = norm::BackwardInput { x: &saved.middle, inverse_rms: &saved.middle_rms, dy: &d_normed };
-        self.post_attention_norm.backward(kernels, input, g, gradients);
+        let input = (&saved.middle, saved.mlp_input.inverse_rms.as_ref(), d_input);
+        before_normed(self.norms.before_mlp.as_ref(), kernels, input, (g, gradients));
 
+        let through = before_after(
+            self.norms.after_attention.as_ref(),
+            kernels,
+            (saved.attention_output, g),
+            gradients,
+        );
         let dropout = mask(Place::O, &self.o);
-        let input =
-            BackwardInput { x: &saved.attention.y, saved: &saved.o, dropout: dropout.as_ref(), dy: g };
+        let dy = through.as_ref().unwrap_or(g);
+        let input = BackwardInput { x: &saved.attention.y, saved: &saved.o, dropout: dropout.as_ref(), dy };
         let d_attention = self.o.backward(kernels, input, InputGradient::Wanted, gradients).expect(wanted);
-        let d_turned = attention::backward(kernels, saved.attention, &d_attention, &batch.segments, shape);
-        let d_qkv = rope::rotate(kernels, d_turned, &batch.positions, pass.rope, (Turn::Backward, shape));
+        drop(through);
+        let backward = |attention| {
+            let d_turned = attention::backward(kernels, attention, &d_attention, &batch.segments, shape);
+            self.rotate(d_turned, pass, Turn::Backward)
+        };
+        let d_qkv = match (&self.qk_norm, saved.qk_inverse_rms) {
+            (Some(norm), Some(inverse_rms)) => {
+                let qkv = saved.attention.qkv;
+                let (normed, _) = norm.forward(kernels, &qkv, shape);
+                let turned = self.rotate(normed, pass, Turn::Forward);
+                let d_normed = backward(attention::Saved { qkv: turned, ..saved.attention });
+                let input = qk_norm::BackwardInput { qkv: &qkv, inverse_rms: &inverse_rms, shape };
+                norm.backward(kernels, input, d_normed, gradients)
+            }
+            (Some(_) | None, _) => backward(saved.attention),
+        };
         let dropout = mask(Place::Qkv, &self.qkv);
         let input = BackwardInput {
-            x: &saved.input_normed,
+            x: &saved.attention_input.y,
             saved: &saved.qkv,
             dropout: dropout.as_ref(),
             dy: &d_qkv,
         };
-        if let Some(d_normed) = self.qkv.backward(kernels, input, self.wanted_before(want), gradients) {
-            let input = norm::BackwardInput { x, inverse_rms: &saved.input_rms, dy: &d_normed };
-            self.input_norm.backward(kernels, input, g, gradients);
+        if let Some(d_input) = self.qkv.backward(kernels, input, self.wanted_before(want), gradients) {
+            let input = (x, saved.attention_input.inverse_rms.as_ref(), d_input);
+            before_normed(self.norms.before_attention.as_ref(), kernels, input, (g, gradients));
         }
     }
 
     /// A trained norm needs its output's gradient even where the block's input needs none.
     fn wanted_before(&self, want: InputGradient) -> InputGradient {
-        if self.input_norm.weight.slot.is_some() { InputGradient::Wanted } else { want }
+        let is_trained = self.norms.before_attention.as_ref().is_some_and(|norm| norm.weight.slot.is_some());
+        if is_trained { InputGradient::Wanted } else { want }
+    }
+
+    /// Turns q and k by their positions, where this block does.
+    fn rotate(&self, qkv: Tensor<2>, pass: &Pass<'_>, turn: Turn) -> Tensor<2> {
+        let Some(rope_index) = self.rope_index else { return qkv };
+        let table = &pass.ropes[rope_index];
+        rope::rotate(pass.kernels, qkv, &pass.batch.positions, table, (turn, &self.shape))
     }
 
     /// As [`forward`](Self::forward), for the next tokens of one sequence whose earlier ones are in `cache`.
     pub fn forward_cached(&self, x: &Tensor<2>, pass: &Pass<'_>, cache: &mut BlockCache) -> Tensor<2> {
-        let Pass { kernels, shape, batch, .. } = *pass;
-        let (normed, _) = self.input_norm.forward(kernels, x);
-        let (qkv, _) = self.qkv.forward(kernels, &normed, None);
-        let turned = rope::rotate(kernels, qkv, &batch.positions, pass.rope, (Turn::Forward, shape));
+        let (kernels, shape) = (pass.kernels, &self.shape);
+        let input = normed(self.norms.before_attention.as_ref(), kernels, x).y;
+        let (mut qkv, _) = self.qkv.forward(kernels, &input, None);
+        if let Some(norm) = &self.qk_norm {
+            (qkv, _) = norm.forward(kernels, &qkv, shape);
+        }
+        let turned = self.rotate(qkv, pass, Turn::Forward);
         let (q_width, kv_width) = (shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim);
         let q = turned.clone().narrow(1, 0, q_width);
         let mut k = turned.clone().narrow(1, q_width, kv_width);
@@ -199,16 +276,75 @@ impl Block {
         }
         let attended = attention::cached(q, &k, &v, shape);
         cache.keys_values = Some((k, v));
-        let middle = x.clone() + self.o.forward(kernels, &attended, None).0;
-        let (normed, _) = self.post_attention_norm.forward(kernels, &middle);
-        let activated = gated_mlp::forward(kernels, &self.gate_up.forward(kernels, &normed, None).0);
-        middle + self.down.forward(kernels, &activated, None).0
+        let o_out = self.o.forward(kernels, &attended, None).0;
+        let middle = x.clone() + after(self.norms.after_attention.as_ref(), kernels, o_out).0;
+        let input = normed(self.norms.before_mlp.as_ref(), kernels, &middle).y;
+        let gate_up_out = self.gate_up.forward(kernels, &input, None).0;
+        let activated = gated_mlp::forward(kernels, self.activation, &gate_up_out);
+        let down_out = self.down.forward(kernels, &activated, None).0;
+        middle + after(self.norms.after_mlp.as_ref(), kernels, down_out).0
     }
 
-    /// The linears, in the order of computation.
+    /// The linears, in the order of [`Family::merged`](crate::model::families::Family::merged).
     pub fn linears_mut(&mut self) -> [&mut Linear; 4] {
         [&mut self.qkv, &mut self.o, &mut self.gate_up, &mut self.down]
     }
+}
+
+impl Norms {
+    /// Those that there are, in the order of computation.
+    pub fn iter(&self) -> impl Iterator<Item = &RmsNorm> {
+        let Self { before_attention, after_attention, before_mlp, after_mlp } = self;
+        [before_attention, after_attention, before_mlp, after_mlp].into_iter().flatten()
+    }
+
+    /// As [`iter`](Self::iter), to change them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut RmsNorm> {
+        let Self { before_attention, after_attention, before_mlp, after_mlp } = self;
+        [before_attention, after_attention, before_mlp, after_mlp].into_iter().flatten()
+    }
+}
+
+/// The norm before a branch, if there is one.
+fn normed(norm: Option<&RmsNorm>, kernels: Kernels, x: &Tensor<2>) -> Normed {
+    let Some(norm) = norm else { return Normed { y: x.clone(), inverse_rms: None } };
+    let (y, inverse_rms) = norm.forward(kernels, x);
+    Normed { y, inverse_rms: Some(inverse_rms) }
+}
+
+/// Adds the gradient of the input of [`normed`] to `g`.
+fn before_normed(
+    norm: Option<&RmsNorm>,
+    kernels: Kernels,
+    (x, inverse_rms, dy): (&Tensor<2>, Option<&Tensor<2>>, Tensor<2>),
+    (g, gradients): (&mut Tensor<2>, &mut Gradients),
+) {
+    match (norm, inverse_rms) {
+        (Some(norm), Some(inverse_rms)) => {
+            norm.backward(kernels, norm::BackwardInput { x, inverse_rms, dy: &dy }, g, gradients);
+        }
+        (Some(_) | None, _) => *g = dy + g.clone(),
+    }
+}
+
+/// The norm after a branch, if there is one.
+fn after(norm: Option<&RmsNorm>, kernels: Kernels, x: Tensor<2>) -> (Tensor<2>, Option<AfterNorm>) {
+    let Some(norm) = norm else { return (x, None) };
+    let (y, inverse_rms) = norm.forward(kernels, &x);
+    (y, Some(AfterNorm { x, inverse_rms }))
+}
+
+/// The gradient of the input of [`after`], where it is another than that of the output, `dy`.
+fn before_after(
+    norm: Option<&RmsNorm>,
+    kernels: Kernels,
+    (saved, dy): (Option<AfterNorm>, &Tensor<2>),
+    gradients: &mut Gradients,
+) -> Option<Tensor<2>> {
+    let (norm, AfterNorm { x, inverse_rms }) = norm.zip(saved)?;
+    let mut dx = Tensor::zeros(x.dims(), &x.device());
+    norm.backward(kernels, norm::BackwardInput { x: &x, inverse_rms: &inverse_rms, dy }, &mut dx, gradients);
+    Some(dx)
 }
 
 /// What [`Block::backward`] works on.

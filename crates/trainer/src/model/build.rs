@@ -1,26 +1,33 @@
 //! A decoder out of its files, or out of random numbers.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use ftl_core::spec::resolved::Quantization;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 use sha2::{Digest, Sha256};
 
 use crate::kernels::Kernels;
-use crate::model::block::{Block, MERGED};
-use crate::model::config::{Bias, DecoderConfig, Head};
-use crate::model::decoder::{Decoder, attention_shape};
-use crate::model::families::{EMBED_TOKENS, FINAL_NORM, LM_HEAD, LayerLinear, LayerNorm};
+use crate::model::block::{Block, Norms};
+use crate::model::config::{Bias, DecoderConfig, Head, LayerConfig};
+use crate::model::decoder::Decoder;
+use crate::model::families::{
+    BlockNorms, EMBED_TOKENS, FINAL_NORM, LM_HEAD, LayerLinear, qk_norm_tensors, weight_name,
+};
+use crate::model::rope::RopeTables;
 use crate::model::weights::WeightFiles;
-use crate::ops::linear::Linear;
+use crate::ops::attention::AttentionShape;
+use crate::ops::linear::{Frozen, Linear, Nf4Weight, Weight};
 use crate::ops::norm::RmsNorm;
 use crate::ops::param::{Owner, Param, Piece};
+use crate::ops::qk_norm::QkNorm;
+use crate::quant::Quantizer;
 
 /// Where weights come from.
 pub enum Source<'a> {
     /// Files that were checked against the config.
     Files(&'a WeightFiles),
-    /// Normal with `initializer_range`, norms 1 and biases 0, as transformers starts a model. Each tensor has a
+    /// Normal with `initializer_range`, norms without effect and biases 0, as transformers starts a model. Each tensor has a
     /// stream of its own, so a weight does not depend on the order in which they are drawn.
     Random {
         /// The run's seed.
@@ -28,14 +35,27 @@ pub enum Source<'a> {
     },
 }
 
-/// Builds the decoder, all of it frozen.
+/// Values that are read and quantized at a time: 1 MiB, whole blocks. A tensor that ends in 4 bits is never whole in
+/// memory before.
+const CHUNK_VALUES: usize = 1 << 18;
+
+/// Builds the decoder, all of it frozen; what the files hold in 4 bits stays so.
 pub fn build(config: &DecoderConfig, source: &Source<'_>, device: &Device) -> Decoder {
-    let builder = Builder { config, source, device };
+    build_quantized(config, source, Quantization::None, device)
+}
+
+/// As [`build`]; the linears of the blocks are quantized one by one while they are read, if wanted.
+pub fn build_quantized(
+    config: &DecoderConfig,
+    source: &Source<'_>,
+    quantization: Quantization,
+    device: &Device,
+) -> Decoder {
+    let builder = Builder { config, source, quantization, device };
     let matrix =
         |name: &str| builder.param(vec![(name.to_owned(), vec![config.vocab_size, config.hidden_size])]);
     Decoder {
         config: config.clone(),
-        shape: attention_shape(config),
         embed: matrix(EMBED_TOKENS),
         blocks: (0..config.n_layers).map(|layer_index| builder.block(layer_index)).collect(),
         norm: builder.norm(FINAL_NORM.to_owned()),
@@ -43,7 +63,7 @@ pub fn build(config: &DecoderConfig, source: &Source<'_>, device: &Device) -> De
             Head::Tied => None,
             Head::Separate => Some(matrix(LM_HEAD)),
         },
-        rope: crate::model::rope::table(&config.rope, config.head_dim, 0, device),
+        ropes: RopeTables::new(config, device),
         kernels: Kernels::of(device),
         device: device.clone(),
     }
@@ -52,17 +72,62 @@ pub fn build(config: &DecoderConfig, source: &Source<'_>, device: &Device) -> De
 struct Builder<'a> {
     config: &'a DecoderConfig,
     source: &'a Source<'a>,
+    quantization: Quantization,
     device: &'a Device,
+}
+
+/// The numbers of one tensor, in row order, as many at a time as wanted.
+enum Numbers<'a> {
+    Stored { files: &'a WeightFiles, name: &'a str, n_read: usize },
+    Normal { rng: Box<ChaCha8Rng>, normal: Normal<f32> },
+    Same(f32),
+}
+
+impl Numbers<'_> {
+    fn next_into(&mut self, out: &mut [f32]) {
+        match self {
+            Self::Stored { files, name, n_read } => {
+                files.read_f32_part_into(name, *n_read, out);
+                *n_read += out.len();
+            }
+            Self::Normal { rng, normal } => out.fill_with(|| normal.sample(rng)),
+            Self::Same(value) => out.fill(*value),
+        }
+    }
 }
 
 impl Builder<'_> {
     fn block(&self, layer_index: usize) -> Block {
-        let [qkv, o, gate_up, down] = MERGED.map(|parts| self.linear(layer_index, parts));
+        let config = self.config;
+        let LayerConfig { window, rope_index } = config.layers[layer_index];
+        let mut linears = config.family.merged().map(|parts| self.linear(layer_index, parts));
+        let mut linear = || linears.next().expect("every family has the four linears of a block");
+        let (qkv, o, gate_up, down) = (linear(), linear(), linear(), linear());
+        let norm = |path: Option<&str>| path.map(|path| self.norm(weight_name(layer_index, path)));
+        let BlockNorms { before_attention, after_attention, before_mlp, after_mlp } = config.family.norms;
         Block {
-            input_norm: self.norm(LayerNorm::Input.weight_name(layer_index)),
+            shape: AttentionShape {
+                n_heads: config.n_heads,
+                n_kv_heads: config.n_kv_heads,
+                head_dim: config.head_dim,
+                scale: config.score_scale as f32,
+                window,
+                softcap: config.attention_softcap.map(|cap| cap as f32),
+            },
+            rope_index,
+            activation: config.activation,
+            norms: Norms {
+                before_attention: norm(before_attention),
+                after_attention: norm(after_attention),
+                before_mlp: norm(before_mlp),
+                after_mlp: norm(after_mlp),
+            },
             qkv,
+            qk_norm: qk_norm_tensors(layer_index, config).map(|tensors| {
+                let [q, k] = tensors.map(|tensor| self.param(vec![(tensor.name.clone(), tensor.shape())]));
+                QkNorm { q, k, eps: config.rms_norm_eps, meaning: config.family.norm_weight }
+            }),
             o,
-            post_attention_norm: self.norm(LayerNorm::PostAttention.weight_name(layer_index)),
             gate_up,
             down,
         }
@@ -72,6 +137,7 @@ impl Builder<'_> {
         RmsNorm {
             weight: self.param(vec![(name, vec![self.config.hidden_size])]),
             eps: self.config.rms_norm_eps,
+            meaning: self.config.family.norm_weight,
         }
     }
 
@@ -88,48 +154,92 @@ impl Builder<'_> {
         // Parts that are merged share their input, and so far also whether they have a bias.
         assert!(biases.is_empty() || biases.len() == parts.len(), "merged linears all have a bias or none");
         Linear {
-            weight: self.param(weights.collect()),
+            weight: self.weight(weights.collect()),
             bias: (!biases.is_empty()).then(|| self.param(biases)),
             lora: None,
         }
     }
 
+    /// The matrix of a linear, in 4 bits where that is wanted or stored.
+    fn weight(&self, tensors: Vec<(String, Vec<usize>)>) -> Weight {
+        let stored = match self.source {
+            Source::Files(files) => tensors.iter().any(|(name, _)| files.is_nf4(name)),
+            Source::Random { .. } => false,
+        };
+        if self.quantization == Quantization::None && !stored {
+            return Weight::Dense(self.param(tensors));
+        }
+        let pieces = stacked(tensors);
+        let parts = pieces.iter().map(|piece| self.frozen(piece)).collect();
+        Weight::Nf4(Nf4Weight::new(pieces[0].shape[1], pieces, parts))
+    }
+
+    fn frozen(&self, piece: &Piece) -> Frozen {
+        if let Source::Files(files) = self.source
+            && files.is_nf4(&piece.name)
+        {
+            return Frozen::Nf4(files.read_nf4(&piece.name, piece.values.len(), self.device));
+        }
+        let (n_values, mut numbers) = (piece.values.len(), self.numbers(piece));
+        match self.quantization {
+            Quantization::None => {
+                let mut values = vec![0.0; n_values];
+                numbers.next_into(&mut values);
+                let data = TensorData::new(values, piece.shape.clone());
+                Frozen::Dense(Tensor::from_data(data, self.device))
+            }
+            Quantization::Nf4(scales) => {
+                let mut quantizer = Quantizer::new(n_values);
+                let mut chunk = vec![0.0; CHUNK_VALUES.min(n_values)];
+                for start in (0..n_values).step_by(CHUNK_VALUES) {
+                    let chunk = &mut chunk[..CHUNK_VALUES.min(n_values - start)];
+                    numbers.next_into(chunk);
+                    quantizer.push(chunk);
+                }
+                Frozen::Nf4(quantizer.finish(scales, self.device))
+            }
+        }
+    }
+
     /// One weight out of tensors that are stacked by rows (vectors end to end).
     fn param(&self, tensors: Vec<(String, Vec<usize>)>) -> Param {
-        let mut pieces = Vec::with_capacity(tensors.len());
-        let mut end = 0;
-        for (name, shape) in tensors {
-            let start = end;
-            end += shape.iter().product::<usize>();
-            pieces.push(Piece { name, values: start..end, shape });
-        }
+        let pieces = stacked(tensors);
+        let end = pieces.last().map_or(0, |piece| piece.values.end);
         let width = match pieces[0].shape[..] {
             [_, n_cols] => n_cols,
             _ => end,
         };
         let mut values = vec![0.0; end];
         for piece in &pieces {
-            self.fill(piece, &mut values[piece.values.clone()]);
+            self.numbers(piece).next_into(&mut values[piece.values.clone()]);
         }
         let value = Tensor::from_data(TensorData::new(values, [end / width, width]), self.device);
         Param { value, slot: None, owner: Owner::Base, pieces }
     }
 
-    fn fill(&self, piece: &Piece, values: &mut [f32]) {
+    fn numbers<'b>(&'b self, piece: &'b Piece) -> Numbers<'b> {
         match self.source {
-            Source::Files(files) => files.read_f32_into(&piece.name, values),
-            Source::Random { seed } => {
-                if piece.shape.len() == 2 {
-                    let mut rng = stream(*seed, &piece.name);
-                    let normal = Normal::new(0.0f32, self.config.initializer_range as f32)
-                        .expect("the config's check keeps initializer_range positive");
-                    values.fill_with(|| normal.sample(&mut rng));
-                } else if !piece.name.ends_with(".bias") {
-                    values.fill(1.0);
-                }
+            Source::Files(files) => Numbers::Stored { files, name: &piece.name, n_read: 0 },
+            Source::Random { seed } if piece.shape.len() == 2 => {
+                let normal = Normal::new(0.0f32, self.config.initializer_range as f32)
+                    .expect("the config's check keeps initializer_range positive");
+                Numbers::Normal { rng: Box::new(stream(*seed, &piece.name)), normal }
             }
+            Source::Random { .. } if piece.name.ends_with(".bias") => Numbers::Same(0.0),
+            Source::Random { .. } => Numbers::Same(self.config.family.norm_weight.neutral()),
         }
     }
+}
+
+/// Tensors as pieces of one weight, one after the other.
+fn stacked(tensors: Vec<(String, Vec<usize>)>) -> Vec<Piece> {
+    let mut end = 0;
+    let piece = |(name, shape): (String, Vec<usize>)| {
+        let start = end;
+        end += shape.iter().product::<usize>();
+        Piece { name, values: start..end, shape }
+    };
+    tensors.into_iter().map(piece).collect()
 }
 
 /// A random stream of its own for each tensor.

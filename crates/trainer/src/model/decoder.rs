@@ -1,7 +1,7 @@
 //! The decoder and its passes: the loss with its gradients, scores, logits, and the next tokens of a sequence.
 
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 use burn::tensor::{Device, Tensor};
 
@@ -9,9 +9,9 @@ use crate::data::batch::Batch;
 use crate::kernels::Kernels;
 use crate::model::block::{Block, BlockBackward, BlockCache, Pass};
 use crate::model::config::DecoderConfig;
-use crate::model::rope;
-use crate::ops::attention::AttentionShape;
-use crate::ops::cross_entropy::{self, Objective, TokenScore};
+use crate::model::families::EmbeddingScale;
+use crate::model::rope::RopeTables;
+use crate::ops::cross_entropy::{self, Head, Objective, TokenScore};
 use crate::ops::dropout::Key;
 use crate::ops::embedding;
 use crate::ops::linear::InputGradient;
@@ -25,8 +25,6 @@ use crate::ops::rope::RopeTable;
 pub struct Decoder {
     /// What its config.json says.
     pub config: DecoderConfig,
-    /// Heads and widths of its attention.
-    pub shape: AttentionShape,
     /// Token embeddings, `[vocab, hidden]`.
     pub embed: Param,
     /// Its blocks.
@@ -36,7 +34,7 @@ pub struct Decoder {
     /// The head, `[vocab, hidden]`; `None`: the embedding is the head.
     pub head: Option<Param>,
     /// Angles of the positions reserved so far.
-    pub rope: RopeTable,
+    pub ropes: RopeTables,
     /// Which code computes.
     pub kernels: Kernels,
     /// Where it computes.
@@ -59,7 +57,7 @@ pub struct TrainPass {
     pub keep: Keep,
     /// The random stream of this microbatch; `None`: nothing is dropped.
     pub dropout: Option<Key>,
-    /// What is added to the embeddings.
+    /// Noise on the embeddings.
     pub noise: Option<Noise>,
 }
 
@@ -89,7 +87,7 @@ pub enum Trained {
 #[derive(Clone, Debug)]
 pub struct Cache {
     blocks: Vec<BlockCache>,
-    n_tokens: usize,
+    ids: Vec<u32>,
 }
 
 /// The tensors of a decoder by their names in files.
@@ -113,22 +111,10 @@ pub(crate) fn to_vec(tensor: &Tensor<2>, range: Range<usize>) -> Vec<f32> {
     part.into_data().try_into_vec().expect("the engine computes in f32")
 }
 
-pub(super) fn attention_shape(config: &DecoderConfig) -> AttentionShape {
-    AttentionShape {
-        n_heads: config.n_heads,
-        n_kv_heads: config.n_kv_heads,
-        head_dim: config.head_dim,
-        scale: (1.0 / (config.head_dim as f64).sqrt()) as f32,
-        window: None,
-    }
-}
-
 impl Decoder {
     /// Makes angles for positions `0..n_positions`. Every pass needs those of its tokens.
     pub fn reserve_positions(&mut self, n_positions: usize) {
-        if self.rope.cos_sin.dims()[0] < n_positions {
-            self.rope = rope::table(&self.config.rope, self.config.head_dim, n_positions, &self.device);
-        }
+        self.ropes.reserve(n_positions);
     }
 
     /// Chooses what is trained and gives each of its weights a slot, in the order of
@@ -151,11 +137,9 @@ impl Decoder {
     /// weight in the batch, to `gradients`, and returns that sum in nats, not scaled.
     pub fn loss_and_gradients(&self, batch: &Batch, how: LossPass, gradients: &mut Gradients) -> f64 {
         let LossPass { scale, keep, dropout, noise } = how;
-        let weights: Vec<f32> =
-            batch.supervised_weights().map(|weight| (f64::from(weight) * scale) as f32).collect();
-        let objective = Objective::Weighted(&weights);
-        let pass = TrainPass { keep, dropout, noise };
-        let nll = self.objective_and_gradients(batch, objective, pass, gradients);
+        let weights = batch.scaled_weights(scale);
+        let how = TrainPass { keep, dropout, noise };
+        let nll = self.objective_and_gradients(batch, Objective::Weighted(&weights), how, gradients);
         let weighted = nll.iter().zip(batch.supervised_weights());
         weighted.map(|(nll, weight)| f64::from(*nll) * f64::from(weight)).sum()
     }
@@ -169,64 +153,39 @@ impl Decoder {
         how: TrainPass,
         gradients: &mut Gradients,
     ) -> Vec<f32> {
-        let TrainPass { keep, dropout, noise } = how;
-        let pass = self.pass(batch, dropout);
-        let mut x = embedding::forward(self.kernels, &self.embed, &batch.ids);
-        if let Some(noise) = noise {
-            noise.add(self.kernels, &mut x, &batch.segments);
-        }
-        let mut inputs = Vec::with_capacity(self.blocks.len());
-        for (layer_index, block) in self.blocks.iter().enumerate() {
-            let (y, saved) = block.forward(&x, layer_index, &pass);
-            let saved = match keep {
-                Keep::Everything => Some(saved),
-                Keep::BlockInputs => None,
-            };
-            inputs.push((x, saved));
-            x = y;
-        }
-        let (hidden, inverse_rms) = self.norm.forward(self.kernels, &x);
-        let (nll, d_hidden) = cross_entropy::forward_backward(
-            self.kernels,
-            self.head(),
-            (&hidden, &batch.targets),
-            objective,
-            gradients,
-        );
-        drop(hidden);
-        let mut g = Tensor::zeros(x.dims(), &self.device);
-        let input = norm::BackwardInput { x: &x, inverse_rms: &inverse_rms, dy: &d_hidden };
-        self.norm.backward(self.kernels, input, &mut g, gradients);
-        drop((x, d_hidden));
-        for (layer_index, block) in self.blocks.iter().enumerate().rev() {
-            let (x, saved) = inputs.pop().expect("one input for each block");
-            let saved = saved.unwrap_or_else(|| block.forward(&x, layer_index, &pass).1);
-            let want = if layer_index > 0 || self.embed.slot.is_some() {
-                InputGradient::Wanted
-            } else {
-                InputGradient::Unused
-            };
-            let input = BlockBackward { x: &x, saved, layer_index, pass: &pass, want };
-            block.backward(input, &mut g, gradients);
-        }
-        embedding::backward(self.kernels, &self.embed, &batch.ids, &g, gradients);
-        nll
+        backpropagate(self, (batch, objective), how, gradients, &mut |_, _, _| {})
+    }
+
+    /// As [`objective_and_gradients`](Self::objective_and_gradients), and shows each weight to `update` as soon as its
+    /// gradient is there and the weight is used no more.
+    pub fn objective_and_updates(
+        &mut self,
+        batch: &Batch,
+        objective: Objective<'_>,
+        (how, gradients): (TrainPass, &mut Gradients),
+        update: &mut dyn FnMut(&mut Param, &mut Gradients),
+    ) -> Vec<f32> {
+        let done = &mut |decoder: &mut &mut Self, place, gradients: &mut Gradients| {
+            decoder.for_each_param_at(place, &mut |param| update(param, gradients));
+        };
+        backpropagate(self, (batch, objective), how, gradients, done)
     }
 
     /// Scores the supervised tokens of the batch, in order.
     pub fn score(&self, batch: &Batch) -> Vec<TokenScore> {
-        cross_entropy::score(self.kernels, self.head(), &self.hidden(batch), &batch.targets)
+        cross_entropy::score(self.kernels, self.output_head(), &self.hidden(batch), &batch.targets)
     }
 
     /// The logits of all tokens, `[tokens, vocab]`.
     pub fn logits(&self, batch: &Batch) -> Tensor<2> {
-        cross_entropy::logits(self.kernels, self.head(), &self.hidden(batch))
+        cross_entropy::logits(self.kernels, self.output_head(), &self.hidden(batch))
     }
 
     /// Hidden states after the final norm, `[tokens, hidden]`.
     pub fn hidden(&self, batch: &Batch) -> Tensor<2> {
-        let pass = self.pass(batch, None);
-        let mut x = embedding::forward(self.kernels, &self.embed, &batch.ids);
+        let ropes = self.ropes_for(batch);
+        let pass = self.pass(batch, &ropes, None);
+        let mut x = self.embedded(&batch.ids);
         for (layer_index, block) in self.blocks.iter().enumerate() {
             x = block.forward(&x, layer_index, &pass).0;
         }
@@ -235,22 +194,28 @@ impl Decoder {
 
     /// An empty cache.
     pub fn cache(&self) -> Cache {
-        Cache { blocks: vec![BlockCache::default(); self.blocks.len()], n_tokens: 0 }
+        Cache { blocks: vec![BlockCache::default(); self.blocks.len()], ids: Vec::new() }
     }
 
     /// Takes the next tokens of a sequence and returns the logits after the last of them, `[1, vocab]`.
     pub fn next_logits(&self, ids: &[u32], cache: &mut Cache) -> Tensor<2> {
-        let n = ids.len();
-        let positions = (cache.n_tokens as u32..(cache.n_tokens + n) as u32).collect();
+        let before = cache.ids.len();
+        cache.ids.extend(ids);
+        if before > 0 && self.ropes.outgrown(before, cache.ids.len()) {
+            let ids = std::mem::take(&mut cache.ids);
+            *cache = self.cache();
+            return self.next_logits(&ids, cache);
+        }
+        let positions = (before as u32..cache.ids.len() as u32).collect();
         let batch = Batch { ids: ids.to_vec(), positions, ..Batch::default() };
-        let pass = self.pass(&batch, None);
-        let mut x = embedding::forward(self.kernels, &self.embed, ids);
+        let ropes = self.ropes_for(&batch);
+        let pass = self.pass(&batch, &ropes, None);
+        let mut x = self.embedded(ids);
         for (block, cache) in self.blocks.iter().zip(&mut cache.blocks) {
             x = block.forward_cached(&x, &pass, cache);
         }
-        cache.n_tokens += n;
-        let (hidden, _) = self.norm.forward(self.kernels, &x.narrow(0, n - 1, 1));
-        cross_entropy::logits(self.kernels, self.head(), &hidden)
+        let (hidden, _) = self.norm.forward(self.kernels, &x.narrow(0, ids.len() - 1, 1));
+        cross_entropy::logits(self.kernels, self.output_head(), &hidden)
     }
 
     /// Zeros for the gradients of everything that is trained.
@@ -264,17 +229,17 @@ impl Decoder {
     pub fn for_each_param(&self, show: &mut dyn FnMut(&Param)) {
         show(&self.embed);
         for block in &self.blocks {
-            let Block { input_norm, qkv, o, post_attention_norm, gate_up, down } = block;
-            show(&input_norm.weight);
+            let Block { norms, qkv, qk_norm, o, gate_up, down, .. } = block;
+            norms.iter().for_each(|norm| show(&norm.weight));
+            qk_norm.iter().flat_map(|norm| [&norm.q, &norm.k]).for_each(&mut *show);
             for linear in [qkv, o, gate_up, down] {
-                show(&linear.weight);
+                linear.weight.param().into_iter().for_each(&mut *show);
                 linear.bias.iter().for_each(&mut *show);
                 if let Some(lora) = &linear.lora {
                     show(&lora.a);
                     lora.parts.iter().for_each(|part| show(&part.b));
                 }
             }
-            show(&post_attention_norm.weight);
         }
         show(&self.norm.weight);
         self.head.iter().for_each(show);
@@ -282,22 +247,42 @@ impl Decoder {
 
     /// As [`for_each_param`](Self::for_each_param), in the same order, to change them.
     pub fn for_each_param_mut(&mut self, change: &mut dyn FnMut(&mut Param)) {
-        change(&mut self.embed);
-        for block in &mut self.blocks {
-            let Block { input_norm, qkv, o, post_attention_norm, gate_up, down } = block;
-            change(&mut input_norm.weight);
-            for linear in [qkv, o, gate_up, down] {
-                change(&mut linear.weight);
-                linear.bias.iter_mut().for_each(&mut *change);
-                if let Some(lora) = &mut linear.lora {
-                    change(&mut lora.a);
-                    lora.parts.iter_mut().for_each(|part| change(&mut part.b));
+        self.for_each_param_at(Place::Embedding, change);
+        for layer_index in 0..self.blocks.len() {
+            self.for_each_param_at(Place::Block(layer_index), change);
+        }
+        self.for_each_param_at(Place::Norm, change);
+        self.for_each_param_at(Place::Head, change);
+    }
+
+    fn for_each_param_at(&mut self, place: Place, change: &mut dyn FnMut(&mut Param)) {
+        match place {
+            Place::Embedding => change(&mut self.embed),
+            Place::Block(layer_index) => {
+                let Block { norms, qkv, qk_norm, o, gate_up, down, .. } = &mut self.blocks[layer_index];
+                norms.iter_mut().for_each(|norm| change(&mut norm.weight));
+                qk_norm.iter_mut().flat_map(|norm| [&mut norm.q, &mut norm.k]).for_each(&mut *change);
+                for linear in [qkv, o, gate_up, down] {
+                    linear.weight.param_mut().into_iter().for_each(&mut *change);
+                    linear.bias.iter_mut().for_each(&mut *change);
+                    if let Some(lora) = &mut linear.lora {
+                        change(&mut lora.a);
+                        lora.parts.iter_mut().for_each(|part| change(&mut part.b));
+                    }
                 }
             }
-            change(&mut post_attention_norm.weight);
+            Place::Norm => change(&mut self.norm.weight),
+            Place::Head => self.head.iter_mut().for_each(change),
         }
-        change(&mut self.norm.weight);
-        self.head.iter_mut().for_each(change);
+    }
+
+    /// Whether some of its linears are held in 4 bits, so that they can't be trained.
+    pub fn is_quantized(&self) -> bool {
+        let linears = |block: &Block| {
+            let Block { qkv, o, gate_up, down, .. } = block;
+            [qkv, o, gate_up, down].into_iter().any(|linear| linear.weight.param().is_none())
+        };
+        self.blocks.iter().any(linears)
     }
 
     /// The model with its adapter off: what training started from, whatever the adapter learned. Weights are shared,
@@ -325,14 +310,113 @@ impl Decoder {
         NamedTensors(tensors)
     }
 
-    fn head(&self) -> &Param {
-        self.head.as_ref().unwrap_or(&self.embed)
+    /// What makes logits out of hidden states.
+    pub fn output_head(&self) -> Head<'_> {
+        let softcap = self.config.final_softcap.map(|cap| cap as f32);
+        Head { weight: self.head.as_ref().unwrap_or(&self.embed), softcap }
     }
 
-    fn pass<'a>(&'a self, batch: &'a Batch, dropout: Option<Key>) -> Pass<'a> {
-        let reserved = self.rope.cos_sin.dims()[0];
+    /// The angles for a batch.
+    pub fn ropes_for(&self, batch: &Batch) -> Vec<RopeTable> {
         let longest = batch.positions.iter().max().map_or(0, |last| *last as usize + 1);
-        assert!(longest <= reserved, "positions must be reserved before a pass");
-        Pass { kernels: self.kernels, shape: &self.shape, rope: &self.rope, batch, dropout }
+        assert!(longest <= self.ropes.n_positions(), "positions must be reserved before a pass");
+        self.ropes.for_length(longest)
     }
+
+    /// What goes into the first block.
+    pub fn embedded(&self, ids: &[u32]) -> Tensor<2> {
+        let x = embedding::forward(self.kernels, &self.embed, ids);
+        match self.embedding_scale() {
+            Some(scale) => x.mul_scalar(scale),
+            None => x,
+        }
+    }
+
+    /// What embeddings are multiplied by.
+    fn embedding_scale(&self) -> Option<f32> {
+        match self.config.family.embedding_scale {
+            EmbeddingScale::One => None,
+            EmbeddingScale::SqrtHidden => Some((self.config.hidden_size as f64).sqrt() as f32),
+        }
+    }
+
+    fn pass<'a>(&self, batch: &'a Batch, ropes: &'a [RopeTable], dropout: Option<Key>) -> Pass<'a> {
+        Pass { kernels: self.kernels, ropes, batch, dropout }
+    }
+}
+
+/// Where weights are that the backward pass is done with at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The token embedding, and with it a tied head.
+    Embedding,
+    /// A block.
+    Block(usize),
+    /// The norm after the last block.
+    Norm,
+    /// A head of its own.
+    Head,
+}
+
+/// One microbatch forward and backward. `done` is told when the weights at a place are used no more; what the decoder
+/// is behind decides whether they can be changed then.
+fn backpropagate<D: Deref<Target = Decoder>>(
+    mut decoder: D,
+    (batch, objective): (&Batch, Objective<'_>),
+    how: TrainPass,
+    gradients: &mut Gradients,
+    done: &mut dyn FnMut(&mut D, Place, &mut Gradients),
+) -> Vec<f32> {
+    let TrainPass { keep, dropout, noise } = how;
+    let kernels = decoder.kernels;
+    let ropes = decoder.ropes_for(batch);
+    let mut x = decoder.embedded(&batch.ids);
+    if let Some(noise) = noise {
+        noise.add(kernels, &mut x, &batch.segments);
+    }
+    let mut inputs = Vec::with_capacity(decoder.blocks.len());
+    for (layer_index, block) in decoder.blocks.iter().enumerate() {
+        let (y, saved) = block.forward(&x, layer_index, &decoder.pass(batch, &ropes, dropout));
+        let saved = match keep {
+            Keep::Everything => Some(saved),
+            Keep::BlockInputs => None,
+        };
+        inputs.push((x, saved));
+        x = y;
+    }
+    let (hidden, inverse_rms) = decoder.norm.forward(kernels, &x);
+    let (nll, d_hidden) = cross_entropy::forward_backward(
+        kernels,
+        decoder.output_head(),
+        (&hidden, &batch.targets),
+        objective,
+        gradients,
+    );
+    drop(hidden);
+    done(&mut decoder, Place::Head, gradients);
+    let mut g = Tensor::zeros(x.dims(), &decoder.device);
+    let input = norm::BackwardInput { x: &x, inverse_rms: &inverse_rms, dy: &d_hidden };
+    decoder.norm.backward(kernels, input, &mut g, gradients);
+    drop((x, d_hidden));
+    done(&mut decoder, Place::Norm, gradients);
+    while let Some((x, saved)) = inputs.pop() {
+        let layer_index = inputs.len();
+        let (block, pass) = (&decoder.blocks[layer_index], decoder.pass(batch, &ropes, dropout));
+        let saved = saved.unwrap_or_else(|| block.forward(&x, layer_index, &pass).1);
+        let want = if layer_index > 0 || decoder.embed.slot.is_some() {
+            InputGradient::Wanted
+        } else {
+            InputGradient::Unused
+        };
+        let input = BlockBackward { x: &x, saved, layer_index, pass: &pass, want };
+        block.backward(input, &mut g, gradients);
+        drop(x);
+        done(&mut decoder, Place::Block(layer_index), gradients);
+    }
+    if let Some(scale) = decoder.embedding_scale() {
+        g = g.mul_scalar(scale);
+    }
+    embedding::backward(kernels, &decoder.embed, &batch.ids, &g, gradients);
+    done(&mut decoder, Place::Embedding, gradients);
+    nll
 }

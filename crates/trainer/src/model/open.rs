@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use burn::tensor::Device;
+use ftl_core::spec::resolved::Quantization;
 use ftl_core::{Problem, ProblemKind};
 
-use crate::model::build::{Source, build};
+use crate::model::build::{Source, build_quantized};
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::Decoder;
 use crate::model::weights::WeightFiles;
@@ -32,6 +33,20 @@ pub enum Start {
 /// # Errors
 /// What is wrong with the directory, all at once; nothing is loaded before it was checked.
 pub fn open_decoder(dir: &Path, start: Start, device: &Device) -> Result<Decoder, Vec<Problem>> {
+    open_quantized(dir, start, Quantization::None, device)
+}
+
+/// As [`open_decoder`]; the linears of the blocks are quantized while they are read, if wanted. Those that the files
+/// hold in 4 bits stay as they are.
+///
+/// # Errors
+/// As [`open_decoder`].
+pub fn open_quantized(
+    dir: &Path,
+    start: Start,
+    quantization: Quantization,
+    device: &Device,
+) -> Result<Decoder, Vec<Problem>> {
     let config = DecoderConfig::read(dir)?;
     let seed = match start {
         Start::Random { seed } => Some(seed),
@@ -39,11 +54,11 @@ pub fn open_decoder(dir: &Path, start: Start, device: &Device) -> Result<Decoder
         Start::Pretrained | Start::PretrainedOrRandom { .. } => None,
     };
     if let Some(seed) = seed {
-        return Ok(build(&config, &Source::Random { seed }, device));
+        return Ok(build_quantized(&config, &Source::Random { seed }, quantization, device));
     }
     let files = WeightFiles::open(dir).map_err(|problem| vec![problem])?;
     files.check(&config)?;
-    Ok(build(&config, &Source::Files(&files), device))
+    Ok(build_quantized(&config, &Source::Files(&files), quantization, device))
 }
 
 fn has_weights(dir: &Path) -> bool {

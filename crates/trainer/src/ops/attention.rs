@@ -10,6 +10,8 @@
 //! dq_i = Σ_j ds_ij k_j        dk_j = Σ_i ds_ij q_i
 //! ```
 //!
+//! Where scores are limited (Gemma 2), c tanh(s / c) stands for s, and ds_ij is multiplied by its slope, 1 − tanh²(s / c).
+//!
 //! L is kept and p computed again in the backward pass (FlashAttention, Dao et al. 2022).
 
 use std::ops::Range;
@@ -34,6 +36,8 @@ pub struct AttentionShape {
     pub scale: f32,
     /// A query sees this many keys at most, itself included; `None`: all before it.
     pub window: Option<usize>,
+    /// Scores s become `c · tanh(s / c)` with this c.
+    pub softcap: Option<f32>,
 }
 
 impl AttentionShape {
@@ -89,7 +93,7 @@ pub fn forward(kernels: Kernels, qkv: Tensor<2>, segments: &[Range<usize>], shap
         Kernels::Plain => {
             let chunks = plain_chunks(segments, shape).map(|chunk| {
                 let [q, k, v] = chunk.operands(&qkv, shape);
-                let scores = chunk.scores(q, k, shape); // [kv, group · queries, keys]
+                let scores = chunk.scores(q, k, shape).0; // [kv, group · queries, keys]
                 let max = scores.clone().max_dim(2);
                 let log_sum_exp = (scores.clone() - max.clone()).exp().sum_dim(2).log() + max;
                 let y = (scores - log_sum_exp.clone()).exp().matmul(v);
@@ -128,10 +132,15 @@ pub fn backward(
                 let dy = heads(rows(dy), shape.n_heads, shape);
                 let y = heads(rows(&y), shape.n_heads, shape);
                 let log_sum_exp = heads(rows(&log_sum_exp), shape.n_heads, shape);
-                let p = (chunk.scores(q.clone(), k.clone(), shape) - log_sum_exp).exp();
+                let (scores, slope) = chunk.scores(q.clone(), k.clone(), shape);
+                let p = (scores - log_sum_exp).exp();
                 let dp = dy.clone().matmul(v.swap_dims(1, 2));
                 let delta = (y * dy.clone()).sum_dim(2);
                 let ds = (p.clone() * (dp - delta)).mul_scalar(shape.scale);
+                let ds = match slope {
+                    Some(slope) => ds * slope,
+                    None => ds,
+                };
                 let dq = flat(ds.clone().matmul(k), shape.n_heads);
                 let dk = flat(ds.swap_dims(1, 2).matmul(q), shape.n_kv_heads);
                 let dv = flat(p.swap_dims(1, 2).matmul(dy), shape.n_kv_heads);
@@ -166,7 +175,7 @@ pub fn cached(q: Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, shape: &AttentionShape
         let rows =
             |x: &Tensor<2>| heads(x.clone().narrow(0, keys.start, keys.len()), shape.n_kv_heads, shape);
         let q = heads(q.clone().narrow(0, start, end - start), shape.n_heads, shape);
-        let p = activation::softmax(chunk.scores(q, rows(k), shape), 2);
+        let p = activation::softmax(chunk.scores(q, rows(k), shape).0, 2);
         flat(p.matmul(rows(v)), shape.n_heads)
     });
     Tensor::cat(chunks.collect(), 0)
@@ -204,8 +213,9 @@ impl PlainChunk {
         ]
     }
 
-    /// `[kv, group · queries, keys]`, negative infinity where a query does not see a key.
-    fn scores(&self, q: Tensor<3>, k: Tensor<3>, shape: &AttentionShape) -> Tensor<3> {
+    /// `[kv, group · queries, keys]`, negative infinity where a query does not see a key; and the slope of the limit,
+    /// where there is one.
+    fn scores(&self, q: Tensor<3>, k: Tensor<3>, shape: &AttentionShape) -> (Tensor<3>, Option<Tensor<3>>) {
         let hidden: Vec<bool> = self
             .queries
             .clone()
@@ -218,7 +228,15 @@ impl PlainChunk {
         let hidden = TensorData::new(hidden, [1, n, n_keys]);
         let hidden = Tensor::<3, Bool>::from_data(hidden, &q.device()).repeat_dim(1, shape.group());
         let hidden = hidden.repeat_dim(0, shape.n_kv_heads);
-        q.matmul(k.swap_dims(1, 2)).mul_scalar(shape.scale).mask_fill(hidden, f32::NEG_INFINITY)
+        let scores = q.matmul(k.swap_dims(1, 2)).mul_scalar(shape.scale);
+        let (scores, slope) = match shape.softcap {
+            None => (scores, None),
+            Some(cap) => {
+                let t = scores.div_scalar(cap).tanh();
+                (t.clone().mul_scalar(cap), Some(t.square().neg().add_scalar(1.0)))
+            }
+        };
+        (scores.mask_fill(hidden, f32::NEG_INFINITY), slope)
     }
 }
 

@@ -11,6 +11,10 @@
 //! Where w follows from the scores of the whole batch ([`Objective::Coupled`]), dh is made as if it were 1 and
 //! multiplied once it is known, so the head is used no more often. Only the gradient of the head itself needs w first:
 //! then the scores are taken in a pass of their own.
+//!
+//! Where logits are limited (Gemma 2), c tanh(z / c) stands for z, and dz is multiplied by its slope, 1 − tanh²(z / c).
+
+use std::ops::Deref;
 
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
@@ -23,6 +27,23 @@ use crate::kernels::{Kernels, cpu};
 const CHUNK_LOGITS: usize = 1 << 22;
 /// Fewer rows would make the products slow.
 const MIN_CHUNK_ROWS: usize = 64;
+
+/// The output head; stands for its weight.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// `[vocab, hidden]`.
+    pub weight: &'a Param,
+    /// Logits z become `c · tanh(z / c)` with this c.
+    pub softcap: Option<f32>,
+}
+
+impl Deref for Head<'_> {
+    type Target = Param;
+
+    fn deref(&self) -> &Param {
+        self.weight
+    }
+}
 
 /// What one token's prediction was worth.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,7 +71,7 @@ pub enum Objective<'a> {
 ///   to `hidden`
 pub fn forward_backward(
     kernels: Kernels,
-    head: &Param,
+    head: Head<'_>,
     (hidden, targets): (&Tensor<2>, &[i32]),
     objective: Objective<'_>,
     gradients: &mut Gradients,
@@ -76,10 +97,10 @@ pub fn forward_backward(
 }
 
 /// Scores the supervised tokens, in order.
-pub fn score(kernels: Kernels, head: &Param, hidden: &Tensor<2>, targets: &[i32]) -> Vec<TokenScore> {
+pub fn score(kernels: Kernels, head: Head<'_>, hidden: &Tensor<2>, targets: &[i32]) -> Vec<TokenScore> {
     let supervised = Supervised::of(targets);
     let mut scores = Vec::with_capacity(supervised.rows.len());
-    for chunk in supervised.chunks(head) {
+    for chunk in supervised.chunks(&head) {
         let logits = logits(kernels, head, &gather(kernels, hidden, chunk.rows));
         match kernels {
             Kernels::Cpu => {
@@ -101,17 +122,26 @@ pub fn score(kernels: Kernels, head: &Param, hidden: &Tensor<2>, targets: &[i32]
 }
 
 /// The logits of all rows of `hidden`, `[rows, vocab]`.
-pub fn logits(kernels: Kernels, head: &Param, hidden: &Tensor<2>) -> Tensor<2> {
+pub fn logits(kernels: Kernels, head: Head<'_>, hidden: &Tensor<2>) -> Tensor<2> {
     match kernels {
-        Kernels::Plain => hidden.clone().matmul(head.value.clone().transpose()),
+        Kernels::Plain => {
+            let logits = hidden.clone().matmul(head.value.clone().transpose());
+            match head.softcap {
+                Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+                None => logits,
+            }
+        }
         Kernels::Cpu => {
             let ([n, width], [vocab, _]) = (hidden.dims(), head.value.dims());
             let (h, w) = (cpu::tensor::values(hidden), cpu::tensor::values(&head.value));
-            let logits = cpu::matrix::product(
+            let mut logits = cpu::matrix::product(
                 Matrix::new(&h, n, width),
                 Matrix::new(&w, vocab, width).t(),
                 [n, vocab],
             );
+            if let Some(cap) = head.softcap {
+                cpu::cross_entropy::limit(&mut logits, vocab, cap);
+            }
             cpu::tensor::tensor(logits, [n, vocab])
         }
     }
@@ -148,7 +178,7 @@ fn chunk_rows(head: &Param) -> usize {
 }
 
 fn cpu_forward_backward(
-    head: &Param,
+    head: Head<'_>,
     hidden: &Tensor<2>,
     supervised: &Supervised,
     (weights, gradients): (&[f32], &mut Gradients),
@@ -159,7 +189,7 @@ fn cpu_forward_backward(
     let mut dh = vec![0.0; n_tokens * width];
     let (mut logits, mut chunk_dh) = (Vec::new(), Vec::new());
     let mut nll = Vec::with_capacity(supervised.rows.len());
-    for (chunk, weights) in supervised.chunks(head).zip(weights.chunks(chunk_rows(head))) {
+    for (chunk, weights) in supervised.chunks(&head).zip(weights.chunks(chunk_rows(&head))) {
         let n = chunk.rows.len();
         let chunk_h: Vec<f32> =
             chunk.rows.iter().flat_map(|row| &h[*row as usize * width..][..width]).copied().collect();
@@ -168,7 +198,7 @@ fn cpu_forward_backward(
         logits.resize(n * vocab, 0.0);
         chunk_dh.resize(n * width, 0.0);
         MatrixMut::new(&mut logits, n, vocab).product(Product::SET, chunk_h, w.t());
-        nll.extend(cpu::cross_entropy::gradient(&mut logits, chunk.targets, weights));
+        nll.extend(cpu::cross_entropy::gradient(&mut logits, chunk.targets, weights, head.softcap));
         let dz = Matrix::new(&logits, n, vocab);
         MatrixMut::new(&mut chunk_dh, n, width).product(Product::SET, dz, w);
         for (row, chunk_dh) in chunk.rows.iter().zip(chunk_dh.chunks(width)) {
@@ -184,7 +214,7 @@ fn cpu_forward_backward(
 }
 
 fn plain_forward_backward(
-    head: &Param,
+    head: Head<'_>,
     hidden: &Tensor<2>,
     supervised: &Supervised,
     (weights, gradients): (&[f32], &mut Gradients),
@@ -192,10 +222,11 @@ fn plain_forward_backward(
     let device = hidden.device();
     let mut dh = Tensor::zeros(hidden.dims(), &device);
     let mut nll = Vec::with_capacity(supervised.rows.len());
-    for (chunk, weights) in supervised.chunks(head).zip(weights.chunks(chunk_rows(head))) {
+    for (chunk, weights) in supervised.chunks(&head).zip(weights.chunks(chunk_rows(&head))) {
         let chunk_h = gather(Kernels::Plain, hidden, chunk.rows);
         // Its exponential is closer to p than burn's `softmax`, which loses digits in a large vocabulary on flex.
-        let log_p = activation::log_softmax(logits(Kernels::Plain, head, &chunk_h), 1);
+        let logits = logits(Kernels::Plain, head, &chunk_h);
+        let log_p = activation::log_softmax(logits.clone(), 1);
         nll.extend::<Vec<f32>>(
             token_nll(log_p.clone(), chunk.targets)
                 .into_data()
@@ -206,6 +237,10 @@ fn plain_forward_backward(
         let targets = index_tensor(chunk.targets, hidden).reshape([chunk.targets.len(), 1]);
         let weights = column(weights, &device);
         let dz = (log_p.exp() * weights.clone()).scatter(1, targets, weights.neg(), IndexingUpdateOp::Add);
+        let dz = match head.softcap {
+            Some(cap) => dz * logits.div_scalar(cap).square().neg().add_scalar(1.0),
+            None => dz,
+        };
         if let Some(slot) = head.slot {
             gradients.add(slot, dz.clone().transpose().matmul(chunk_h));
         }

@@ -13,4 +13,5 @@ pub mod linear;
 pub mod neftune;
 pub mod norm;
 pub mod param;
+pub mod qk_norm;
 pub mod rope;

@@ -4,6 +4,10 @@
 //! r = 1 / sqrt(mean(x²) + eps)          y = x · r · w
 //! dw = Σ_tokens dy · x · r              dx = dy · w · r − x · r³ · mean(dy · w · x)
 //! ```
+//!
+//! In `GemmaRMSNorm` w is 1 and the weight of the file, which has the same gradient.
+
+use std::ops::Deref;
 
 use burn::tensor::Tensor;
 
@@ -17,6 +21,40 @@ pub struct RmsNorm {
     pub weight: Param,
     /// Added to the mean square.
     pub eps: f64,
+    /// What the weight means.
+    pub meaning: NormWeight,
+}
+
+/// What the weight of a norm means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormWeight {
+    /// It is the factor.
+    Factor,
+    /// The factor is 1 and it.
+    OnePlus,
+}
+
+impl NormWeight {
+    /// The weight whose factor is 1.
+    pub fn neutral(self) -> f32 {
+        match self {
+            Self::Factor => 1.0,
+            Self::OnePlus => 0.0,
+        }
+    }
+
+    /// The factors.
+    pub(super) fn factors(self, weight: &Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Factor => weight.clone(),
+            Self::OnePlus => weight.clone().add_scalar(1.0),
+        }
+    }
+
+    /// The factors, for a CPU kernel.
+    pub(super) fn factor_values(self, weight: &Tensor<2>) -> impl Deref<Target = [f32]> {
+        cpu::tensor::values(&self.factors(weight))
+    }
 }
 
 impl RmsNorm {
@@ -29,13 +67,14 @@ impl RmsNorm {
         let weight = &self.weight.value;
         match kernels {
             Kernels::Plain => {
+                let weight = self.meaning.factors(weight);
                 let r = x.clone().square().mean_dim(1).add_scalar(self.eps).sqrt().recip(); // [tokens, 1]
-                (x.clone() * r.clone() * weight.clone(), r)
+                (x.clone() * r.clone() * weight, r)
             }
             Kernels::Cpu => {
                 let (y, r) = cpu::norm::forward(
                     &cpu::tensor::values(x),
-                    &cpu::tensor::values(weight),
+                    &self.meaning.factor_values(weight),
                     self.eps as f32,
                 );
                 let n_tokens = r.len();
@@ -60,7 +99,7 @@ impl RmsNorm {
                 if let Some(slot) = self.weight.slot {
                     gradients.add(slot, (dy.clone() * x.clone() * r.clone()).sum_dim(0));
                 }
-                let weighted = dy.clone() * weight.clone();
+                let weighted = dy.clone() * self.meaning.factors(weight);
                 let c = (weighted.clone() * x.clone()).mean_dim(1) * r.clone().powi_scalar(3);
                 *dx = dx.clone() + weighted * r - x.clone() * c;
             }
@@ -70,7 +109,7 @@ impl RmsNorm {
                 if let Some(slot) = self.weight.slot {
                     gradients.modify(slot, |dweight| cpu::norm::backward_weight(&dy, &x, &r, dweight));
                 }
-                let weight = cpu::tensor::values(weight);
+                let weight = self.meaning.factor_values(weight);
                 cpu::tensor::modify(dx, |dx| cpu::norm::backward(&dy, &x, &weight, &r, dx));
             }
         }

@@ -1,6 +1,7 @@
 //! Weights, and the gradients of those that are trained.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use burn::tensor::{Device, Tensor};
 
@@ -55,48 +56,60 @@ impl Param {
     }
 }
 
-/// The gradients of all trained weights, summed over the microbatches of a step.
+/// The gradients of all trained weights, summed over the microbatches of a step. Each takes memory from its first
+/// product until it was used.
 #[derive(Debug)]
 pub struct Gradients {
-    sums: Vec<Tensor<2>>,
+    shapes: Vec<[usize; 2]>,
+    /// Empty: zero.
+    sums: Vec<OnceLock<Tensor<2>>>,
+    device: Device,
     kernels: Kernels,
 }
 
 impl Gradients {
     /// Zeros of the given shapes, in the order of the slots.
     pub fn zeros(shapes: impl IntoIterator<Item = [usize; 2]>, device: &Device, kernels: Kernels) -> Self {
-        let sums = shapes.into_iter().map(|shape| Tensor::zeros(shape, device)).collect();
-        Self { sums, kernels }
+        let shapes: Vec<_> = shapes.into_iter().collect();
+        let sums = shapes.iter().map(|_| OnceLock::new()).collect();
+        Self { shapes, sums, device: device.clone(), kernels }
     }
 
     /// Back to zero, for the next step.
     pub fn clear(&mut self) {
-        for sum in &mut self.sums {
-            match self.kernels {
-                Kernels::Cpu => cpu::tensor::modify(sum, |values| values.fill(0.0)),
-                Kernels::Plain => *sum = Tensor::zeros(sum.dims(), &sum.device()),
-            }
-        }
+        self.sums.iter_mut().for_each(|sum| drop(sum.take()));
     }
 
     /// Adds a gradient.
     pub fn add(&mut self, slot: Slot, gradient: Tensor<2>) {
-        let sum = &mut self.sums[slot.0];
-        *sum = sum.clone() + gradient;
+        let sum = match self.sums[slot.0].take() {
+            Some(sum) => sum + gradient,
+            None => gradient,
+        };
+        self.sums[slot.0] = OnceLock::from(sum);
     }
 
     /// Lets a CPU kernel add to the values in place.
     pub fn modify(&mut self, slot: Slot, add: impl FnOnce(&mut [f32])) {
-        cpu::tensor::modify(&mut self.sums[slot.0], add);
+        debug_assert_eq!(self.kernels, Kernels::Cpu, "other devices have no slices");
+        let mut sum = self.take(slot);
+        cpu::tensor::modify(&mut sum, add);
+        self.sums[slot.0] = OnceLock::from(sum);
     }
 
     /// The sum so far.
     pub fn get(&self, slot: Slot) -> &Tensor<2> {
-        &self.sums[slot.0]
+        self.sums[slot.0].get_or_init(|| Tensor::zeros(self.shapes[slot.0], &self.device))
+    }
+
+    /// The sum so far, which is zero afterwards and takes no memory here.
+    pub fn take(&mut self, slot: Slot) -> Tensor<2> {
+        let sum = self.sums[slot.0].take();
+        sum.unwrap_or_else(|| Tensor::zeros(self.shapes[slot.0], &self.device))
     }
 
     /// All sums, in the order of the slots.
     pub fn iter(&self) -> impl Iterator<Item = &Tensor<2>> {
-        self.sums.iter()
+        (0..self.sums.len()).map(|slot| self.get(Slot(slot)))
     }
 }

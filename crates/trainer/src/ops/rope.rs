@@ -6,7 +6,8 @@
 //! a' = a cos − b sin      b' = b cos + a sin
 //! ```
 //!
-//! The backward pass turns the other way.
+//! Where only the first values of a head are turned, these are the two halves. Some scalings multiply cosines and sines
+//! by a factor. The backward pass turns the other way.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -25,7 +26,8 @@ pub enum Turn {
 /// Cosines and sines of positions 0, 1, 2, …
 #[derive(Clone, Debug)]
 pub struct RopeTable {
-    /// `[positions, head_dim]`: cosines, then sines, half a head each.
+    /// `[positions, rotary_dim]`: cosines, then sines, one of each for a pair. The first `rotary_dim` values of a head
+    /// are turned.
     pub cos_sin: Tensor<2>,
 }
 
@@ -46,27 +48,31 @@ pub fn rotate(
         Turn::Backward => -1.0,
     };
     let (head_dim, n_rotated) = (shape.head_dim, shape.n_heads + shape.n_kv_heads);
+    let rotary_dim = table.cos_sin.dims()[1];
     match kernels {
         Kernels::Plain => {
             let [n_tokens, width] = qkv.dims();
             let index: Vec<i32> = positions.iter().map(|p| *p as i32).collect();
             let index = Tensor::<1, Int>::from_data(TensorData::new(index, [n_tokens]), &qkv.device());
-            let half = head_dim / 2;
-            let angles = table.cos_sin.clone().select(0, index).reshape([n_tokens, 1, head_dim]);
+            let half = rotary_dim / 2;
+            let angles = table.cos_sin.clone().select(0, index).reshape([n_tokens, 1, rotary_dim]);
             let (cos, sin) =
                 (angles.clone().narrow(2, 0, half), angles.narrow(2, half, half).mul_scalar(sign));
-            let rotated =
+            let heads =
                 qkv.clone().narrow(1, 0, n_rotated * head_dim).reshape([n_tokens, n_rotated, head_dim]);
-            let (a, b) = (rotated.clone().narrow(2, 0, half), rotated.narrow(2, half, half));
-            let turned =
-                Tensor::cat(vec![a.clone() * cos.clone() - b.clone() * sin.clone(), b * cos + a * sin], 2);
+            let (a, b) = (heads.clone().narrow(2, 0, half), heads.clone().narrow(2, half, half));
+            let mut turned = vec![a.clone() * cos.clone() - b.clone() * sin.clone(), b * cos + a * sin];
+            if rotary_dim < head_dim {
+                turned.push(heads.narrow(2, rotary_dim, head_dim - rotary_dim));
+            }
+            let turned = Tensor::cat(turned, 2).reshape([n_tokens, n_rotated * head_dim]);
             let rest = qkv.narrow(1, n_rotated * head_dim, width - n_rotated * head_dim);
-            Tensor::cat(vec![turned.reshape([n_tokens, n_rotated * head_dim]), rest], 1)
+            Tensor::cat(vec![turned, rest], 1)
         }
         Kernels::Cpu => {
             let width = qkv.dims()[1];
             let cos_sin = cpu::tensor::values(&table.cos_sin);
-            let table = cpu::rope::RopeTable { cos_sin: &cos_sin, head_dim, positions };
+            let table = cpu::rope::RopeTable { cos_sin: &cos_sin, rotary_dim, head_dim, positions };
             cpu::tensor::modify(&mut qkv, |qkv| cpu::rope::rotate(qkv, width, n_rotated, table, sign));
             qkv
         }

@@ -1,5 +1,7 @@
 //! Clipping by the global norm, as `torch.nn.utils.clip_grad_norm_` does it.
 
+use burn::tensor::Tensor;
+
 use crate::kernels::{Kernels, cpu};
 use crate::ops::param::Gradients;
 
@@ -8,11 +10,15 @@ const NORM_EPSILON: f64 = 1e-6;
 
 /// The L2 norm over all gradients.
 pub fn global_norm(kernels: Kernels, gradients: &Gradients) -> f64 {
-    let squares = gradients.iter().map(|gradient| match kernels {
+    gradients.iter().map(|gradient| sum_of_squares(kernels, gradient)).sum::<f64>().sqrt()
+}
+
+/// The sum of the squares of one gradient.
+pub fn sum_of_squares(kernels: Kernels, gradient: &Tensor<2>) -> f64 {
+    match kernels {
         Kernels::Cpu => cpu::reduce::sum_of_squares(&cpu::tensor::values(gradient)),
         Kernels::Plain => f64::from(gradient.clone().square().sum().into_scalar::<f32>()),
-    });
-    squares.sum::<f64>().sqrt()
+    }
 }
 
 /// What gradients of this norm are multiplied by, so that it stays at `max_norm` or below.

@@ -1,5 +1,7 @@
 //! How gradients become updates.
 
 pub mod adamw;
+pub mod adamw8bit;
 pub mod clip;
+pub mod moments;
 pub mod schedule;

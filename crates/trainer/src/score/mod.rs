@@ -70,7 +70,7 @@ pub fn score(
     for group in groups(rows) {
         let batch = joined(&group);
         let hidden = decoder.hidden(&batch);
-        let head = decoder.head.as_ref().unwrap_or(&decoder.embed);
+        let head = decoder.output_head();
         let nll = cross_entropy::score(decoder.kernels, head, &hidden, &batch.targets);
         let mut nll = nll.into_iter().map(|score| score.nll_nats);
         for (row_index, piece) in &group {

@@ -6,6 +6,7 @@ pub mod event_log;
 pub mod finish;
 pub mod keep;
 pub mod meter;
+pub mod moments_file;
 pub mod optimizer;
 pub mod output;
 pub mod predict;

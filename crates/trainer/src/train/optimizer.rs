@@ -1,11 +1,13 @@
 //! AdamW over everything that is trained, with its state.
 
-use ftl_core::spec::resolved;
+use ftl_core::spec::resolved::{self, MomentFormat};
 
+use crate::kernels::Kernels;
 use crate::model::decoder::Decoder;
-use crate::ops::param::Gradients;
-use crate::optim::adamw::{self, Coefficients, Decay, Moments};
+use crate::ops::param::{Gradients, Param};
+use crate::optim::adamw::{Coefficients, Decay};
 use crate::optim::clip;
+use crate::optim::moments::WeightMoments;
 
 /// AdamW with the moments of every trained weight, in the order of their slots.
 #[derive(Clone, Debug)]
@@ -17,44 +19,110 @@ pub struct Optimizer {
     /// Updates taken so far.
     pub n_steps: u64,
     /// The moments.
-    pub moments: Vec<Moments>,
+    pub moments: Vec<WeightMoments>,
+    n_parameters: u64,
+}
+
+/// One step that is taken weight by weight, each as soon as its gradient is there.
+#[derive(Debug)]
+pub struct StepInParts<'a> {
+    optimizer: &'a mut Optimizer,
+    kernels: Kernels,
+    by_decay: ByDecay,
+    /// The sum of squares of each gradient, by slot.
+    squares: Vec<f64>,
+}
+
+#[derive(Debug)]
+struct ByDecay {
+    decayed: Coefficients,
+    exempt: Coefficients,
 }
 
 impl Optimizer {
     /// One that has taken no step.
-    pub fn new(decoder: &Decoder, adamw: resolved::AdamW, max_grad_norm: Option<f64>) -> Self {
-        let mut moments = Vec::new();
+    pub fn new(
+        decoder: &Decoder,
+        (adamw, format): (resolved::AdamW, MomentFormat),
+        max_grad_norm: Option<f64>,
+    ) -> Self {
+        let (mut moments, mut n_parameters) = (Vec::new(), 0);
         decoder.for_each_param(&mut |param| {
             if param.slot.is_some() {
-                moments.push(Moments::zeros(&param.value));
+                moments.push(WeightMoments::zeros(format, &param.value));
+                n_parameters += param.value.dims().iter().product::<usize>() as u64;
             }
         });
-        Self { adamw, max_grad_norm, n_steps: 0, moments }
+        Self { adamw, max_grad_norm, n_steps: 0, moments, n_parameters }
     }
 
-    /// Updates the trained weights and returns the global gradient norm before clipping. A gradient that is not
-    /// finite changes nothing.
-    pub fn step(&mut self, decoder: &mut Decoder, gradients: &Gradients, learning_rate: f64) -> f64 {
+    /// Updates the trained weights, frees each gradient once it was used, and returns the global gradient norm before
+    /// clipping. A gradient that is not finite changes nothing.
+    pub fn step(&mut self, decoder: &mut Decoder, gradients: &mut Gradients, learning_rate: f64) -> f64 {
         let kernels = decoder.kernels;
         let norm = clip::global_norm(kernels, gradients);
         if !norm.is_finite() {
             return norm;
         }
         self.n_steps += 1;
-        let factor = clip::factor(norm, self.max_grad_norm);
-        let coefficients = |decay| Coefficients::new(&self.adamw, decay, learning_rate, self.n_steps, factor);
-        let (decayed, exempt) = (coefficients(Decay::Applies), coefficients(Decay::Exempt));
+        let by_decay = self.coefficients(learning_rate, clip::factor(norm, self.max_grad_norm));
         decoder.for_each_param_mut(&mut |param| {
             let Some(slot) = param.slot else { return };
-            let coefficients = if param.is_vector() { &exempt } else { &decayed };
-            let moments = &mut self.moments[slot.0];
-            adamw::update(kernels, &mut param.value, gradients.get(slot), moments, coefficients);
+            let gradient = gradients.take(slot);
+            let coefficients = by_decay.of(param);
+            self.moments[slot.0].update(kernels, &mut param.value, &gradient, coefficients);
         });
         norm
     }
 
+    /// Whether a step of so many microbatches can be taken in parts: nothing has to be known of all gradients before
+    /// the first weight is updated.
+    pub fn can_step_in_parts(&self, n_microbatches: usize) -> bool {
+        n_microbatches == 1 && self.max_grad_norm.is_none()
+    }
+
+    /// Begins a step in parts.
+    pub fn begin_step(&mut self, kernels: Kernels, learning_rate: f64) -> StepInParts<'_> {
+        self.n_steps += 1;
+        let by_decay = self.coefficients(learning_rate, 1.0);
+        let squares = vec![0.0; self.moments.len()];
+        StepInParts { optimizer: self, kernels, by_decay, squares }
+    }
+
     /// How many weights are trained.
     pub fn n_parameters(&self) -> u64 {
-        self.moments.iter().map(|moments| moments.first.dims().iter().product::<usize>() as u64).sum()
+        self.n_parameters
+    }
+
+    fn coefficients(&self, learning_rate: f64, factor: f64) -> ByDecay {
+        let of = |decay| Coefficients::new(&self.adamw, decay, learning_rate, self.n_steps, factor);
+        ByDecay { decayed: of(Decay::Applies), exempt: of(Decay::Exempt) }
+    }
+}
+
+impl StepInParts<'_> {
+    /// Updates a weight with its gradient, if it is trained, and frees the gradient. One that is not finite changes
+    /// nothing here; what was updated before stays, and the norm tells.
+    pub fn update(&mut self, param: &mut Param, gradients: &mut Gradients) {
+        let Some(slot) = param.slot else { return };
+        let gradient = gradients.take(slot);
+        let squares = clip::sum_of_squares(self.kernels, &gradient);
+        self.squares[slot.0] = squares;
+        if squares.is_finite() {
+            let coefficients = self.by_decay.of(param);
+            let moments = &mut self.optimizer.moments[slot.0];
+            moments.update(self.kernels, &mut param.value, &gradient, coefficients);
+        }
+    }
+
+    /// The global gradient norm, summed in the order of [`Optimizer::step`].
+    pub fn finish(self) -> f64 {
+        self.squares.iter().sum::<f64>().sqrt()
+    }
+}
+
+impl ByDecay {
+    fn of<'a>(&'a self, param: &Param) -> &'a Coefficients {
+        if param.is_vector() { &self.exempt } else { &self.decayed }
     }
 }

@@ -67,14 +67,10 @@ impl Predictor {
         step: u64,
         (observer, stop): (&mut dyn Observer, &StopSignal),
     ) -> Result<Answered, Problem> {
-        // An answer may be longer than any sample. Training gets back the angles that it had, as some kinds of
-        // rotary positions depend on how many there are.
-        let angles = decoder.rope.clone();
+        // An answer may be longer than any sample.
         let longest = self.prompts.iter().map(|prompt| prompt.ids.len()).max().unwrap_or(0);
         decoder.reserve_positions(self.options.n_positions(decoder, longest));
-        let answered = self.answer_all(decoder, step, (observer, stop));
-        decoder.rope = angles;
-        answered
+        self.answer_all(decoder, step, (observer, stop))
     }
 
     fn answer_all(

@@ -17,7 +17,7 @@ use crate::error::TrainError;
 use crate::methods;
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::{Decoder, Trained};
-use crate::model::open::{Start, open_decoder};
+use crate::model::open::{Start, open_decoder, open_quantized};
 use crate::train::predict::Predictor;
 use crate::train::report::{note, phase, warn};
 
@@ -113,7 +113,13 @@ pub(super) fn base(spec: &CheckedSpec, device: &Device) -> Result<Decoder, Train
         ModelInit::Pretrained => Start::Pretrained,
         ModelInit::Random => Start::Random { seed: spec.train.seed },
     };
-    Ok(open_decoder(&spec.model.path, start, device)?)
+    match spec.adapter {
+        Adapter::None => {
+            let decoder = open_decoder(&spec.model.path, start, device)?;
+            if decoder.is_quantized() { Err(quantized_base(&spec.model.path).into()) } else { Ok(decoder) }
+        }
+        Adapter::Lora(_) => Ok(open_quantized(&spec.model.path, start, spec.quantization, device)?),
+    }
 }
 
 fn model(
@@ -139,6 +145,13 @@ fn model(
             Ok((decoder, Some(config)))
         }
     }
+}
+
+fn quantized_base(model: &Path) -> Problem {
+    let message = "the model's weights are stored in 4 bits and can't be trained, but `adapter.kind` = `none` trains all of them";
+    Problem::new(ProblemKind::InvalidValue, message)
+        .at(model.display().to_string())
+        .hint("set `adapter.kind` to `lora`, or use the model that this one was made from")
 }
 
 /// The adapter's shape, and the directory of its weights where there is one.

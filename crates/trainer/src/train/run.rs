@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ftl_core::job::{Phase, State};
-use ftl_core::metrics::Stepped;
+use ftl_core::metrics::{Rewards, Stepped};
 use ftl_core::spec::resolved::{Every, FinalWeights, PredictionTimes};
 use ftl_core::{CheckedSpec, Event, Observer, Problem, ProblemKind, StopSignal};
 
@@ -17,17 +17,18 @@ use crate::data::order::{Plan, Pool};
 use crate::data::sample::Sample;
 use crate::error::TrainError;
 use crate::methods::reference::DataPart;
-use crate::methods::{Method, Microbatch, Tally, Totals};
+use crate::methods::{Method, Microbatch, Onto, Tally, Totals};
 use crate::model::decoder::{Decoder, Keep, TrainPass};
 use crate::ops::dropout::Key;
 use crate::ops::neftune::Noise;
-use crate::ops::param::Gradients;
+use crate::ops::param::{Gradients, Param};
 use crate::optim::schedule::LearningRate;
 use crate::train::best;
 use crate::train::eval::{Scores, evaluate};
 use crate::train::finish::write_final;
 use crate::train::keep;
 use crate::train::meter::{Meter, StepResult};
+use crate::train::moments_file::{read_optimizer, write_optimizer};
 use crate::train::optimizer::Optimizer;
 use crate::train::predict::{Answered, Predictor};
 use crate::train::preflight::Ready;
@@ -87,7 +88,7 @@ impl<'a, 'b> Run<'a, 'b> {
                 train.warmup,
                 plan.total_steps(),
             ),
-            optimizer: Optimizer::new(&decoder, train.adamw, train.max_grad_norm),
+            optimizer: Optimizer::new(&decoder, (train.adamw, train.moments), train.max_grad_norm),
             gradients: decoder.zero_gradients(),
             method: Method::of(spec.method),
             scores: Scores::default(),
@@ -115,7 +116,7 @@ impl<'a, 'b> Run<'a, 'b> {
     pub fn restore(&mut self, checkpoint: &Path) -> Result<(), TrainError> {
         let state = snapshot::read_state(checkpoint)?;
         self.identity.check(&state, checkpoint)?;
-        snapshot::read_optimizer(checkpoint, &self.decoder, &mut self.optimizer)?;
+        read_optimizer(checkpoint, &self.decoder.device, &mut self.optimizer)?;
         self.history = snapshot::read_history(checkpoint);
         self.step = state.step;
         self.optimizer.n_steps = state.step;
@@ -228,25 +229,50 @@ impl<'a, 'b> Run<'a, 'b> {
         let key = Key::new(self.spec.train.seed).fold(step_index);
         let totals = Totals::of(&microbatches);
         let mut tally = Tally::new(&self.method);
+        let learning_rate = self.schedule.at(step_index);
+        let (keep, alpha) = (self.keep, self.spec.train.neftune_noise_alpha);
+        let pass = |index| {
+            let key = key.fold(index);
+            let noise = alpha.map(|alpha| Noise { alpha, key: key.fold(NOISE) });
+            TrainPass { keep, dropout: Some(key), noise }
+        };
+        if let ([microbatch], true) =
+            (&microbatches[..], self.optimizer.can_step_in_parts(microbatches.len()))
+        {
+            if stop.raised().is_some() {
+                return Ok(None);
+            }
+            let mut step = self.optimizer.begin_step(self.decoder.kernels, learning_rate);
+            let update = &mut |param: &mut Param, gradients: &mut Gradients| step.update(param, gradients);
+            let onto = Onto::Weights { decoder: &mut self.decoder, update };
+            self.method.backward(onto, microbatch, (&totals, pass(0)), (&mut self.gradients, &mut tally));
+            let (loss, grad_norm) = ((tally.loss_nats(), tally.rewards()), step.finish());
+            return self.end_step(meter, (loss, grad_norm, learning_rate)).map(Some);
+        }
         self.gradients.clear();
         for (index, microbatch) in microbatches.iter().enumerate() {
             if stop.raised().is_some() {
                 return Ok(None);
             }
-            let key = key.fold(index as u64);
-            let alpha = self.spec.train.neftune_noise_alpha;
-            let noise = alpha.map(|alpha| Noise { alpha, key: key.fold(NOISE) });
-            let pass = TrainPass { keep: self.keep, dropout: Some(key), noise };
             self.method.backward(
-                &self.decoder,
+                Onto::Gradients(&self.decoder),
                 microbatch,
-                (&totals, pass),
+                (&totals, pass(index as u64)),
                 (&mut self.gradients, &mut tally),
             );
         }
-        let (loss_nats, rewards) = (tally.loss_nats(), tally.rewards());
-        let learning_rate = self.schedule.at(step_index);
-        let grad_norm = self.optimizer.step(&mut self.decoder, &self.gradients, learning_rate);
+        let loss = (tally.loss_nats(), tally.rewards());
+        let grad_norm = self.optimizer.step(&mut self.decoder, &mut self.gradients, learning_rate);
+        self.end_step(meter, (loss, grad_norm, learning_rate)).map(Some)
+    }
+
+    /// Counts a step whose update was taken.
+    fn end_step(
+        &mut self,
+        meter: Meter,
+        ((loss_nats, rewards), grad_norm, learning_rate): ((f64, Option<Rewards>), f64, f64),
+    ) -> Result<Stepped, TrainError> {
+        let step_index = self.step;
         if !loss_nats.is_finite() || !grad_norm.is_finite() {
             return Err(TrainError::Diverged(diverged(step_index + 1, loss_nats, grad_norm)));
         }
@@ -255,7 +281,7 @@ impl<'a, 'b> Run<'a, 'b> {
         let result = StepResult { step: self.step, epoch, loss_nats, grad_norm, learning_rate, rewards };
         let stepped = meter.stop(result);
         self.history.push(snapshot::history_entry(&stepped));
-        Ok(Some(stepped))
+        Ok(stepped)
     }
 
     /// Says that steps are being taken, and how many are done.
@@ -310,7 +336,7 @@ impl<'a, 'b> Run<'a, 'b> {
         let state = self.state();
         let saved = save(self.out, &checkpoint_name(self.step), |dir| {
             snapshot::write_weights(dir, &self.decoder, self.adapter.as_ref(), self.spec)?;
-            snapshot::write_optimizer(dir, &self.optimizer)?;
+            write_optimizer(dir, &self.optimizer)?;
             snapshot::write_state(dir, &state, (&self.history, self.plan.total_steps()))
         })?;
         let path = saved.path.display().to_string();

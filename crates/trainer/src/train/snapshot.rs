@@ -4,29 +4,24 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 
-use ftl_core::metrics::Stepped;
+use ftl_core::metrics::{Rewards, Stepped};
 use ftl_core::{CheckedSpec, Problem, ProblemKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::adapter::peft::{AdapterConfig, write_adapter};
-use crate::checkpoint::layout::{
-    CHAT_TEMPLATE_JINJA, FTL_STATE_JSON, OPTIMIZER_SAFETENSORS, TRAINER_STATE_JSON,
-};
+use crate::checkpoint::layout::{CHAT_TEMPLATE_JINJA, FTL_STATE_JSON, TRAINER_STATE_JSON};
 use crate::checkpoint::write_file;
 use crate::data::load::Prepared;
 use crate::data::sample::Sample;
 use crate::error::TrainError;
 use crate::export::directory::{copy_companions, write_model};
-use crate::model::decoder::{Decoder, to_vec};
+use crate::model::decoder::Decoder;
 use crate::model::json_file;
-use crate::model::tensor_file::{TensorFile, TensorSpec, write_f32};
 use crate::ops::param::Owner;
-use crate::optim::adamw::Moments;
 use crate::sha256::hex;
 use crate::train::eval::Scores;
-use crate::train::optimizer::Optimizer;
 
 /// Counts up when the state's meaning changes.
 const STATE_VERSION: u64 = 1;
@@ -258,18 +253,6 @@ pub fn write_weights(
     }
 }
 
-/// Writes the optimizer's moments.
-///
-/// # Errors
-/// [`TrainError::File`] if the operating system refuses.
-pub fn write_optimizer(dir: &Path, optimizer: &Optimizer) -> Result<(), TrainError> {
-    let mut moments = optimizer.moments.iter().flat_map(|moments| [&moments.first, &moments.second]);
-    write_f32(&dir.join(OPTIMIZER_SAFETENSORS), &moment_specs(optimizer), |spec| {
-        let moment = moments.next().expect("a tensor for each spec");
-        Ok(Cow::Owned(to_vec(moment, 0..spec.n_elements())))
-    })
-}
-
 /// Writes where the run stands, for us and for the tools that read transformers' `trainer_state.json`.
 ///
 /// # Errors
@@ -295,13 +278,23 @@ pub fn write_state(
 
 /// A step as `trainer_state.json` logs it.
 pub fn history_entry(stepped: &Stepped) -> Value {
-    json!({
+    let mut entry = json!({
         "epoch": stepped.epoch,
         "grad_norm": stepped.grad_norm,
         "learning_rate": stepped.learning_rate,
         "loss": stepped.loss_nats,
         "step": stepped.step,
-    })
+    });
+    // As TRL's trainers log them.
+    if let Some(Rewards { rewards_chosen, rewards_rejected, reward_margin, reward_accuracy }) =
+        stepped.rewards
+    {
+        entry["rewards/chosen"] = json!(rewards_chosen);
+        entry["rewards/rejected"] = json!(rewards_rejected);
+        entry["rewards/margins"] = json!(reward_margin);
+        entry["rewards/accuracies"] = json!(reward_accuracy);
+    }
+    entry
 }
 
 /// The steps that a checkpoint logged; nothing depends on them, so a file without them is no fault.
@@ -324,33 +317,4 @@ pub fn read_state(dir: &Path) -> Result<State, Problem> {
         Problem::new(ProblemKind::BrokenCheckpoint, format!("is not a checkpoint's state: {error}"))
             .at(path.display().to_string())
     })
-}
-
-/// Reads the optimizer's moments into `optimizer`, which has the shapes.
-///
-/// # Errors
-/// `BrokenCheckpoint` where the file does not fit.
-pub fn read_optimizer(dir: &Path, decoder: &Decoder, optimizer: &mut Optimizer) -> Result<(), Vec<Problem>> {
-    let file = TensorFile::open(&dir.join(OPTIMIZER_SAFETENSORS), ProblemKind::BrokenCheckpoint)
-        .map_err(|problem| vec![problem])?;
-    let specs = moment_specs(optimizer);
-    file.expect(&specs)?;
-    let read = |spec: &TensorSpec, shape: [usize; 2]| {
-        let data = burn::tensor::TensorData::new(file.read_f32(&spec.name), shape);
-        burn::tensor::Tensor::from_data(data, &decoder.device)
-    };
-    for (moments, specs) in optimizer.moments.iter_mut().zip(specs.chunks(2)) {
-        let shape = moments.first.dims();
-        *moments = Moments { first: read(&specs[0], shape), second: read(&specs[1], shape) };
-    }
-    Ok(())
-}
-
-fn moment_specs(optimizer: &Optimizer) -> Vec<TensorSpec> {
-    let specs = |(slot, moments): (usize, &Moments)| {
-        let spec =
-            |name| TensorSpec { name: format!("{slot:06}.{name}"), shape: moments.first.dims().to_vec() };
-        [spec("exp_avg"), spec("exp_avg_sq")]
-    };
-    optimizer.moments.iter().enumerate().flat_map(specs).collect()
 }

@@ -13,7 +13,7 @@ use ftl_trainer::ops::dropout::Key;
 use ftl_trainer::ops::linear::{Linear, Lora, LoraPart};
 use ftl_trainer::ops::neftune::Noise;
 use ftl_trainer::ops::param::{Owner, Param, Piece, Slot};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::draw::Draw;
 use crate::outcome::Outcome;
@@ -24,6 +24,7 @@ pub const VOCAB: usize = 61;
 /// What a decoder of these tests has that another has not.
 #[derive(Clone, Copy, Debug)]
 pub struct Variant {
+    pub family: &'static str,
     pub tied: Tied,
     pub biases: Biases,
     pub lora: LowRank,
@@ -48,18 +49,28 @@ pub enum LowRank {
     Some,
 }
 
-pub const VARIANTS: [Variant; 4] = [
-    Variant { tied: Tied::No, biases: Biases::Nowhere, lora: LowRank::None },
-    Variant { tied: Tied::Yes, biases: Biases::Everywhere, lora: LowRank::None },
-    Variant { tied: Tied::No, biases: Biases::Everywhere, lora: LowRank::Some },
-    Variant { tied: Tied::Yes, biases: Biases::Nowhere, lora: LowRank::Some },
+pub const VARIANTS: [Variant; 11] = [
+    LLAMA,
+    Variant { tied: Tied::Yes, biases: Biases::Everywhere, ..LLAMA },
+    Variant { biases: Biases::Everywhere, lora: LowRank::Some, ..LLAMA },
+    Variant { tied: Tied::Yes, lora: LowRank::Some, ..LLAMA },
+    Variant { family: "qwen2", ..LLAMA },
+    Variant { family: "qwen3", biases: Biases::Everywhere, lora: LowRank::Some, ..LLAMA },
+    Variant { family: "gemma2", tied: Tied::Yes, ..LLAMA },
+    Variant { family: "gemma3_text", tied: Tied::Yes, lora: LowRank::Some, ..LLAMA },
+    Variant { family: "phi3", lora: LowRank::Some, ..LLAMA },
+    Variant { family: "smollm3", ..LLAMA },
+    Variant { family: "olmo2", lora: LowRank::Some, ..LLAMA },
 ];
+
+const LLAMA: Variant =
+    Variant { family: "llama", tied: Tied::No, biases: Biases::Nowhere, lora: LowRank::None };
 
 impl Variant {
     /// The decoder with everything trained.
     pub fn decoder(self, kernels: Kernels) -> Decoder {
         let Value::Object(config) = json!({
-            "model_type": "llama",
+            "model_type": self.family,
             "vocab_size": VOCAB,
             "hidden_size": 24,
             "intermediate_size": 36,
@@ -72,19 +83,22 @@ impl Variant {
             "tie_word_embeddings": self.tied == Tied::Yes,
             "attention_bias": self.biases == Biases::Everywhere,
             "mlp_bias": self.biases == Biases::Everywhere,
+            // What some of the families have.
+            "use_sliding_window": true,
+            "sliding_window": 7,
+            "max_window_layers": 1,
+            "no_rope_layers": [1, 0, 1],
+            "rope_local_base_freq": 30.0,
+            "sliding_window_pattern": 2,
+            "query_pre_attn_scalar": 12,
+            "attn_logit_softcapping": 2.0,
+            "final_logit_softcapping": 4.0,
+            "partial_rotary_factor": (self.family == "phi3").then_some(0.6),
         }) else {
             unreachable!("the config is an object")
         };
-        let config = DecoderConfig::from_json(config, Path::new("config.json")).expect("the config is sound");
-        let mut decoder = build(&config, &Source::Random { seed: 5 }, &Device::flex());
-        decoder.kernels = kernels;
-        decoder.reserve_positions(64);
         let mut draw = Draw::new(31);
-        decoder.for_each_param_mut(&mut |param| {
-            if param.is_vector() {
-                param.value = param.value.clone() + draw.tensor(param.value.dims()).mul_scalar(0.3);
-            }
-        });
+        let mut decoder = random(config, kernels, &mut draw);
         match self.lora {
             LowRank::None => {}
             LowRank::Some => {
@@ -100,6 +114,20 @@ impl Variant {
     }
 }
 
+/// A random decoder, frozen.
+pub fn random(config: Map<String, Value>, kernels: Kernels, draw: &mut Draw) -> Decoder {
+    let config = DecoderConfig::from_json(config, Path::new("config.json")).expect("the config is sound");
+    let mut decoder = build(&config, &Source::Random { seed: 5 }, &Device::flex());
+    decoder.kernels = kernels;
+    decoder.reserve_positions(64);
+    decoder.for_each_param_mut(&mut |param| {
+        if param.is_vector() {
+            param.value = param.value.clone() + draw.tensor(param.value.dims()).mul_scalar(0.3);
+        }
+    });
+    decoder
+}
+
 /// Trains the model and the adapter.
 fn train_everything(decoder: &mut Decoder) {
     let mut n_slots = 0;
@@ -110,7 +138,7 @@ fn train_everything(decoder: &mut Decoder) {
 }
 
 fn add_lora(linear: &mut Linear, name: &str, parts: &[[usize; 2]], draw: &mut Draw) {
-    let n_in = linear.weight.value.dims()[1];
+    let n_in = linear.weight.dims()[1];
     let mut factor = |name: String, shape: [usize; 2]| {
         let value = draw.tensor(shape).mul_scalar(0.3);
         let piece = Piece { name, values: 0..shape[0] * shape[1], shape: shape.to_vec() };

@@ -5,7 +5,7 @@ use ftl_core::spec::resolved::{self, DpoLoss};
 use ftl_trainer::data::sample::{IGNORED, Sample};
 use ftl_trainer::kernels::Kernels;
 use ftl_trainer::methods::reference::DataPart;
-use ftl_trainer::methods::{Method, Microbatch, Tally, Totals};
+use ftl_trainer::methods::{Method, Microbatch, Onto, Tally, Totals};
 use ftl_trainer::model::decoder::{Decoder, Keep, TrainPass, Trained};
 use ftl_trainer::ops::param::Owner;
 
@@ -62,7 +62,7 @@ fn pass(decoder: &Decoder, method: &Method, microbatches: &[Microbatch], keep: K
     let (totals, mut tally) = (Totals::of(microbatches), Tally::new(method));
     for microbatch in microbatches {
         let how = (&totals, TrainPass { keep, dropout: None, noise: None });
-        method.backward(decoder, microbatch, how, (&mut gradients, &mut tally));
+        method.backward(Onto::Gradients(decoder), microbatch, how, (&mut gradients, &mut tally));
     }
     let mut outcome = by_name(decoder, &gradients);
     outcome.insert("loss".to_owned(), vec![tally.loss_nats()]);

@@ -1,5 +1,8 @@
 //! Several documents in one row.
 
+use std::fs;
+use std::path::Path;
+
 use ftl_trainer::data::batch::Batch;
 use ftl_trainer::kernels::Kernels;
 use ftl_trainer::model::decoder::Decoder;
@@ -13,7 +16,17 @@ const TOLERANCE: f64 = 1e-4 / 5.0;
 #[test]
 fn packed_documents_score_as_alone_in_transformers() {
     let Some(fixtures) = directory("FTL_FIXTURES") else { return };
-    let dir = fixtures.join("packed/llama");
+    // Trees of reference numbers have other models.
+    let folder = fs::read_dir(fixtures.join("packed")).expect("packed rows");
+    let mut models: Vec<_> = folder.map(|entry| entry.expect("an entry").file_name()).collect();
+    models.sort();
+    assert!(!models.is_empty());
+    models.iter().for_each(|model| check(&fixtures, &model.to_string_lossy()));
+}
+
+#[expect(clippy::print_stdout, reason = "shows how far from the tolerance each model is")]
+fn check(fixtures: &Path, model: &str) {
+    let dir = fixtures.join("packed").join(model);
     let (tensors, json) = (Tensors::read(&dir.join("golden.safetensors")), json(&dir.join("golden.json")));
     let ids: Vec<u32> = tensors.rows("input_ids")[0].iter().map(|id| *id as u32).collect();
     let labels: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
@@ -31,9 +44,9 @@ fn packed_documents_score_as_alone_in_transformers() {
     let nll: Vec<f64> = (0..nll.len()).filter(|t| !borders.contains(t)).map(|t| nll[t]).collect();
     assert_eq!(nll.len() as u64, json["label_tokens"].as_u64().expect("a count"));
     let last_logits = tensors.rows("logits_last_document").concat();
-    let last = batch.segments.last().expect("two documents").clone();
+    let last = batch.segments.last().expect("documents").clone();
 
-    let decoder = golden::decoder(&fixtures.join("models/llama"));
+    let decoder = golden::decoder(&fixtures.join("models").join(model));
     for kernels in [Kernels::Plain, Kernels::Cpu] {
         let decoder = Decoder { kernels, ..decoder.clone() };
         let scores = |batch: &Batch| -> Vec<f64> {
@@ -41,7 +54,7 @@ fn packed_documents_score_as_alone_in_transformers() {
         };
         let logits = |batch: &Batch| values(&decoder.logits(batch).narrow(0, last.start, last.len()));
         let seen = [difference_of(&scores(&batch), &nll), difference_of(&logits(&batch), &last_logits)];
-        println!("{kernels:?}: token nll {:.1e}, logits {:.1e}", seen[0], seen[1]);
+        println!("{model} {kernels:?}: token nll {:.1e}, logits {:.1e}", seen[0], seen[1]);
         assert!(seen.iter().all(|seen| *seen < TOLERANCE));
         let loss = scores(&batch).iter().sum::<f64>() / nll.len() as f64;
         assert!(difference_of(&[loss], &[json["loss"].as_f64().expect("a number")]) < TOLERANCE);

@@ -4,13 +4,23 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use ftl_trainer::model::config::DecoderConfig;
-use ftl_trainer::model::rope::{inverse_frequencies, table};
+use ftl_trainer::model::rope::{RopeTables, attention_factor, inverse_frequencies};
 use serde_json::{Value, json};
 
 use crate::golden::{directory, json, numbers};
 use crate::outcome::{difference_of, values};
 
-const CASES: [&str; 3] = ["default", "linear", "llama3"];
+const CASES: [&str; 9] = [
+    "default",
+    "linear",
+    "dynamic_short",
+    "dynamic_long",
+    "llama3",
+    "yarn",
+    "yarn_opts",
+    "longrope_short",
+    "longrope_long",
+];
 
 /// Frequencies are relative to the largest, 1; each is compared relative to itself, too. f32 holds 6e-8.
 const FREQUENCY_TOLERANCE: f64 = 3e-7;
@@ -25,27 +35,32 @@ fn angles_are_those_of_transformers() {
     for name in CASES {
         let case = cases.iter().find(|case| case["name"] == name).expect("the fixture has the case");
         let count = |key: &str| case[key].as_u64().expect("a count") as usize;
-        let (head_dim, position) = (count("head_dim"), count("position"));
+        let (head_dim, position, n_tokens) = (count("head_dim"), count("position"), count("seq_len"));
         let config = config(case);
+        let rope = &config.ropes[0];
+        let factor = case["attention_scaling"].as_f64().expect("a number");
+        assert!((attention_factor(rope) / factor - 1.0).abs() < 1e-12, "{name}");
 
         let frequencies: Vec<f64> =
-            inverse_frequencies(&config.rope, head_dim).into_iter().map(f64::from).collect();
+            inverse_frequencies(rope, config.rotary_dim, n_tokens).into_iter().map(f64::from).collect();
         let want = numbers(&case["inv_freq"]);
         assert_eq!(frequencies.len(), want.len());
         let apart =
             frequencies.iter().zip(&want).map(|(got, want)| (got / want - 1.0).abs()).fold(0.0, f64::max);
         assert!(apart < FREQUENCY_TOLERANCE, "{name}: {apart:.1e}");
 
+        let mut tables = RopeTables::new(&config, &Device::flex());
+        tables.reserve(n_tokens + 1);
         let row = |position: usize| {
-            let table = table(&config.rope, head_dim, position + 1, &Device::flex()).cos_sin;
-            values(&table.narrow(0, position, 1))
+            let table = &tables.for_length(n_tokens)[0];
+            values(&table.cos_sin.clone().narrow(0, position, 1))
         };
         let half = head_dim / 2;
         let want = [&numbers(&case["cos"])[..half], &numbers(&case["sin"])[..half]].concat();
         let seen = difference_of(&row(position), &want);
         println!("{name}: frequencies {apart:.1e}, cos and sin {seen:.1e}");
         assert!(seen < ANGLE_TOLERANCE, "{name}: {seen:.1e}");
-        assert!(difference_of(&row(position + 1), &want) > 100.0 * ANGLE_TOLERANCE);
+        assert!(difference_of(&row(position - 1), &want) > 100.0 * ANGLE_TOLERANCE);
     }
 }
 

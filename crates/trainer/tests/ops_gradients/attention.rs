@@ -18,14 +18,16 @@ struct Attention {
     n_kv_heads: usize,
     head_dim: usize,
     window: Option<usize>,
+    softcap: Option<f32>,
     /// What q, k and v are multiplied by: scores grow with its square.
     spread: f64,
 }
 
 impl Attention {
     fn shape(&self) -> AttentionShape {
-        let Self { n_heads, n_kv_heads, head_dim, window, .. } = *self;
-        AttentionShape { n_heads, n_kv_heads, head_dim, scale: 0.8 / (head_dim as f32).sqrt(), window }
+        let Self { n_heads, n_kv_heads, head_dim, window, softcap, .. } = *self;
+        let scale = 0.8 / (head_dim as f32).sqrt();
+        AttentionShape { n_heads, n_kv_heads, head_dim, scale, window, softcap }
     }
 
     fn n_tokens(&self) -> usize {
@@ -81,6 +83,10 @@ impl Operation for Attention {
             let k = head(self.n_heads + kv_head);
             let v = head(self.n_heads + self.n_kv_heads + kv_head);
             let scores = head(index).matmul(k.transpose()).mul_scalar(shape.scale);
+            let scores = match self.softcap {
+                Some(cap) => scores.div_scalar(cap).tanh().mul_scalar(cap),
+                None => scores,
+            };
             activation::softmax(scores.mask_fill(hidden.clone(), -1e30), 1).matmul(v)
         });
         reference::autodiff(&Tensor::cat(outputs.collect(), 1), &dy, &[("qkv", &qkv)])
@@ -106,7 +112,8 @@ impl Attention {
                 .map(|j| {
                     let k = head(*j, self.n_heads + kv_head);
                     let product: f64 = head(i, index).iter().zip(k).map(|(q, k)| q * k).sum();
-                    (product * f64::from(shape.scale)).exp()
+                    let score = product * f64::from(shape.scale);
+                    self.softcap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh()).exp()
                 })
                 .collect();
             let sum: f64 = weights.iter().sum();
@@ -120,7 +127,11 @@ impl Attention {
 }
 
 fn case([n_heads, n_kv_heads, head_dim]: [usize; 3], window: Option<usize>, lengths: &[usize]) -> Attention {
-    Attention { lengths: lengths.to_vec(), n_heads, n_kv_heads, head_dim, window, spread: 1.0 }
+    Attention { lengths: lengths.to_vec(), n_heads, n_kv_heads, head_dim, window, softcap: None, spread: 1.0 }
+}
+
+fn capped(cap: f32, case: Attention) -> Attention {
+    Attention { softcap: Some(cap), ..case }
 }
 
 #[test]
@@ -136,7 +147,9 @@ fn attention_has_the_gradients_of_autodiff() {
         cases.push(case([2, 1, 6], window, &[127, 128, 129]));
         cases.push(case([4, 2, 10], window, &[255, 1, 256]));
         cases.push(case([2, 2, 4], window, &[257, 300]));
+        cases.push(capped(1.5, case([4, 2, 10], window, &[255, 1, 256])));
     }
+    cases.push(Attention { spread: 3.0, ..capped(5.0, case([4, 2, 16], None, &[150, 3])) });
     assert_equals_autodiff(&cases);
 }
 
@@ -161,6 +174,8 @@ fn attention_has_the_gradients_of_central_differences() {
         case([4, 2, 6], None, &[1, 3, 5]),
         case([3, 1, 2], Some(2), &[6, 1, 2]),
         case([2, 2, 10], Some(1), &[4]),
+        capped(0.7, case([4, 2, 6], None, &[1, 3, 5])),
+        capped(50.0, case([3, 1, 2], Some(2), &[6, 1, 2])),
     ]);
 }
 
@@ -169,6 +184,13 @@ fn a_key_that_should_be_hidden_is_noticed() {
     let right = case([4, 2, 6], Some(3), &[2, 3, 4]);
     assert_differs(&right, &case([4, 2, 6], Some(3), &[5, 4]));
     assert_differs(&right, &case([4, 2, 6], Some(4), &[2, 3, 4]));
+    assert_differs(&right, &case([4, 2, 6], None, &[2, 3, 4]));
+}
+
+#[test]
+fn another_limit_of_scores_is_noticed() {
+    let right = capped(1.0, case([4, 2, 6], None, &[2, 3, 4]));
+    assert_differs(&right, &capped(1.5, right.clone()));
     assert_differs(&right, &case([4, 2, 6], None, &[2, 3, 4]));
 }
 
@@ -190,9 +212,10 @@ fn attention_stays_exact_for_scores_in_the_hundreds() {
 #[test]
 fn cached_attention_is_the_end_of_attention_over_all() {
     let mut worst = 0f64;
-    for window in [None, Some(1), Some(100), Some(300)] {
+    let variants = [None, Some(1), Some(100), Some(300)].map(|window| (window, None));
+    for (window, softcap) in variants.into_iter().chain([(None, Some(0.8)), (Some(100), Some(2.0))]) {
         for (n_all, n_new) in [(1, 1), (9, 1), (9, 9), (300, 1), (300, 7), (600, 257), (513, 513)] {
-            let all = case([4, 2, 10], window, &[n_all]);
+            let all = Attention { softcap, ..case([4, 2, 10], window, &[n_all]) };
             let (qkv, _) = all.inputs();
             let [q, k, v] = [(0, 40), (40, 20), (60, 20)].map(|(start, n)| qkv.clone().narrow(1, start, n));
             let got = cached(q.narrow(0, n_all - n_new, n_new), &k, &v, &all.shape());

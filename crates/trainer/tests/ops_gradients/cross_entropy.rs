@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData, activation};
 use ftl_trainer::data::sample::IGNORED;
 use ftl_trainer::kernels::Kernels;
-use ftl_trainer::ops::cross_entropy::{Objective, forward_backward, logits, score};
+use ftl_trainer::ops::cross_entropy::{Head, Objective, forward_backward, logits, score};
 use ftl_trainer::ops::param::{Gradients, Param, Slot};
 
 use crate::draw::Draw;
@@ -18,6 +18,7 @@ struct CrossEntropy {
     targets: Vec<i32>,
     /// One for each target, also where it is ignored.
     weights: Vec<f32>,
+    softcap: Option<f32>,
 }
 
 impl CrossEntropy {
@@ -41,7 +42,17 @@ impl CrossEntropy {
         Param { slot: Some(Slot(0)), ..Param::frozen(head) }
     }
 
-    /// The log-probability of each counted target, in order, as autodiff records it, `[targets, 1]`.
+    /// The log-probabilities of all tokens, as autodiff records them.
+    fn log_p(&self, hidden: &Tensor<2>, head: &Tensor<2>) -> Tensor<2> {
+        let logits = hidden.clone().matmul(head.clone().transpose());
+        let logits = match self.softcap {
+            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+            None => logits,
+        };
+        activation::log_softmax(logits, 1)
+    }
+
+    /// That of each counted target, in order, `[targets, 1]`.
     fn recorded_log_p(&self, hidden: &Tensor<2>, head: &Tensor<2>) -> Tensor<2> {
         let counted: Vec<(usize, usize)> = self.counted().collect();
         let (n, all) = (counted.len(), self.targets.len());
@@ -51,7 +62,7 @@ impl CrossEntropy {
             rows[i * all + row] = 1.0;
             picked[i * self.vocab + target] = 1.0;
         }
-        let log_p = activation::log_softmax(hidden.clone().matmul(head.clone().transpose()), 1);
+        let log_p = self.log_p(hidden, head);
         let log_p = reference::constant(rows, [n, all]).matmul(log_p);
         (log_p * reference::constant(picked, [n, self.vocab])).sum_dim(1)
     }
@@ -61,7 +72,8 @@ impl CrossEntropy {
         let nll = self.counted().map(|(row, target)| {
             let h = &hidden[row * self.hidden..][..self.hidden];
             let z = head.chunks(self.hidden).map(|w| w.iter().zip(h).map(|(w, h)| w * h).sum::<f64>());
-            let z: Vec<f64> = z.collect();
+            let limited = |z: f64| self.softcap.map_or(z, |cap| f64::from(cap) * (z / f64::from(cap)).tanh());
+            let z: Vec<f64> = z.map(limited).collect();
             z.iter().map(|z| z.exp()).sum::<f64>().ln() - z[target]
         });
         nll.collect()
@@ -80,7 +92,7 @@ impl Operation for CrossEntropy {
         let weights = self.supervised_weights();
         let (nll, d_hidden) = forward_backward(
             kernels,
-            &head,
+            Head { weight: &head, softcap: self.softcap },
             (&hidden, &self.targets),
             Objective::Weighted(&weights),
             &mut gradients,
@@ -99,7 +111,7 @@ impl Operation for CrossEntropy {
         let n = self.targets.len();
         let mut picked = vec![0.0; n * self.vocab];
         self.counted().for_each(|(row, target)| picked[row * self.vocab + target] = -self.weights[row]);
-        let log_p = activation::log_softmax(hidden.clone().matmul(head.clone().transpose()), 1);
+        let log_p = self.log_p(&hidden, &head);
         let sum = (log_p * reference::constant(picked, [n, self.vocab])).sum().reshape([1, 1]);
         reference::autodiff(&sum, &one(), &[("hidden", &hidden), ("head", &head)])
     }
@@ -115,15 +127,15 @@ impl Operation for CrossEntropy {
 }
 
 /// An objective in which a token's weight follows from the scores of all: half the square of the mean over the tokens
-/// with an even index, times the mean over the others. `trained`: whether the head has a gradient.
+/// with an even index, times the mean over the others.
 #[derive(Clone, Debug)]
 struct Coupled {
     tokens: CrossEntropy,
-    head: Head,
+    gradient: OfHead,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Head {
+enum OfHead {
     Trained,
     Frozen,
 }
@@ -137,9 +149,9 @@ impl Coupled {
     }
 
     fn leaves<'a>(&self, hidden: &'a Tensor<2>, head: &'a Tensor<2>) -> Vec<(&'static str, &'a Tensor<2>)> {
-        match self.head {
-            Head::Trained => vec![("hidden", hidden), ("head", head)],
-            Head::Frozen => vec![("hidden", hidden)],
+        match self.gradient {
+            OfHead::Trained => vec![("hidden", hidden), ("head", head)],
+            OfHead::Frozen => vec![("hidden", hidden)],
         }
     }
 }
@@ -148,9 +160,9 @@ impl Operation for Coupled {
     fn run(&self, kernels: Kernels) -> Outcome {
         let (hidden, head) = self.tokens.inputs();
         let mut gradients = Gradients::zeros([head.dims()], &Device::flex(), kernels);
-        let head = match self.head {
-            Head::Trained => CrossEntropy::trained(head),
-            Head::Frozen => Param::frozen(head),
+        let head = match self.gradient {
+            OfHead::Trained => CrossEntropy::trained(head),
+            OfHead::Frozen => Param::frozen(head),
         };
         let mut y = Vec::new();
         let mut derivative = |nll: &[f32]| {
@@ -162,10 +174,11 @@ impl Operation for Coupled {
         };
         let targets = &self.tokens.targets;
         let objective = Objective::Coupled(&mut derivative);
-        let (nll, d_hidden) = forward_backward(kernels, &head, (&hidden, targets), objective, &mut gradients);
+        let head = Head { weight: &head, softcap: self.tokens.softcap };
+        let (nll, d_hidden) = forward_backward(kernels, head, (&hidden, targets), objective, &mut gradients);
         assert_eq!(nll.len(), self.tokens.counted().count());
         let mut outcome = Outcome::from([("y".to_owned(), y), ("hidden".to_owned(), values(&d_hidden))]);
-        if self.head == Head::Trained {
+        if self.gradient == OfHead::Trained {
             outcome.insert("head".to_owned(), values(gradients.get(Slot(0))));
         }
         outcome
@@ -201,13 +214,18 @@ fn case(n_tokens: usize, [hidden, vocab]: [usize; 2]) -> CrossEntropy {
     let target = |i| if i % 3 == 1 { IGNORED } else { draw.count(0..vocab) as i32 };
     let targets: Vec<i32> = (0..n_tokens).map(target).collect();
     let weights = targets.iter().map(|_| draw.count(0..30) as f32 / 20.0).collect();
-    CrossEntropy { hidden, vocab, targets, weights }
+    CrossEntropy { hidden, vocab, targets, weights, softcap: None }
+}
+
+fn capped(cap: f32, case: CrossEntropy) -> CrossEntropy {
+    CrossEntropy { softcap: Some(cap), ..case }
 }
 
 #[test]
 fn cross_entropy_has_the_gradients_of_autodiff() {
     let mut draw = Draw::new(19);
     let mut cases = vec![case(1, [1, 1]), case(1, [3, 2]), case(50, [16, 512]), case(400, [33, 97])];
+    cases.extend([capped(3.0, case(50, [16, 512])), capped(30.0, case(400, [33, 97]))]);
     cases.extend((0..12).map(|_| case(draw.count(1..60), [draw.count(1..40), draw.count(2..700)])));
     assert_equals_autodiff(&cases);
 }
@@ -217,11 +235,20 @@ fn cross_entropy_in_several_chunks_has_the_gradients_of_autodiff() {
     // 64 supervised tokens are a chunk of a vocabulary of 65,536 or more. Of 3 n tokens 2 n are supervised.
     let cases = [95, 96, 99, 192, 195].map(|n_tokens| case(n_tokens, [3, 1 << 16]));
     assert_equals_autodiff(&cases);
+    assert_equals_autodiff(&[capped(4.0, case(99, [3, 1 << 16]))]);
 }
 
 #[test]
 fn cross_entropy_has_the_gradients_of_central_differences() {
     assert_equals_slopes(&[case(1, [3, 2]), case(7, [4, 11]), case(12, [3, 37])]);
+    assert_equals_slopes(&[capped(1.0, case(1, [3, 2])), capped(5.0, case(12, [3, 37]))]);
+}
+
+#[test]
+fn another_limit_of_logits_is_noticed() {
+    let right = capped(2.0, case(7, [4, 11]));
+    assert_differs(&right, &capped(2.5, right.clone()));
+    assert_differs(&right, &case(7, [4, 11]));
 }
 
 #[test]
@@ -244,11 +271,12 @@ fn another_weight_is_noticed() {
 
 #[test]
 fn weights_that_follow_from_all_scores_have_the_gradients_of_autodiff() {
-    for head in [Head::Trained, Head::Frozen] {
-        let of = |tokens| Coupled { tokens, head };
+    for gradient in [OfHead::Trained, OfHead::Frozen] {
+        let of = |tokens| Coupled { tokens, gradient };
         assert_equals_autodiff(&[
             of(case(4, [3, 5])),
             of(case(50, [16, 512])),
+            of(capped(3.0, case(50, [16, 512]))),
             // Several chunks.
             of(case(195, [3, 1 << 16])),
         ]);
@@ -267,7 +295,7 @@ fn a_frozen_head_passes_the_same_gradient_on() {
         let mut gradients = Gradients::zeros([], &Device::flex(), kernels);
         let d_hidden = forward_backward(
             kernels,
-            &Param::frozen(head.clone()),
+            Head { weight: &Param::frozen(head.clone()), softcap: None },
             (&hidden, &trained.targets),
             Objective::Weighted(&trained.supervised_weights()),
             &mut gradients,
@@ -284,17 +312,19 @@ fn a_batch_without_targets_has_no_loss_and_no_gradient() {
             assert!(values.iter().all(|value| *value == 0.0), "{kernels:?} {name}");
         }
         let (hidden, head) = nothing.inputs();
-        assert!(score(kernels, &Param::frozen(head), &hidden, &nothing.targets).is_empty());
+        let head = Head { weight: &Param::frozen(head), softcap: None };
+        assert!(score(kernels, head, &hidden, &nothing.targets).is_empty());
     }
 }
 
 #[test]
 fn scores_are_those_of_the_supervised_tokens_in_order() {
-    for case in [case(50, [16, 512]), case(192, [3, 1 << 16])] {
-        let (hidden, head) = case.inputs();
-        let head = Param::frozen(head);
+    for case in [case(50, [16, 512]), case(192, [3, 1 << 16]), capped(3.0, case(50, [16, 512]))] {
+        let (hidden, weight) = case.inputs();
+        let weight = Param::frozen(weight);
+        let head = Head { weight: &weight, softcap: case.softcap };
         for kernels in [Kernels::Plain, Kernels::Cpu] {
-            let logits = values(&logits(kernels, &head, &hidden));
+            let logits = values(&logits(kernels, head, &hidden));
             // Half of the targets are made the most likely token.
             let mut targets = case.targets.clone();
             let best_of =
@@ -311,7 +341,7 @@ fn scores_are_those_of_the_supervised_tokens_in_order() {
                     want.push((nll, target == best));
                 }
             }
-            let got = score(kernels, &head, &hidden, &targets);
+            let got = score(kernels, head, &hidden, &targets);
             let nll = |from: &dyn Fn(usize) -> f64| (0..want.len()).map(from).collect::<Vec<_>>();
             let got_nll = nll(&|i| f64::from(got[i].nll_nats));
             assert_eq!(got.len(), want.len());

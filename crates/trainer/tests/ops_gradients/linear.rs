@@ -112,7 +112,7 @@ impl Layer {
             });
             Lora { a, parts: parts.collect(), dropout_prob: DROPOUT_PROB }
         });
-        (Linear { weight, bias, lora }, Gradients::zeros(shapes, &Device::flex(), kernels))
+        (Linear { weight: weight.into(), bias, lora }, Gradients::zeros(shapes, &Device::flex(), kernels))
     }
 
     /// The gradients of the trained weights after `n_microbatches` equal ones, and y and dx of the last.

@@ -5,6 +5,7 @@
 //! f32 sums, which grows with their length.
 
 mod adamw;
+mod adamw8bit;
 mod attention;
 mod cross_entropy;
 mod dropout;
@@ -12,9 +13,11 @@ mod embedding;
 mod gated_mlp;
 mod linear;
 mod neftune;
+mod nf4;
 mod norm;
 mod operation;
 mod preferences;
+mod qk_norm;
 mod reference;
 mod rope;
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 use ftl_trainer::kernels::Kernels;
-use ftl_trainer::ops::norm::{BackwardInput, RmsNorm};
+use ftl_trainer::ops::norm::{BackwardInput, NormWeight, RmsNorm};
 use ftl_trainer::ops::param::{Gradients, Param, Slot};
 
 use crate::draw::Draw;
@@ -15,6 +15,7 @@ struct Norm {
     n_tokens: usize,
     hidden: usize,
     eps: f64,
+    meaning: NormWeight,
 }
 
 struct Inputs {
@@ -26,6 +27,14 @@ struct Inputs {
 }
 
 impl Norm {
+    /// What is added to the weight.
+    fn offset(&self) -> f64 {
+        match self.meaning {
+            NormWeight::Factor => 0.0,
+            NormWeight::OnePlus => 1.0,
+        }
+    }
+
     fn inputs(&self) -> Inputs {
         let mut draw = Draw::new(1);
         let shape = [self.n_tokens, self.hidden];
@@ -38,7 +47,8 @@ impl Operation for Norm {
     fn run(&self, kernels: Kernels) -> Outcome {
         let Inputs { x, weight, dy, dx_before } = self.inputs();
         let mut gradients = Gradients::zeros([weight.dims()], &Device::flex(), kernels);
-        let norm = RmsNorm { weight: Param { slot: Some(Slot(0)), ..Param::frozen(weight) }, eps: self.eps };
+        let weight = Param { slot: Some(Slot(0)), ..Param::frozen(weight) };
+        let norm = RmsNorm { weight, eps: self.eps, meaning: self.meaning };
         let (y, inverse_rms) = norm.forward(kernels, &x);
         let mut dx = dx_before.clone();
         let input = BackwardInput { x: &x, inverse_rms: &inverse_rms, dy: &dy };
@@ -54,7 +64,8 @@ impl Operation for Norm {
         let Inputs { x, weight, dy, .. } = self.inputs();
         let (x, weight) = (reference::leaf(&x), reference::leaf(&weight));
         let mean_square = x.clone().powi_scalar(2).sum_dim(1).div_scalar(self.hidden as f64);
-        let y = x.clone().div((mean_square + self.eps).sqrt()) * weight.clone();
+        let factor = weight.clone().add_scalar(self.offset());
+        let y = x.clone().div((mean_square + self.eps).sqrt()) * factor;
         reference::autodiff(&y, &dy, &[("x", &x), ("weight", &weight)])
     }
 
@@ -64,7 +75,9 @@ impl Operation for Norm {
             let [x, weight] = inputs else { unreachable!() };
             let rows = x.chunks(self.hidden).flat_map(|row| {
                 let mean_square = row.iter().map(|x| x * x).sum::<f64>() / self.hidden as f64;
-                row.iter().zip(weight).map(move |(x, w)| x * w / (mean_square + self.eps).sqrt())
+                row.iter()
+                    .zip(weight)
+                    .map(move |(x, w)| x * (w + self.offset()) / (mean_square + self.eps).sqrt())
             });
             rows.collect()
         })
@@ -72,7 +85,12 @@ impl Operation for Norm {
 }
 
 const fn case(n_tokens: usize, hidden: usize, eps: f64) -> Norm {
-    Norm { n_tokens, hidden, eps }
+    Norm { n_tokens, hidden, eps, meaning: NormWeight::Factor }
+}
+
+/// The same with the weight of Gemma's files.
+const fn one_plus(norm: Norm) -> Norm {
+    Norm { meaning: NormWeight::OnePlus, ..norm }
 }
 
 #[test]
@@ -80,12 +98,14 @@ fn norm_has_the_gradients_of_autodiff() {
     let mut draw = Draw::new(2);
     let mut cases = vec![case(1, 2, 1e-6), case(1, 15, 1e-5), case(65, 16, 1e-6), case(200, 100, 1e-5)];
     cases.extend((0..12).map(|_| case(draw.count(1..150), draw.count(2..80), 1e-5)));
+    cases.extend([one_plus(case(1, 15, 1e-5)), one_plus(case(200, 100, 1e-6))]);
     assert_equals_autodiff(&cases);
 }
 
 #[test]
 fn norm_has_the_gradients_of_central_differences() {
     assert_equals_slopes(&[case(1, 2, 1e-5), case(3, 7, 1e-5), case(2, 33, 1e-2), case(20, 5, 1.0)]);
+    assert_equals_slopes(&[one_plus(case(3, 7, 1e-5)), one_plus(case(2, 33, 1e-2))]);
 }
 
 #[test]
@@ -94,12 +114,19 @@ fn norm_with_another_epsilon_is_noticed() {
 }
 
 #[test]
+fn a_weight_of_another_meaning_is_noticed() {
+    assert_differs(&case(3, 7, 1e-5), &one_plus(case(3, 7, 1e-5)));
+    assert_differs(&one_plus(case(3, 7, 1e-5)), &case(3, 7, 1e-5));
+}
+
+#[test]
 fn a_frozen_norm_passes_the_same_gradient_on() {
     let inputs = case(3, 7, 1e-5).inputs();
     for kernels in [Kernels::Plain, Kernels::Cpu] {
         let through = |slot| {
             let mut gradients = Gradients::zeros([[1, 7]], &Device::flex(), kernels);
-            let norm = RmsNorm { weight: Param { slot, ..Param::frozen(inputs.weight.clone()) }, eps: 1e-5 };
+            let weight = Param { slot, ..Param::frozen(inputs.weight.clone()) };
+            let norm = RmsNorm { weight, eps: 1e-5, meaning: NormWeight::Factor };
             let inverse_rms = norm.forward(kernels, &inputs.x).1;
             let input = BackwardInput { x: &inputs.x, inverse_rms: &inverse_rms, dy: &inputs.dy };
             let mut dx = inputs.dx_before.clone();

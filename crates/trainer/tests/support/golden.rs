@@ -71,6 +71,11 @@ impl Tensors {
         Self(fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
     }
 
+    /// Whether there is a tensor of that name.
+    pub fn contains(&self, name: &str) -> bool {
+        SafeTensors::deserialize(&self.0).expect("a golden file is sound").tensor(name).is_ok()
+    }
+
     /// The values of a tensor in rows of its last dimension.
     pub fn rows(&self, name: &str) -> Vec<Vec<f64>> {
         let file = SafeTensors::deserialize(&self.0).expect("a golden file is sound");

@@ -33,8 +33,6 @@ fn only_problem(job: &Job) -> String {
 #[test]
 fn spec_that_asks_for_nonsense_is_refused() {
     let no_dora = "not_available adapter.use_dora: `true` is not available in this version; drop it";
-    let no_nf4 = "not_available quantization.kind: `nf4` is not available in this version; drop it: the base is \
-                  held in f32";
     let no_c_attn = "invalid_value adapter.target_modules: `c_attn` is no linear of this model; choose from q_proj, \
                      k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj";
     let cases: Vec<(&str, Value, &str)> = vec![
@@ -50,7 +48,6 @@ fn spec_that_asks_for_nonsense_is_refused() {
              5e-4 is usual",
         ),
         ("adapter.use_dora", json!(true), no_dora),
-        ("quantization", json!({"kind": "nf4"}), no_nf4),
         (
             "method",
             json!({"kind": "dpo", "beta": -1}),

@@ -14,14 +14,22 @@ use serde_json::{Value, json};
 
 use crate::job::{Job, directory};
 
-const LORA: [&str; 2] = ["lora_llama_linear", "lora_llama_cosine"];
+/// The cases of a kind: trees of reference numbers have others.
+fn cases(fixtures: &Path, kind: &str) -> Vec<String> {
+    let folder = fs::read_dir(fixtures.join("training")).expect("reference runs");
+    let names = folder.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with(kind)).collect();
+    names.sort();
+    assert!(!names.is_empty(), "there is no reference run {kind}");
+    names
+}
 
 #[test]
 fn lora_runs_of_the_program_equal_the_reference_step_by_step() {
     let Some(fixtures) = directory("FTL_FIXTURES") else { return };
-    for case in LORA {
+    for case in cases(&fixtures, "lora_") {
         for checkpointing in ["none", "block"] {
-            let reference = Reference::read(&fixtures, case);
+            let reference = Reference::read(&fixtures, &case);
             let job = reference.job().set("train.gradient_checkpointing", checkpointing);
             let ran = job.program("out", &["--json"]);
             assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -33,20 +41,46 @@ fn lora_runs_of_the_program_equal_the_reference_step_by_step() {
 #[test]
 fn full_runs_of_the_program_equal_the_reference_step_by_step() {
     let Some(fixtures) = directory("FTL_FIXTURES") else { return };
-    for checkpointing in ["none", "block"] {
-        let reference = Reference::read(&fixtures, "full_llama");
-        let job = reference.job().set("train.gradient_checkpointing", checkpointing);
-        let ran = job.program("out", &[]);
-        assert_eq!(ran.code, Some(0), "{ran:?}");
-        reference.compare(&job, &format!("full_llama, gradient_checkpointing {checkpointing}"));
+    for case in cases(&fixtures, "full_") {
+        for checkpointing in ["none", "block"] {
+            let reference = Reference::read(&fixtures, &case);
+            let job = reference.job().set("train.gradient_checkpointing", checkpointing);
+            let ran = job.program("out", &[]);
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+            reference.compare(&job, &format!("{case}, gradient_checkpointing {checkpointing}"));
+        }
     }
+}
+
+#[test]
+fn runs_on_a_base_in_4_bits_equal_the_reference_step_by_step() {
+    let Some(fixtures) = directory("FTL_FIXTURES") else { return };
+    for case in cases(&fixtures, "qlora_") {
+        let reference = Reference::read(&fixtures, &case);
+        for checkpointing in ["none", "block"] {
+            let job = reference.job().set("train.gradient_checkpointing", checkpointing);
+            let ran = job.program("out", &["--json"]);
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+            reference.compare(&job, &format!("{case}, gradient_checkpointing {checkpointing}"));
+        }
+    }
+}
+
+#[test]
+fn a_run_on_the_dense_base_differs_from_the_one_in_4_bits() {
+    let Some(fixtures) = directory("FTL_FIXTURES") else { return };
+    let reference = Reference::read(&fixtures, &cases(&fixtures, "qlora_llama")[0]);
+    let job = reference.job().set("quantization", json!({"kind": "none"}));
+    job.finish("out", Begin::New);
+    let (_, rms) = reference.difference(&job).expect("an adapter to compare with");
+    assert!(rms > reference.tolerance("final_param_rms"), "{rms} does not tell the runs apart");
 }
 
 #[test]
 fn runs_of_the_library_equal_the_reference_step_by_step() {
     let Some(fixtures) = directory("FTL_FIXTURES") else { return };
-    for case in ["lora_llama_cosine", "full_llama"] {
-        let reference = Reference::read(&fixtures, case);
+    for case in [cases(&fixtures, "lora_llama"), cases(&fixtures, "full_llama")].concat() {
+        let reference = Reference::read(&fixtures, &case);
         let job = reference.job();
         let summary = job.finish("out", Begin::New);
         assert_eq!(summary.steps, reference.steps().len() as u64);
@@ -57,11 +91,12 @@ fn runs_of_the_library_equal_the_reference_step_by_step() {
 #[test]
 fn a_run_with_another_decay_differs_from_the_reference() {
     let Some(fixtures) = directory("FTL_FIXTURES") else { return };
-    let reference = Reference::read(&fixtures, "lora_llama_linear");
-    let job = reference.job().set("train.weight_decay", 0.1);
+    let reference = Reference::read(&fixtures, &cases(&fixtures, "lora_llama")[0]);
+    let decay = reference.trajectory["hyperparameters"]["weight_decay"].as_f64().expect("a decay") + 0.1;
+    let job = reference.job().set("train.weight_decay", decay);
     job.finish("out", Begin::New);
     let (max, rms) = reference.difference(&job).expect("an adapter to compare with");
-    println!("decay 0.1 instead of 0.01: parameters max {max:.1e}, rms {rms:.1e}");
+    println!("decay of 0.1 more: parameters max {max:.1e}, rms {rms:.1e}");
     assert!(rms > reference.tolerance("final_param_rms"), "{rms} does not tell the runs apart");
 }
 
@@ -100,7 +135,12 @@ impl Reference {
             Value::Null => json!({"kind": "none"}),
             _ => json!({"kind": "lora", "init_from": self.dir().join("init_adapter")}),
         };
+        let quantization = match self.trajectory["double_quant"].as_bool() {
+            Some(double_quant) => json!({"kind": "nf4", "double_quant": double_quant}),
+            None => json!({"kind": "none"}),
+        };
         let job = Job::of(json!({
+            "quantization": quantization,
             "model": {"path": self.fixtures.join(model)},
             "data": {"train": ["batches.jsonl"], "format": "tokens", "shuffle": false},
             "method": self.method(),

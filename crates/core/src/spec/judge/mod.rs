@@ -3,7 +3,7 @@
 //! Each section is judged into its checked form and its problems are collected; after a problem the value is a
 //! stand-in that nobody sees, so that everything else is judged too.
 
-use super::resolved::{CheckedSpec, Device, DeviceKind, Model, ModelDtype, ModelInit};
+use super::resolved::{CheckedSpec, Device, DeviceKind, Model, ModelDtype, ModelInit, Quantization, Scales};
 use super::{AdapterKind, DeviceSpec, JobSpec, MethodKind, ModelSpec, QuantizationKind, QuantizationSpec};
 use crate::error::Problem;
 
@@ -28,13 +28,13 @@ impl JobSpec {
         let Self { name, model, data, method, adapter, quantization, train, predictions, device } = self;
         let mut findings = Findings::default();
         not_available::report(self, &mut findings);
-        quantization_keys(quantization, adapter.kind, &mut findings);
         let checked = CheckedSpec {
             name: name::checked(name.as_deref(), model, data, &mut findings),
             model: checked_model(model, &mut findings),
             data: data::checked(data, data::Context::of(method, train), &mut findings),
             method: method::checked(method, &mut findings),
             adapter: adapter::checked(adapter, &mut findings),
+            quantization: checked_quantization(quantization, adapter.kind, &mut findings),
             train: train::checked(
                 train,
                 train::Context {
@@ -73,13 +73,18 @@ fn checked_device(device: &DeviceSpec, findings: &mut Findings) -> Device {
     Device { kind }
 }
 
-fn quantization_keys(quantization: &QuantizationSpec, adapter: Option<AdapterKind>, findings: &mut Findings) {
+fn checked_quantization(
+    quantization: &QuantizationSpec,
+    adapter: Option<AdapterKind>,
+    findings: &mut Findings,
+) -> Quantization {
     let QuantizationSpec { kind, double_quant } = quantization;
     match kind.unwrap_or(QuantizationKind::None) {
         QuantizationKind::None => {
             if *double_quant == Some(true) {
                 findings.no_effect("quantization.double_quant", "`quantization.kind` = `none`");
             }
+            Quantization::None
         }
         QuantizationKind::Nf4 => {
             if adapter == Some(AdapterKind::None) {
@@ -89,6 +94,7 @@ fn quantization_keys(quantization: &QuantizationSpec, adapter: Option<AdapterKin
                     "set `adapter.kind` to `lora`, or drop `quantization`",
                 );
             }
+            Quantization::Nf4(if double_quant.unwrap_or(true) { Scales::Double } else { Scales::F32 })
         }
     }
 }

@@ -5,8 +5,8 @@
 
 use super::findings::Findings;
 use crate::error::{Problem, ProblemKind};
+use crate::spec::JobSpec;
 use crate::spec::resolved::{DataFormat, ModelDtype};
-use crate::spec::{JobSpec, Optim, QuantizationKind};
 
 /// One function that is not there yet.
 struct Gap {
@@ -18,7 +18,7 @@ struct Gap {
     hint: &'static str,
 }
 
-const GAPS: [Gap; 12] = [
+const GAPS: [Gap; 9] = [
     Gap {
         key: "model.dtype",
         asked: dtype,
@@ -31,10 +31,7 @@ const GAPS: [Gap; 12] = [
     Gap { key: "adapter.alpha_pattern", asked: alpha_pattern, hint: "use one `lora_alpha` for all modules" },
     Gap { key: "adapter.layers_to_transform", asked: layers, hint: "drop it to adapt all layers" },
     Gap { key: "adapter.modules_to_save", asked: modules_to_save, hint: "drop it" },
-    Gap { key: "quantization.kind", asked: quantization, hint: "drop it: the base is held in f32" },
-    Gap { key: "train.optim", asked: optim, hint: "use `adamw`" },
     Gap { key: "device.max_memory", asked: max_memory, hint: "drop it" },
-    Gap { key: "quantization.double_quant", asked: double_quant, hint: "drop it" },
 ];
 
 /// Reports every function that the spec asks for and this version does not have.
@@ -96,25 +93,6 @@ fn layers(spec: &JobSpec) -> Option<String> {
 fn modules_to_save(spec: &JobSpec) -> Option<String> {
     let names = spec.adapter.modules_to_save.as_ref().filter(|names| !names.is_empty())?;
     Some(format!("training `{}` in full beside an adapter", names.join("`, `")))
-}
-
-fn quantization(spec: &JobSpec) -> Option<String> {
-    match spec.quantization.kind? {
-        QuantizationKind::Nf4 => Some("`nf4`".to_owned()),
-        QuantizationKind::None => None,
-    }
-}
-
-fn double_quant(spec: &JobSpec) -> Option<String> {
-    // Without a kind it has no effect, which is another problem.
-    quantization(spec).and_then(|_| on(spec.quantization.double_quant))
-}
-
-fn optim(spec: &JobSpec) -> Option<String> {
-    match spec.train.optim? {
-        Optim::Adamw8bit => Some("`adamw_8bit`".to_owned()),
-        Optim::Adamw => None,
-    }
 }
 
 fn max_memory(spec: &JobSpec) -> Option<String> {

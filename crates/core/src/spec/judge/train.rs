@@ -4,8 +4,8 @@ use std::ops::{Bound, RangeBounds as _};
 
 use super::findings::{Findings, NOT_NEGATIVE, POSITIVE, Range, SHARE_BELOW_ALL};
 use super::schedule::{self, MAX_STEPS};
-use crate::spec::resolved::{AdamW, Checkpointing, Duration, Every, FinalWeights, Train};
-use crate::spec::{AdapterKind, MethodKind, TrainSpec, defaults};
+use crate::spec::resolved::{AdamW, Checkpointing, Duration, Every, FinalWeights, MomentFormat, Train};
+use crate::spec::{AdapterKind, MethodKind, Optim, TrainSpec, defaults};
 
 /// Largest batch and accumulation: 2^20 each, so that products of sizes fit 64 bits.
 const MAX_BATCH: u64 = 1 << 20;
@@ -49,6 +49,10 @@ pub(super) fn checked(train: &TrainSpec, context: Context, findings: &mut Findin
         schedule: schedule::checked(train, peak, findings),
         warmup: schedule::checked_warmup(train, findings),
         adamw: adamw(train, findings),
+        moments: match train.optim.unwrap_or(Optim::Adamw) {
+            Optim::Adamw => MomentFormat::F32,
+            Optim::Adamw8bit => MomentFormat::Blockwise8Bit,
+        },
         max_grad_norm: max_grad_norm(train, findings),
         neftune_noise_alpha: neftune(train, findings),
         gradient_checkpointing: train.gradient_checkpointing.unwrap_or(Checkpointing::Auto),

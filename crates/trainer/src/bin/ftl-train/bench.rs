@@ -3,16 +3,18 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use ftl_core::spec::resolved::{DeviceKind, TargetModules};
+use ftl_core::spec::resolved::{DeviceKind, Quantization, Scales, TargetModules};
+use ftl_core::{Problem, ProblemKind};
 use ftl_trainer::adapter::lora::{self, LoraSource};
 use ftl_trainer::adapter::peft::AdapterConfig;
 use ftl_trainer::bench::{BenchOptions, BenchReport, bench};
 use ftl_trainer::model::decoder::{Keep, Trained};
-use ftl_trainer::model::open::{Start, open_decoder};
+use ftl_trainer::model::open::{Start, open_quantized};
 use ftl_trainer::{device, memory};
 use serde_json::json;
 
 use crate::output::{CommandResult, DeviceArg, Ended, Format, print};
+use crate::precision::PrecisionArgs;
 
 /// Flags of `bench`.
 #[derive(Debug, clap::Args)]
@@ -42,12 +44,18 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "none")]
     gradient_checkpointing: Recompute,
     #[command(flatten)]
+    precision: PrecisionArgs,
+    #[command(flatten)]
     device: DeviceArg,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Method {
+    /// An adapter beside the frozen model.
     Lora,
+    /// The same with the model in 4 bits, its scales in 8 unless --quantization says otherwise.
+    Qlora,
+    /// All weights.
     Full,
 }
 
@@ -60,11 +68,13 @@ enum Recompute {
 /// Runs it.
 pub fn run(args: Args, format: Format) -> CommandResult {
     let open = device::open(args.device.device.unwrap_or(DeviceKind::Auto))?;
-    let mut decoder = open_decoder(&args.model, Start::PretrainedOrRandom { seed: 0 }, &open.device)?;
+    let quantization = args.quantization()?;
+    let start = Start::PretrainedOrRandom { seed: 0 };
+    let mut decoder = open_quantized(&args.model, start, quantization, &open.device)?;
     decoder.check_length(args.tokens)?;
     let trained = match args.method {
         Method::Full => Trained::Base,
-        Method::Lora => {
+        Method::Lora | Method::Qlora => {
             let config = AdapterConfig {
                 r: args.r,
                 lora_alpha: 2.0 * args.r as f64,
@@ -101,6 +111,21 @@ pub fn run(args: Args, format: Format) -> CommandResult {
         }
     }
     Ok(Ended::Done)
+}
+
+impl Args {
+    fn quantization(&self) -> Result<Quantization, Problem> {
+        match (self.method, self.precision.quantization()?) {
+            (Method::Qlora, Quantization::None) => Ok(Quantization::Nf4(Scales::Double)),
+            (Method::Full, Quantization::Nf4(_)) => {
+                let message = "quantized weights can't be trained, and `--method full` trains all of them";
+                Err(Problem::new(ProblemKind::InvalidValue, message)
+                    .at("--quantization")
+                    .hint("use `--method qlora`, or drop the flag"))
+            }
+            (Method::Lora | Method::Qlora | Method::Full, asked) => Ok(asked),
+        }
+    }
 }
 
 fn text(report: &BenchReport, peak_rss_bytes: Option<u64>) -> String {

@@ -57,6 +57,7 @@ struct Input {
 
 /// Runs it.
 pub fn run(args: Args, format: Format) -> CommandResult {
+    args.model.check_precision()?;
     let dir = &args.model.model;
     let config = DecoderConfig::read(dir)?;
     let (prompts, tokenizer) = args.prompts(&config)?;

@@ -7,6 +7,7 @@ mod inspect;
 mod messages;
 mod model;
 mod output;
+mod precision;
 mod progress;
 mod render;
 mod run;

@@ -1,4 +1,4 @@
-//! `--model` and `--adapter`, the same on every command that computes with a trained model.
+//! `--model`, `--adapter` and in which numbers, the same on every command that computes with a trained model.
 
 use std::path::PathBuf;
 
@@ -9,9 +9,10 @@ use ftl_trainer::data::encode::Encoder;
 use ftl_trainer::device;
 use ftl_trainer::error::TrainError;
 use ftl_trainer::model::decoder::Decoder;
-use ftl_trainer::model::open::{Start, open_decoder};
+use ftl_trainer::model::open::{Start, open_quantized};
 
 use crate::output::DeviceArg;
+use crate::precision::PrecisionArgs;
 
 /// Which model, and where it computes.
 #[derive(Debug, clap::Args)]
@@ -23,14 +24,22 @@ pub struct ModelArgs {
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     #[command(flatten)]
+    precision: PrecisionArgs,
+    #[command(flatten)]
     device: DeviceArg,
 }
 
 impl ModelArgs {
+    /// Whether the model can be held and computed with as asked, before anything is read.
+    pub fn check_precision(&self) -> Result<(), Problem> {
+        self.precision.quantization().map(|_| ())
+    }
+
     /// Loads the model with its adapter.
     pub fn open(&self) -> Result<Decoder, TrainError> {
+        let quantization = self.precision.quantization()?;
         let open = device::open(self.device.device.unwrap_or(DeviceKind::Auto))?;
-        let mut decoder = open_decoder(&self.model, Start::Pretrained, &open.device)?;
+        let mut decoder = open_quantized(&self.model, Start::Pretrained, quantization, &open.device)?;
         if let Some(dir) = &self.adapter {
             attach_directory(&mut decoder, dir)?;
         }

@@ -8,7 +8,9 @@ use crate::optim::adamw::Coefficients;
 /// Values that one task updates.
 const CHUNK: usize = 1 << 15;
 
-simd! { fn update_chunk(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: &Coefficients) {
+simd! {
+    /// Updates some values.
+    pub(super) fn update_chunk(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: &Coefficients) {
     let n = p.len();
     let (g, m, v) = (&g[..n], &mut m[..n], &mut v[..n]);
     let Coefficients { new1, beta2, new2, epsilon, step_size, root_correction, kept, clip } = *c;

@@ -7,7 +7,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::matrix::{Matrix, MatrixMut, Product};
-use super::simd::{exp, made, max_of, simd, sum_by};
+use super::simd::{exp, made, max_of, simd, sum_by, tanh};
 use crate::ops::attention::AttentionShape;
 
 /// Queries per tile: the scores stay in the cache and tiles above the diagonal are never computed. At 256 tokens
@@ -31,6 +31,12 @@ simd! { fn softmax_row(row: &mut [f32], seen: Range<usize>) -> f32 {
     max + sum.ln()
 }}
 
+simd! { fn cap_row(row: &mut [f32], cap: f32) {
+    for s in row.iter_mut() {
+        *s = cap * tanh(*s / cap);
+    }
+}}
+
 simd! { fn probability_row(row: &mut [f32], seen: Range<usize>, log_sum_exp: f32) {
     row[..seen.start].fill(0.0);
     row[seen.end..].fill(0.0);
@@ -45,6 +51,30 @@ simd! { fn score_gradient_row(p: &[f32], dp: &mut [f32], y: &[f32], dy: &[f32], 
         *dp = p * (*dp - delta) * scale;
     }
 }}
+
+// Both at once: the slope of the cap follows from the score, which the probability takes the place of.
+simd! { fn capped_row(p: &mut [f32], dp: &mut [f32], seen: Range<usize>, row: CappedRow<'_>) {
+    let CappedRow { y, dy, log_sum_exp, scale, cap } = row;
+    let delta = sum_by(y.len(), |i| y[i] * dy[i]);
+    for hidden in [0..seen.start, seen.end..p.len()] {
+        p[hidden.clone()].fill(0.0);
+        dp[hidden].fill(0.0);
+    }
+    for (p, dp) in p[seen.clone()].iter_mut().zip(&mut dp[seen]) {
+        let t = tanh(*p / cap);
+        *p = exp(cap * t - log_sum_exp);
+        *dp = *p * (*dp - delta) * (1.0 - t * t) * scale;
+    }
+}}
+
+/// What turns a row of scores and of gradients of probabilities into probabilities and gradients of scores.
+struct CappedRow<'a> {
+    y: &'a [f32],
+    dy: &'a [f32],
+    log_sum_exp: f32,
+    scale: f32,
+    cap: f32,
+}
 
 /// A tile of queries and the keys that any of them sees, counted from the segment's start.
 struct Tile {
@@ -139,7 +169,11 @@ fn forward_head(
         let q = q.rows(tile.queries.clone());
         MatrixMut::new(scores, n, n_keys).product(Product::SET.scaled(shape.scale).alone(), q, k.t());
         for (row, scores) in scores.chunks_mut(n_keys).enumerate() {
-            log_sum_exp[tile.queries.start + row] = softmax_row(scores, tile.seen(row, shape));
+            let seen = tile.seen(row, shape);
+            if let Some(cap) = shape.softcap {
+                cap_row(&mut scores[seen.clone()], cap);
+            }
+            log_sum_exp[tile.queries.start + row] = softmax_row(scores, seen);
         }
         y.rows(tile.queries).product(Product::SET.alone(), Matrix::new(scores, n, n_keys), v);
     }
@@ -211,8 +245,18 @@ fn backward_head(
         MatrixMut::new(dp, n, n_keys).product(Product::SET.alone(), dy, v.t());
         for (row, (p, dp)) in p.chunks_mut(n_keys).zip(dp.chunks_mut(n_keys)).enumerate() {
             let query = tile.queries.start + row;
-            probability_row(p, tile.seen(row, shape), saved.log_sum_exp[query]);
-            score_gradient_row(p, dp, saved.y.row(query), dy.row(row), shape.scale);
+            let (y, dy, log_sum_exp) = (saved.y.row(query), dy.row(row), saved.log_sum_exp[query]);
+            let seen = tile.seen(row, shape);
+            match shape.softcap {
+                None => {
+                    probability_row(p, seen, log_sum_exp);
+                    score_gradient_row(p, dp, y, dy, shape.scale);
+                }
+                Some(cap) => {
+                    let row = CappedRow { y, dy, log_sum_exp, scale: shape.scale, cap };
+                    capped_row(p, dp, seen, row);
+                }
+            }
         }
         let (p, dp) = (Matrix::new(p, n, n_keys), Matrix::new(dp, n, n_keys));
         dq.rows(tile.queries).product(Product::SET.alone(), dp, k);

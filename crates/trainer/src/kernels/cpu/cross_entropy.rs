@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::simd::{exp, max_of, simd, sum_by};
+use super::simd::{exp, max_of, simd, sum_by, tanh};
 use crate::ops::cross_entropy::TokenScore;
 
 simd! { fn gradient_row(logits: &mut [f32], target: usize, weight: f32) -> f32 {
@@ -21,6 +21,27 @@ simd! { fn gradient_row(logits: &mut [f32], target: usize, weight: f32) -> f32 {
     max + sum.ln() - target_logit
 }}
 
+simd! { fn limit_row(logits: &mut [f32], cap: f32) {
+    for z in logits.iter_mut() {
+        *z = cap * tanh(*z / cap);
+    }
+}}
+
+// As `limit_row`; leaves the slopes in `slopes`.
+simd! { fn limit_row_with_slopes(logits: &mut [f32], slopes: &mut [f32], cap: f32) {
+    for (z, slope) in logits.iter_mut().zip(slopes) {
+        let t = tanh(*z / cap);
+        *z = cap * t;
+        *slope = 1.0 - t * t;
+    }
+}}
+
+simd! { fn multiply(values: &mut [f32], factors: &[f32]) {
+    for (value, factor) in values.iter_mut().zip(factors) {
+        *value *= factor;
+    }
+}}
+
 simd! { fn score_row(logits: &[f32], target: usize) -> TokenScore {
     let max = max_of(logits);
     let sum = sum_by(logits.len(), |i| exp(logits[i] - max));
@@ -30,11 +51,24 @@ simd! { fn score_row(logits: &[f32], target: usize) -> TokenScore {
 }}
 
 /// `logits` `[rows, vocab]` become their gradient, each row times its weight; returns each row's negative
-/// log-likelihood.
-pub fn gradient(logits: &mut [f32], targets: &[u32], weights: &[f32]) -> Vec<f32> {
+/// log-likelihood. With `softcap` they are limited first.
+pub fn gradient(logits: &mut [f32], targets: &[u32], weights: &[f32], softcap: Option<f32>) -> Vec<f32> {
     let vocab = logits.len() / targets.len();
     let rows = logits.par_chunks_mut(vocab).zip(targets).zip(weights);
-    rows.map(|((row, target), weight)| gradient_row(row, *target as usize, *weight)).collect()
+    let nll = rows.map_init(Vec::new, |slopes, ((row, target), weight)| {
+        let Some(cap) = softcap else { return gradient_row(row, *target as usize, *weight) };
+        slopes.resize(vocab, 0.0);
+        limit_row_with_slopes(row, slopes, cap);
+        let nll = gradient_row(row, *target as usize, *weight);
+        multiply(row, slopes);
+        nll
+    });
+    nll.collect()
+}
+
+/// Limits logits: z becomes `cap · tanh(z / cap)`.
+pub fn limit(logits: &mut [f32], vocab: usize, cap: f32) {
+    logits.par_chunks_mut(vocab).for_each(|row| limit_row(row, cap));
 }
 
 /// Scores each row.

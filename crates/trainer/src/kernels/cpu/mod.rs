@@ -5,16 +5,19 @@
 //! fixed chunk and added in order, so that a resumed run is the same run.
 
 pub mod adamw;
+pub mod adamw8bit;
 pub mod attention;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod gated_mlp;
 pub mod matrix;
 pub mod neftune;
+pub mod nf4;
 pub mod norm;
+pub mod qk_norm;
 pub mod reduce;
 pub mod rope;
-mod simd;
+pub(crate) mod simd;
 pub mod tensor;
 
 /// Rows that a thread takes at least in the cheap row-wise loops; fewer are not worth the hand-over.

@@ -8,7 +8,7 @@ use super::ROWS_PER_TASK;
 use super::reduce::sum_of_row_products;
 use super::simd::{made, simd, sum_by};
 
-simd! { fn forward_row(x: &[f32], weight: &[f32], eps: f32, y: &mut [MaybeUninit<f32>]) -> f32 {
+simd! { pub(super) fn forward_row(x: &[f32], weight: &[f32], eps: f32, y: &mut [MaybeUninit<f32>]) -> f32 {
     let n = x.len();
     let (weight, y) = (&weight[..n], &mut y[..n]);
     let inverse_rms = 1.0 / (sum_by(n, |i| x[i] * x[i]) / n as f32 + eps).sqrt();

@@ -56,6 +56,20 @@ pub(super) fn max_of(values: &[f32]) -> f32 {
     lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a })
 }
 
+/// Largest magnitude; zero for none.
+#[inline(always)]
+pub(super) fn max_of_magnitudes(values: &[f32]) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = if value.abs() > *lane { value.abs() } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).fold(0.0, |a, b| if b.abs() > a { b.abs() } else { a })
+}
+
 /// `e^x` to about 2 ulp without branches, for x from -87 to 88 (clamped beyond; NaN stays NaN).
 /// Cody and Waite's reduction with a polynomial of degree 6 (Cephes' `expf`).
 #[inline(always)]
@@ -78,11 +92,27 @@ pub(super) fn exp(x: f32) -> f32 {
     f32::from_bits((e.to_bits() as i32).wrapping_add((shifted.to_bits() << 23) as i32) as u32)
 }
 
+/// `tanh x` to about 2 ulp without branches (Cephes' `tanhf`); NaN stays NaN.
+#[inline(always)]
+pub(super) fn tanh(x: f32) -> f32 {
+    let square = x * x;
+    let mut p = -0.005_704_988_7f32;
+    p = p * square + 0.020_639_088;
+    p = p * square - 0.053_739_715;
+    p = p * square + 0.133_314_42;
+    p = p * square - 0.333_332_8;
+    let near_zero = p * square * x + x;
+    let size = x.abs();
+    let far = (1.0 - 2.0 / (exp(2.0 * size) + 1.0)).copysign(x);
+    // The second loses digits near zero, the first is good nowhere else.
+    if size < 0.625 { near_zero } else { far }
+}
+
 /// A vector of `n` values that `fill` makes.
 ///
 /// # Safety
 /// `fill` must write every value.
-pub(super) unsafe fn made(n: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+pub(crate) unsafe fn made(n: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
     let mut values = Vec::with_capacity(n);
     fill(&mut values.spare_capacity_mut()[..n]);
     // SAFETY: the capacity is there, and the caller's promise is that all of it was written.
@@ -92,7 +122,7 @@ pub(super) unsafe fn made(n: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) 
 
 #[cfg(test)]
 mod tests {
-    use super::{exp, max_of, sum_by};
+    use super::{exp, max_of, sum_by, tanh};
 
     #[test]
     fn exp_is_close_to_the_libm_one() {
@@ -103,6 +133,17 @@ mod tests {
         }
         assert!(exp(f32::NAN).is_nan());
         assert!(exp(-1e9) < 1e-37);
+    }
+
+    #[test]
+    fn tanh_is_close_to_the_libm_one() {
+        for i in -30_000..30_000 {
+            let x = i as f32 * 0.001;
+            let want = f64::from(x).tanh();
+            assert!((f64::from(tanh(x)) - want).abs() <= 3e-7 * want.abs(), "{x}");
+        }
+        assert!(tanh(f32::NAN).is_nan());
+        assert_eq!((tanh(1e9), tanh(-1e9)), (1.0, -1.0));
     }
 
     #[test]

@@ -8,9 +8,11 @@ use std::path::Path;
 use ftl_core::{Problem, ProblemKind};
 use serde_json::{Map, Value};
 
-use crate::model::config::rope::{self, Rope};
+use crate::model::config::quantization;
+use crate::model::config::rope::{self, RopeFacts, Ropes};
 use crate::model::config::{Bias, Head};
-use crate::model::families::Defaults;
+use crate::model::families::{ActivationRule, Defaults, Gelu, Softcap};
+use crate::ops::gated_mlp::Activation;
 
 pub(super) struct Keys<'a> {
     map: &'a Map<String, Value>,
@@ -47,16 +49,41 @@ impl<'a> Keys<'a> {
 
     /// A count from 1 to `max`; a missing or null key means `default`.
     pub(super) fn count(&mut self, key: &'static str, default: usize, max: usize) -> usize {
+        self.count_in(key, default, 1..=max)
+    }
+
+    /// As [`count`](Self::count), in a range of its own.
+    pub(super) fn count_in(
+        &mut self,
+        key: &'static str,
+        default: usize,
+        range: RangeInclusive<usize>,
+    ) -> usize {
         let Some(value) = self.get(key) else { return default };
         match value.as_u64().and_then(|count| usize::try_from(count).ok()) {
-            Some(count) if (1..=max).contains(&count) => count,
+            Some(count) if range.contains(&count) => count,
             _ => {
+                let (low, high) = (range.start(), range.end());
                 self.refuse_key(
                     key,
-                    format!("`{key}` is {value}, but must be a whole number from 1 to {max}"),
+                    format!("`{key}` is {value}, but must be a whole number from {low} to {high}"),
                 );
                 1
             }
+        }
+    }
+
+    /// A count from 1 to `max` that null takes away; a missing key means `default`.
+    pub(super) fn count_or_none(
+        &mut self,
+        key: &'static str,
+        default: Option<usize>,
+        max: usize,
+    ) -> Option<usize> {
+        match self.map.get(key) {
+            None => default,
+            Some(Value::Null) => None,
+            Some(_) => Some(self.count(key, 1, max)),
         }
     }
 
@@ -76,10 +103,21 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// `head_dim`, by default `hidden_size / num_attention_heads`. Rotary positions turn pairs, so it must be even.
-    pub(super) fn head_dim(&mut self, hidden_size: usize, n_heads: usize, max: usize) -> usize {
-        if self.get("head_dim").is_some() {
-            let head_dim = self.count("head_dim", 1, max);
+    /// `num_key_value_heads`; null, and a missing key where the family has no number, mean as many as `n_heads`.
+    pub(super) fn n_kv_heads(&mut self, default: Option<usize>, n_heads: usize, max: usize) -> usize {
+        self.count_or_none("num_key_value_heads", default, max).unwrap_or(n_heads)
+    }
+
+    /// `head_dim`, by default the family's or `hidden_size / num_attention_heads`. Rotary positions turn pairs, so it
+    /// must be even.
+    pub(super) fn head_dim(
+        &mut self,
+        default: Option<usize>,
+        (hidden_size, n_heads): (usize, usize),
+        max: usize,
+    ) -> usize {
+        if self.get("head_dim").is_some() || default.is_some() {
+            let head_dim = self.count("head_dim", default.unwrap_or(1), max);
             if self.fine(&["head_dim"]) && head_dim % 2 == 1 {
                 self.refuse_key("head_dim", format!("`head_dim` is {head_dim}, but must be even"));
             }
@@ -100,10 +138,10 @@ impl<'a> Keys<'a> {
         head_dim
     }
 
-    pub(super) fn rope(&mut self, default_theta: f64) -> Rope {
-        let (rope, problems) = rope::read(self.map, default_theta, self.path);
+    pub(super) fn ropes(&mut self, facts: &RopeFacts<'_>) -> Ropes {
+        let (ropes, problems) = rope::read(self.map, facts, self.path);
         self.problems.extend(problems);
-        rope
+        ropes
     }
 
     /// A flag; a missing or null key means that there is no bias.
@@ -122,24 +160,50 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The MLP's gate goes through SiLU, which transformers also calls swish.
-    pub(super) fn expect_silu(&mut self) {
-        match self.get("hidden_act") {
-            None => {}
-            Some(Value::String(name)) if name == "silu" || name == "swish" => {}
-            Some(other) => {
-                self.unsupported(format!("`hidden_act` is {other}, but this family is computed with `silu`"));
+    pub(super) fn softcap(&mut self, rule: Softcap) -> Option<f64> {
+        match rule {
+            Softcap::Never => None,
+            Softcap::Key { key, default } => match self.map.get(key) {
+                None => default,
+                Some(Value::Null) => None,
+                Some(_) => Some(self.number(key, 1.0, 1e-3..=1e6)),
+            },
+        }
+    }
+
+    /// What the MLP's gate goes through, by the names of transformers.
+    pub(super) fn activation(&mut self, rule: ActivationRule) -> Activation {
+        let Some(value) = self.get(rule.key) else { return rule.default };
+        match (value.as_str(), rule.gelu) {
+            (Some("silu" | "swish"), _) => Activation::Silu,
+            // Three names of one formula, and what Gemma's first configs call it.
+            (Some("gelu_pytorch_tanh" | "gelu_new" | "gelu_fast"), _) | (Some("gelu"), Gelu::Tanh) => {
+                Activation::GeluTanh
+            }
+            (Some(_) | None, Gelu::Exact | Gelu::Tanh) => {
+                let key = rule.key;
+                self.unsupported(format!(
+                    "`{key}` is {value}, but the engine has only `silu` and `gelu_pytorch_tanh`"
+                ));
+                rule.default
             }
         }
     }
 
-    pub(super) fn expect_unquantized(&mut self) {
-        if let Some(quantization) = self.get("quantization_config") {
-            let method = quantization.get("quant_method").and_then(Value::as_str).unwrap_or("unknown");
-            self.unsupported(format!(
-                "the weights are quantized (`quantization_config`, method `{method}`), which can't be read; \
-                 use the model that this one was made from"
-            ));
+    /// Gemma's embedding models look at the tokens behind, too.
+    pub(super) fn expect_causal(&mut self) {
+        if self.flag("use_bidirectional_attention") == Some(true) {
+            self.unsupported(
+                "`use_bidirectional_attention` is true, but the engine has only models that look back"
+                    .to_owned(),
+            );
+        }
+    }
+
+    /// Weights may be stored in bitsandbytes' 4-bit form; no other way of quantizing is read.
+    pub(super) fn expect_readable_quantization(&mut self) {
+        if let Some(reason) = self.get("quantization_config").and_then(quantization::unreadable) {
+            self.unsupported(reason);
         }
     }
 
@@ -156,7 +220,8 @@ impl<'a> Keys<'a> {
         let pad_token_id = match self.get("pad_token_id") {
             // Written by early conversions of LLaMA; PyTorch takes it for "the last row", nobody means that.
             Some(value) if value.as_i64() == Some(-1) => None,
-            _ => self.token_id_list("pad_token_id", vocab_size).first().copied(),
+            None if !self.map.contains_key("pad_token_id") => defaults.pad_token_id.filter(in_vocab),
+            Some(_) | None => self.token_id_list("pad_token_id", vocab_size).first().copied(),
         };
         TokenIds { bos_token_id, eos_token_ids, pad_token_id }
     }
@@ -178,7 +243,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn flag(&mut self, key: &'static str) -> Option<bool> {
+    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
         let value = self.get(key)?;
         let flag = value.as_bool();
         if flag.is_none() {
@@ -188,18 +253,18 @@ impl<'a> Keys<'a> {
     }
 
     /// The value of a key; null counts as missing, as in transformers.
-    fn get(&self, key: &str) -> Option<&'a Value> {
+    pub(super) fn get(&self, key: &str) -> Option<&'a Value> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
-    fn refuse_key(&mut self, key: &'static str, message: String) {
+    pub(super) fn refuse_key(&mut self, key: &'static str, message: String) {
         // One key may be asked for twice: `attention_bias` decides about q, k, v and about o.
         if self.faulty.insert(key) {
             self.refuse(message);
         }
     }
 
-    fn unsupported(&mut self, message: String) {
+    pub(super) fn unsupported(&mut self, message: String) {
         self.problems
             .push(Problem::new(ProblemKind::UnsupportedModel, message).at(self.path.display().to_string()));
     }

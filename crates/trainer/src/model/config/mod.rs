@@ -7,19 +7,24 @@
 
 mod generation;
 mod keys;
+mod layers;
+mod quantization;
 mod rope;
 
 pub use generation::eos_token_ids_for_generation;
-pub use rope::{Rope, RopeScaling};
+pub use layers::LayerConfig;
+pub use rope::{Rope, RopeScaling, Yarn};
 
 use std::path::Path;
 
 use ftl_core::{Problem, ProblemKind};
 use serde_json::{Map, Value};
 
-use crate::model::families::{FAMILIES, Family};
+use crate::model::families::{BiasRule, FAMILIES, Family, ScoreScale};
 use crate::model::json_file;
+use crate::ops::gated_mlp::Activation;
 use keys::{Keys, TokenIds};
+use rope::{RopeFacts, Ropes};
 
 /// The file's name.
 pub const CONFIG_JSON: &str = "config.json";
@@ -47,8 +52,20 @@ pub struct DecoderConfig {
     pub max_positions: usize,
     /// Added to the mean square under RMSNorm's root.
     pub rms_norm_eps: f64,
-    /// Rotary positions.
-    pub rope: Rope,
+    /// Rotary positions: those of most layers, and those of layers with a window where they differ.
+    pub ropes: Vec<Rope>,
+    /// How many values at the start of a head are turned; an odd number stands for the next even one.
+    pub rotary_dim: usize,
+    /// What differs between blocks, one for each.
+    pub layers: Vec<LayerConfig>,
+    /// What the scores of attention are multiplied by.
+    pub score_scale: f64,
+    /// The limit of the scores.
+    pub attention_softcap: Option<f64>,
+    /// The limit of the logits.
+    pub final_softcap: Option<f64>,
+    /// What the MLP's gate goes through.
+    pub activation: Activation,
     /// Which linears have a bias.
     pub biases: Biases,
     /// Where the head's weights are.
@@ -137,8 +154,8 @@ impl DecoderConfig {
         let intermediate_size = keys.count("intermediate_size", defaults.intermediate_size, MAX_INTERMEDIATE);
         let n_layers = keys.count("num_hidden_layers", defaults.n_layers, MAX_LAYERS);
         let n_heads = keys.count("num_attention_heads", defaults.n_heads, MAX_HEADS);
-        let n_kv_heads = keys.count("num_key_value_heads", n_heads, MAX_HEADS);
-        let head_dim = keys.head_dim(hidden_size, n_heads, MAX_HEAD_DIM);
+        let n_kv_heads = keys.n_kv_heads(defaults.n_kv_heads, n_heads, MAX_HEADS);
+        let head_dim = keys.head_dim(defaults.head_dim, (hidden_size, n_heads), MAX_HEAD_DIM);
         if keys.fine(&["num_attention_heads", "num_key_value_heads"]) && !n_heads.is_multiple_of(n_kv_heads) {
             keys.refuse(format!(
                 "`num_attention_heads` = {n_heads} is not a multiple of `num_key_value_heads` = {n_kv_heads}"
@@ -147,15 +164,28 @@ impl DecoderConfig {
         let max_positions = keys.count("max_position_embeddings", defaults.max_positions, MAX_POSITIONS);
         let rms_norm_eps = keys.number("rms_norm_eps", defaults.rms_norm_eps, 1e-20..=1.0);
         let initializer_range = keys.number("initializer_range", defaults.initializer_range, 0.0..=100.0);
-        let rope = keys.rope(defaults.rope_theta);
-        let biases = Biases {
-            qkv: keys.bias(family.qkv_bias_key),
-            o: keys.bias(family.o_bias_key),
-            mlp: keys.bias(family.mlp_bias_key),
+        let facts = RopeFacts { family, head_dim, max_positions };
+        let Ropes { ropes, rotary_dim, max_positions } = keys.ropes(&facts);
+        let layers = layers::read(&mut keys, family, n_layers);
+        let score_scale = match family.score_scale {
+            ScoreScale::HeadDim => head_dim as f64,
+            ScoreScale::QueryPreAttnScalar { default } => {
+                keys.number("query_pre_attn_scalar", default, 1e-6..=1e9)
+            }
         };
+        let attention_softcap = keys.softcap(family.attention_softcap);
+        let final_softcap = keys.softcap(family.final_softcap);
+        let activation = keys.activation(family.activation);
+        let mut bias = |rule| match rule {
+            BiasRule::Never => Bias::Absent,
+            BiasRule::Always => Bias::Present,
+            BiasRule::Key(key) => keys.bias(key),
+        };
+        let rules = family.biases;
+        let biases = Biases { qkv: bias(rules.qkv), o: bias(rules.o), mlp: bias(rules.mlp) };
         let head = keys.head(defaults.head);
-        keys.expect_silu();
-        keys.expect_unquantized();
+        keys.expect_causal();
+        keys.expect_readable_quantization();
         let TokenIds { bos_token_id, eos_token_ids, pad_token_id } = keys.token_ids(defaults, vocab_size);
 
         keys.finish()?;
@@ -170,7 +200,13 @@ impl DecoderConfig {
             head_dim,
             max_positions,
             rms_norm_eps,
-            rope,
+            ropes,
+            rotary_dim,
+            layers,
+            score_scale: 1.0 / score_scale.sqrt(),
+            attention_softcap,
+            final_softcap,
+            activation,
             biases,
             head,
             initializer_range,

@@ -8,7 +8,7 @@ mod read;
 mod write;
 
 pub use read::TensorFile;
-pub use write::{TensorSpec, write_f32};
+pub use write::{NumberType, Numbers, TensorSpec, write_f32, write_tensors};
 
 /// Where a file says what it is, as PyTorch's side of Hugging Face expects it.
 pub const FORMAT_PT: (&str, &str) = ("format", "pt");

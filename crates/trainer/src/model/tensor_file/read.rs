@@ -10,8 +10,8 @@ use memmap2::Mmap;
 use safetensors::tensor::Metadata;
 
 use crate::model::json_file;
-use crate::model::tensor_file::TensorSpec;
 use crate::model::tensor_file::convert::{Stored, to_f32};
+use crate::model::tensor_file::{NumberType, TensorSpec};
 
 /// The length of the header's length.
 const LENGTH_BYTES: usize = 8;
@@ -68,21 +68,35 @@ impl TensorFile {
     /// # Errors
     /// Every problem, of the kind that [`open`](Self::open) was given.
     pub fn expect(&self, tensors: &[TensorSpec]) -> Result<(), Vec<Problem>> {
+        let tensors: Vec<_> = tensors.iter().map(|spec| (spec.clone(), NumberType::F32)).collect();
+        self.expect_types(&tensors)
+    }
+
+    /// Checks that the file holds exactly these tensors, readable as these types.
+    ///
+    /// # Errors
+    /// As [`expect`](Self::expect).
+    pub fn expect_types(&self, tensors: &[(TensorSpec, NumberType)]) -> Result<(), Vec<Problem>> {
         let mut messages = Vec::new();
-        for TensorSpec { name, shape } in tensors {
+        for (TensorSpec { name, shape }, number_type) in tensors {
             match self.tensors.get(name) {
                 None => messages.push(format!("tensor `{name}` is missing")),
                 Some(entry) if entry.shape != *shape => {
                     messages.push(format!("`{name}` has shape {:?}, expected {shape:?}", entry.shape));
                 }
-                Some(entry) if Stored::of(entry.dtype).is_none() => messages.push(format!(
-                    "`{name}` is stored as {}, but only F32, BF16 and F16 are read",
-                    entry.dtype
-                )),
-                Some(_) => {}
+                Some(entry) => match number_type {
+                    NumberType::F32 if Stored::of(entry.dtype).is_none() => messages.push(format!(
+                        "`{name}` is stored as {}, but only F32, BF16 and F16 are read",
+                        entry.dtype
+                    )),
+                    NumberType::U8 if entry.dtype != safetensors::Dtype::U8 => {
+                        messages.push(format!("`{name}` is stored as {}, expected U8", entry.dtype));
+                    }
+                    NumberType::F32 | NumberType::U8 => {}
+                },
             }
         }
-        let expected: HashSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+        let expected: HashSet<&str> = tensors.iter().map(|(tensor, _)| tensor.name.as_str()).collect();
         let unknown = self.names().filter(|name| !expected.contains(name));
         messages.extend(unknown.map(|name| format!("has a tensor `{name}` that does not belong there")));
         let problems: Vec<_> = messages
@@ -127,10 +141,25 @@ impl TensorFile {
     /// # Panics
     /// If there is no such tensor, its type is another, or `out` has another length: check first.
     pub fn read_f32_into(&self, name: &str, out: &mut [f32]) {
+        let n_elements: usize = self.shape(name).map_or(0, |shape| shape.iter().product());
+        assert_eq!(n_elements, out.len(), "the caller knows the tensor's shape");
+        self.read_f32_part_into(name, 0, out);
+    }
+
+    /// As [`read_f32_into`](Self::read_f32_into), but only as many values as `out` has, from number `start` on.
+    pub fn read_f32_part_into(&self, name: &str, start: usize, out: &mut [f32]) {
         let entry = self.tensors.get(name).expect("the caller checked that the tensor is there");
         let stored = Stored::of(entry.dtype).expect("the caller checked the tensor's type");
-        to_f32(stored, &self.map[entry.bytes.clone()], out);
-        self.forget(entry.bytes.clone());
+        let first = entry.bytes.start + start * stored.bytes();
+        let bytes = first..first + out.len() * stored.bytes();
+        assert!(bytes.end <= entry.bytes.end, "values of this tensor");
+        to_f32(stored, &self.map[bytes.clone()], out);
+        self.forget(bytes);
+    }
+
+    /// The bytes of a tensor, as they are in the file.
+    pub fn bytes(&self, name: &str) -> Option<&[u8]> {
+        self.tensors.get(name).map(|entry| &self.map[entry.bytes.clone()])
     }
 
     /// Reads a tensor into a new vector; see [`read_f32_into`](Self::read_f32_into).

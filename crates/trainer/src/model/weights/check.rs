@@ -8,7 +8,7 @@ use ftl_core::{Problem, ProblemKind};
 
 use crate::model::config::{CONFIG_JSON, DecoderConfig, Head};
 use crate::model::families::{DimKey, ExpectedTensor, LAYERS, LM_HEAD, expected_tensors};
-use crate::model::weights::WeightFiles;
+use crate::model::weights::{WeightFiles, bitsandbytes};
 
 pub(super) fn check(files: &WeightFiles, config: &DecoderConfig) -> Vec<Problem> {
     let expected = expected_tensors(config);
@@ -22,11 +22,18 @@ pub(super) fn check(files: &WeightFiles, config: &DecoderConfig) -> Vec<Problem>
     let both_have = |name: &str| layer_index(name).is_none_or(|layer_index| layer_index < n_layers);
     let expected: Vec<_> = expected.into_iter().filter(|tensor| both_have(&tensor.name)).collect();
 
-    problems.extend(missing(files, config, &expected));
-    problems.extend(wrong_dtypes(files, &expected));
-    problems.extend(wrong_shapes(files, config, &expected));
+    // Those in 4 bits are judged by their own rules.
+    let (nf4, dense): (Vec<_>, Vec<_>) =
+        expected.iter().cloned().partition(|tensor| bitsandbytes::is_nf4(files, &tensor.name));
+    problems.extend(nf4.iter().filter_map(|tensor| bitsandbytes::problem(files, tensor)));
+
+    problems.extend(missing(files, config, &dense));
+    problems.extend(wrong_dtypes(files, &dense));
+    problems.extend(wrong_shapes(files, config, &dense));
     let known: HashSet<&str> = expected.iter().map(|tensor| tensor.name.as_str()).collect();
-    problems.extend(unknown(files, config, |name| known.contains(name) || !both_have(name)));
+    problems.extend(unknown(files, config, |name| {
+        known.contains(name) || !both_have(name) || bitsandbytes::belongs_to_nf4(files, name)
+    }));
     problems
 }
 
@@ -81,7 +88,7 @@ fn presence_key(name: &str, config: &DecoderConfig) -> Option<&'static str> {
     }
     let module = name.strip_suffix(".bias")?;
     let linear = config.family.linears.iter().find(|linear| module.ends_with(linear.path()))?;
-    Some(linear.bias_key(config.family))
+    linear.bias_key(config.family)
 }
 
 fn wrong_dtypes(files: &WeightFiles, expected: &[ExpectedTensor]) -> Vec<Problem> {

@@ -3,16 +3,19 @@
 //! [`WeightFiles::open`] judges the files by themselves, [`WeightFiles::check`] against a config; only then is a
 //! number read. Pickles are never read.
 
+mod bitsandbytes;
 mod check;
 mod index;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use burn::tensor::Device;
 use ftl_core::{Problem, ProblemKind};
 
 use crate::model::config::DecoderConfig;
 use crate::model::tensor_file::TensorFile;
+use crate::quant::Nf4Tensor;
 
 /// One file with everything.
 pub const MODEL_SAFETENSORS: &str = "model.safetensors";
@@ -86,6 +89,27 @@ impl WeightFiles {
     /// If [`check`](Self::check) was not asked before, or `out` has not the shape's length.
     pub fn read_f32_into(&self, name: &str, out: &mut [f32]) {
         self.file(name).expect("`check` saw the tensor").read_f32_into(name, out);
+    }
+
+    /// As [`read_f32_into`](Self::read_f32_into), but only as many values as `out` has, from number `start` on.
+    ///
+    /// # Panics
+    /// If [`check`](Self::check) was not asked before, or the tensor has not as many values.
+    pub fn read_f32_part_into(&self, name: &str, start: usize, out: &mut [f32]) {
+        self.file(name).expect("`check` saw the tensor").read_f32_part_into(name, start, out);
+    }
+
+    /// Whether a matrix is stored in bitsandbytes' 4-bit form.
+    pub fn is_nf4(&self, name: &str) -> bool {
+        bitsandbytes::is_nf4(self, name)
+    }
+
+    /// Reads a matrix of `n_values` that is stored in 4 bits, its codes and scales as they are.
+    ///
+    /// # Panics
+    /// If [`check`](Self::check) was not asked before.
+    pub fn read_nf4(&self, name: &str, n_values: usize, device: &Device) -> Nf4Tensor {
+        bitsandbytes::read(self, name, n_values, device).expect("`check` saw the tensor")
     }
 
     /// Reads a tensor into a new vector.

@@ -10,7 +10,11 @@
 //! dx = dy W + drop(du A)    dW += dyᵀ x                 db += Σ_tokens dy
 //! ```
 //!
-//! A frozen W gets no gradient. Only x and u are kept for the backward pass.
+//! A frozen W gets no gradient; it may be held in 4 bits (see [`Weight`]). Only x and u are kept for the backward pass.
+
+mod weight;
+
+pub use weight::{Frozen, Nf4Weight, Weight};
 
 use std::ops::Range;
 
@@ -20,13 +24,14 @@ use super::dropout::Mask;
 use super::param::{Gradients, Param};
 use crate::kernels::Kernels;
 use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product, product};
+use crate::kernels::cpu::simd::made;
 use crate::kernels::cpu::{self, reduce, tensor};
 
 /// Linear layers that read the same input.
 #[derive(Clone, Debug)]
 pub struct Linear {
     /// `[out, in]`, as in the files.
-    pub weight: Param,
+    pub weight: Weight,
     /// `[1, out]`.
     pub bias: Option<Param>,
     /// The low-rank update.
@@ -98,7 +103,7 @@ impl Linear {
     }
 
     fn forward_plain(&self, x: &Tensor<2>, dropout: Option<&Mask>) -> (Tensor<2>, Saved) {
-        let mut y = x.clone().matmul(self.weight.value.clone().transpose());
+        let mut y = x.clone().matmul(self.weight.dense().transpose());
         if let Some(bias) = &self.bias {
             y = y + bias.value.clone();
         }
@@ -121,13 +126,13 @@ impl Linear {
         gradients: &mut Gradients,
     ) -> Option<Tensor<2>> {
         let BackwardInput { x, saved, dropout, dy } = *input;
-        if let Some(slot) = self.weight.slot {
+        if let Some(slot) = self.weight.slot() {
             gradients.add(slot, dy.clone().transpose().matmul(x.clone()));
         }
         if let Some(slot) = self.bias.as_ref().and_then(|bias| bias.slot) {
             gradients.add(slot, dy.clone().sum_dim(0));
         }
-        let mut dx = (want == InputGradient::Wanted).then(|| dy.clone().matmul(self.weight.value.clone()));
+        let mut dx = (want == InputGradient::Wanted).then(|| dy.clone().matmul(self.weight.dense()));
         if let (Some(lora), Some(u)) = (&self.lora, &saved.u) {
             let mut du = Tensor::zeros(u.dims(), &u.device());
             for part in &lora.parts {
@@ -154,16 +159,20 @@ impl Linear {
     }
 
     fn forward_cpu(&self, x: &Tensor<2>, dropout: Option<&Mask>) -> (Tensor<2>, Saved) {
-        let ([n, n_in], [n_out, _]) = (x.dims(), self.weight.value.dims());
-        let (values, weight) = (tensor::values(x), tensor::values(&self.weight.value));
-        let (x_matrix, weight) = (Matrix::new(&values, n, n_in), Matrix::new(&weight, n_out, n_in));
+        let ([n, n_in], [n_out, _]) = (x.dims(), self.weight.dims());
+        let values = tensor::values(x);
+        let x_matrix = Matrix::new(&values, n, n_in);
+        let multiply = |how: Product, mut y: MatrixMut<'_>| {
+            self.weight.for_each_tile(|rows, tile| y.cols(rows).product(how, x_matrix, tile.t()));
+        };
         let mut y = match &self.bias {
             Some(bias) => {
                 let mut y = tensor::values(&bias.value).repeat(n);
-                MatrixMut::new(&mut y, n, n_out).product(Product::ADD, x_matrix, weight.t());
+                multiply(Product::ADD, MatrixMut::new(&mut y, n, n_out));
                 y
             }
-            None => product(x_matrix, weight.t(), [n, n_out]),
+            // SAFETY: the tiles are all columns of y; their products set every value and read none.
+            None => unsafe { made(n * n_out, |y| multiply(Product::SET, MatrixMut::unset(y, n, n_out))) },
         };
         let Some(lora) = &self.lora else {
             return (tensor::tensor(y, [n, n_out]), Saved { u: None });
@@ -190,10 +199,10 @@ impl Linear {
         gradients: &mut Gradients,
     ) -> Option<Tensor<2>> {
         let BackwardInput { x, saved, dropout, dy } = *input;
-        let ([n, n_in], [n_out, _]) = (x.dims(), self.weight.value.dims());
+        let ([n, n_in], [n_out, _]) = (x.dims(), self.weight.dims());
         let dy_values = tensor::values(dy);
         let dy = Matrix::new(&dy_values, n, n_out);
-        if let Some(slot) = self.weight.slot {
+        if let Some(slot) = self.weight.slot() {
             let x = tensor::values(x);
             gradients.modify(slot, |dw| {
                 let x = Matrix::new(&x, n, n_in);
@@ -204,8 +213,16 @@ impl Linear {
             gradients.modify(slot, |db| reduce::sum_of_rows(&dy_values, db));
         }
         let mut dx = (want == InputGradient::Wanted).then(|| {
-            let weight = tensor::values(&self.weight.value);
-            product(dy, Matrix::new(&weight, n_out, n_in), [n, n_in])
+            // SAFETY: the product with the first tile sets every value of dx and reads none.
+            unsafe {
+                made(n * n_in, |dx| {
+                    let mut dx = MatrixMut::unset(dx, n, n_in);
+                    self.weight.for_each_tile(|rows, tile| {
+                        let how = if rows.start == 0 { Product::SET } else { Product::ADD };
+                        dx.product(how, dy.cols(rows), tile);
+                    });
+                })
+            }
         });
         if let (Some(lora), Some(u)) = (&self.lora, &saved.u) {
             let u = tensor::values(u);

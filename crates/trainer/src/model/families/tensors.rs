@@ -1,95 +1,7 @@
-//! The model families that the engine knows: one row each, and every tensor name in one place.
-//!
-//! A row says what a family has; how it is computed is the decoder's business. Names are those of Hugging Face
-//! transformers, whose `modeling_<family>.py` is the reference for every row.
+//! Every tensor of a model: its name, its shape, and what of config.json the shape follows.
 
+use super::{BiasRule, Family, QkNorms};
 use crate::model::config::{Bias, DecoderConfig, Head};
-
-/// One row: a family of decoder-only models.
-#[derive(Debug, PartialEq)]
-pub struct Family {
-    /// config.json's `model_type`.
-    pub model_type: &'static str,
-    /// The entry of config.json's `architectures`.
-    pub architecture: &'static str,
-    /// The linears of a block, in the order of computation.
-    pub linears: &'static [LayerLinear],
-    /// The norms of a block.
-    pub norms: &'static [LayerNorm],
-    /// The config key that gives q, k and v a bias.
-    pub qkv_bias_key: &'static str,
-    /// The config key that gives o a bias.
-    pub o_bias_key: &'static str,
-    /// The config key that gives gate, up and down a bias.
-    pub mlp_bias_key: &'static str,
-    /// What a missing key means.
-    pub defaults: Defaults,
-}
-
-/// What a missing key of config.json means.
-#[derive(Debug, PartialEq)]
-pub struct Defaults {
-    /// `vocab_size`.
-    pub vocab_size: usize,
-    /// `hidden_size`.
-    pub hidden_size: usize,
-    /// `intermediate_size`.
-    pub intermediate_size: usize,
-    /// `num_hidden_layers`.
-    pub n_layers: usize,
-    /// `num_attention_heads`; `num_key_value_heads` follows the value in force.
-    pub n_heads: usize,
-    /// `max_position_embeddings`.
-    pub max_positions: usize,
-    /// `rms_norm_eps`.
-    pub rms_norm_eps: f64,
-    /// `rope_theta`.
-    pub rope_theta: f64,
-    /// `initializer_range`.
-    pub initializer_range: f64,
-    /// `tie_word_embeddings`.
-    pub head: Head,
-    /// `bos_token_id`.
-    pub bos_token_id: Option<u32>,
-    /// `eos_token_id`.
-    pub eos_token_id: Option<u32>,
-}
-
-/// Every family, in the order in which they are listed to the user.
-pub static FAMILIES: &[Family] = &[LLAMA];
-
-/// transformers 5.23, `LlamaConfig` and `modeling_llama.py`.
-const LLAMA: Family = Family {
-    model_type: "llama",
-    architecture: "LlamaForCausalLM",
-    linears: &[
-        LayerLinear::Q,
-        LayerLinear::K,
-        LayerLinear::V,
-        LayerLinear::O,
-        LayerLinear::Gate,
-        LayerLinear::Up,
-        LayerLinear::Down,
-    ],
-    norms: &[LayerNorm::Input, LayerNorm::PostAttention],
-    qkv_bias_key: "attention_bias",
-    o_bias_key: "attention_bias",
-    mlp_bias_key: "mlp_bias",
-    defaults: Defaults {
-        vocab_size: 32_000,
-        hidden_size: 4096,
-        intermediate_size: 11_008,
-        n_layers: 32,
-        n_heads: 32,
-        max_positions: 2048,
-        rms_norm_eps: 1e-6,
-        rope_theta: 10_000.0,
-        initializer_range: 0.02,
-        head: Head::Separate,
-        bos_token_id: Some(1),
-        eos_token_id: Some(2),
-    },
-};
 
 /// The token embedding, `[vocab_size, hidden_size]`; also the head where it is tied.
 pub const EMBED_TOKENS: &str = "model.embed_tokens.weight";
@@ -99,6 +11,10 @@ pub const FINAL_NORM: &str = "model.norm.weight";
 pub const LM_HEAD: &str = "lm_head.weight";
 /// What the names of blocks begin with; the layer index follows.
 pub const LAYERS: &str = "model.layers.";
+/// The norm of queries inside a block.
+const Q_NORM: &str = "self_attn.q_norm";
+/// The norm of keys inside a block.
+const K_NORM: &str = "self_attn.k_norm";
 
 /// A linear of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -109,26 +25,55 @@ pub enum LayerLinear {
     K,
     /// Values, `[n_kv_heads * head_dim, hidden_size]`.
     V,
+    /// Queries, keys and values in one tensor, `[(n_heads + 2 * n_kv_heads) * head_dim, hidden_size]`.
+    Qkv,
     /// Attention output, `[hidden_size, n_heads * head_dim]`.
     O,
     /// The gate of the MLP, `[intermediate_size, hidden_size]`.
     Gate,
     /// What the gate lets through, `[intermediate_size, hidden_size]`.
     Up,
+    /// Gate and up in one tensor, `[2 * intermediate_size, hidden_size]`.
+    GateUp,
     /// Back to the hidden size, `[hidden_size, intermediate_size]`.
     Down,
 }
 
+/// A linear of the engine's block: those of a family that read the same input are multiplied at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Merged {
+    /// Queries, keys and values.
+    Qkv,
+    /// Attention output.
+    O,
+    /// Gate and up.
+    GateUp,
+    /// Back to the hidden size.
+    Down,
+}
+
 impl LayerLinear {
+    /// Where it is computed.
+    pub fn merged(self) -> Merged {
+        match self {
+            Self::Q | Self::K | Self::V | Self::Qkv => Merged::Qkv,
+            Self::O => Merged::O,
+            Self::Gate | Self::Up | Self::GateUp => Merged::GateUp,
+            Self::Down => Merged::Down,
+        }
+    }
+
     /// The module's path inside its block: `self_attn.q_proj`.
     pub fn path(self) -> &'static str {
         match self {
             Self::Q => "self_attn.q_proj",
             Self::K => "self_attn.k_proj",
             Self::V => "self_attn.v_proj",
+            Self::Qkv => "self_attn.qkv_proj",
             Self::O => "self_attn.o_proj",
             Self::Gate => "mlp.gate_proj",
             Self::Up => "mlp.up_proj",
+            Self::GateUp => "mlp.gate_up_proj",
             Self::Down => "mlp.down_proj",
         }
     }
@@ -146,7 +91,7 @@ impl LayerLinear {
 
     /// The weight's full name.
     pub fn weight_name(self, layer_index: usize) -> String {
-        format!("{LAYERS}{layer_index}.{}.weight", self.path())
+        weight_name(layer_index, self.path())
     }
 
     /// The bias's full name; there is a tensor only where [`bias`](Self::bias) is present.
@@ -156,19 +101,23 @@ impl LayerLinear {
 
     /// Whether it has a bias.
     pub fn bias(self, config: &DecoderConfig) -> Bias {
-        match self {
-            Self::Q | Self::K | Self::V => config.biases.qkv,
-            Self::O => config.biases.o,
-            Self::Gate | Self::Up | Self::Down => config.biases.mlp,
+        match self.merged() {
+            Merged::Qkv => config.biases.qkv,
+            Merged::O => config.biases.o,
+            Merged::GateUp | Merged::Down => config.biases.mlp,
         }
     }
 
-    /// The config key that decides about its bias.
-    pub fn bias_key(self, family: &Family) -> &'static str {
-        match self {
-            Self::Q | Self::K | Self::V => family.qkv_bias_key,
-            Self::O => family.o_bias_key,
-            Self::Gate | Self::Up | Self::Down => family.mlp_bias_key,
+    /// The config key that decides about its bias, if one does.
+    pub fn bias_key(self, family: &Family) -> Option<&'static str> {
+        let rule = match self.merged() {
+            Merged::Qkv => family.biases.qkv,
+            Merged::O => family.biases.o,
+            Merged::GateUp | Merged::Down => family.biases.mlp,
+        };
+        match rule {
+            BiasRule::Key(key) => Some(key),
+            BiasRule::Always | BiasRule::Never => None,
         }
     }
 
@@ -184,37 +133,34 @@ impl LayerLinear {
 
     fn dims(self, config: &DecoderConfig) -> [Dim; 2] {
         let hidden = Dim { size: config.hidden_size, from: DimKey::Hidden };
-        let queries = Dim { size: config.n_heads * config.head_dim, from: DimKey::Heads };
-        let keys = Dim { size: config.n_kv_heads * config.head_dim, from: DimKey::KvHeads };
         let intermediate = Dim { size: config.intermediate_size, from: DimKey::Intermediate };
+        let [queries, keys] = head_dims(config);
         match self {
             Self::Q => [queries, hidden],
             Self::K | Self::V => [keys, hidden],
+            Self::Qkv => [Dim { size: queries.size + 2 * keys.size, from: DimKey::AllHeads }, hidden],
             Self::O => [hidden, queries],
             Self::Gate | Self::Up => [intermediate, hidden],
+            Self::GateUp => [Dim { size: 2 * intermediate.size, ..intermediate }, hidden],
             Self::Down => [hidden, intermediate],
         }
     }
 }
 
-/// A norm of a block, `[hidden_size]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LayerNorm {
-    /// Before attention.
-    Input,
-    /// Before the MLP.
-    PostAttention,
+/// The full name of the weight of a module inside a block.
+pub fn weight_name(layer_index: usize, path: &str) -> String {
+    format!("{LAYERS}{layer_index}.{path}.weight")
 }
 
-impl LayerNorm {
-    /// The weight's full name.
-    pub fn weight_name(self, layer_index: usize) -> String {
-        let path = match self {
-            Self::Input => "input_layernorm",
-            Self::PostAttention => "post_attention_layernorm",
-        };
-        format!("{LAYERS}{layer_index}.{path}.weight")
-    }
+/// The norms of queries and of keys in a block, if the family has them.
+pub fn qk_norm_tensors(layer_index: usize, config: &DecoderConfig) -> Option<[ExpectedTensor; 2]> {
+    let dims = match config.family.qk_norm {
+        QkNorms::Absent => return None,
+        QkNorms::PerHead => [Dim { size: config.head_dim, from: DimKey::HeadDim }; 2],
+        QkNorms::WholeWidth => head_dims(config),
+    };
+    let [q, k] = [Q_NORM, K_NORM].map(|path| weight_name(layer_index, path));
+    Some([tensor(q, &dims[..1]), tensor(k, &dims[1..])])
 }
 
 /// A tensor that a model must have.
@@ -255,6 +201,10 @@ pub enum DimKey {
     Heads,
     /// `num_key_value_heads * head_dim`.
     KvHeads,
+    /// `(num_attention_heads + 2 * num_key_value_heads) * head_dim`.
+    AllHeads,
+    /// `head_dim`.
+    HeadDim,
 }
 
 impl DimKey {
@@ -269,6 +219,10 @@ impl DimKey {
             Self::Intermediate => format!("intermediate_size = {intermediate_size}"),
             Self::Heads => format!("num_attention_heads = {n_heads} and head_dim = {head_dim}"),
             Self::KvHeads => format!("num_key_value_heads = {n_kv_heads} and head_dim = {head_dim}"),
+            Self::AllHeads => format!(
+                "num_attention_heads = {n_heads}, num_key_value_heads = {n_kv_heads} and head_dim = {head_dim}"
+            ),
+            Self::HeadDim => format!("head_dim = {head_dim}"),
         }
     }
 }
@@ -277,6 +231,8 @@ impl DimKey {
 pub fn expected_tensors(config: &DecoderConfig) -> Vec<ExpectedTensor> {
     let hidden = Dim { size: config.hidden_size, from: DimKey::Hidden };
     let vocab = Dim { size: config.vocab_size, from: DimKey::Vocab };
+    let norms = config.family.norms;
+    let norms = [norms.before_attention, norms.after_attention, norms.before_mlp, norms.after_mlp];
     let mut tensors = vec![tensor(EMBED_TOKENS, &[vocab, hidden])];
     for layer_index in 0..config.n_layers {
         for linear in config.family.linears {
@@ -287,9 +243,8 @@ pub fn expected_tensors(config: &DecoderConfig) -> Vec<ExpectedTensor> {
                 Bias::Absent => {}
             }
         }
-        for norm in config.family.norms {
-            tensors.push(tensor(norm.weight_name(layer_index), &[hidden]));
-        }
+        tensors.extend(qk_norm_tensors(layer_index, config).into_iter().flatten());
+        tensors.extend(norms.iter().flatten().map(|path| tensor(weight_name(layer_index, path), &[hidden])));
     }
     tensors.push(tensor(FINAL_NORM, &[hidden]));
     match config.head {
@@ -297,6 +252,14 @@ pub fn expected_tensors(config: &DecoderConfig) -> Vec<ExpectedTensor> {
         Head::Tied => {}
     }
     tensors
+}
+
+/// The widths of all queries and of all keys.
+fn head_dims(config: &DecoderConfig) -> [Dim; 2] {
+    [
+        Dim { size: config.n_heads * config.head_dim, from: DimKey::Heads },
+        Dim { size: config.n_kv_heads * config.head_dim, from: DimKey::KvHeads },
+    ]
 }
 
 fn tensor(name: impl Into<String>, dims: &[Dim]) -> ExpectedTensor {
