@@ -89,7 +89,7 @@ fn events_are_lines_of_the_documented_shape() {
     };
     let rewards =
         Rewards { rewards_chosen: 0.5, rewards_rejected: -0.25, reward_margin: 0.75, reward_accuracy: 1.0 };
-    let of_pairs = Evaluated { rewards: Some(rewards), ..evaluated.clone() };
+    let of_pairs = Evaluated { rewards: Some(rewards), ..evaluated };
     let answer = |reference: Option<&str>| {
         let (prompt, text) = ("a".to_owned(), "b".to_owned());
         Event::Sampled(Sampled { step: 0, prompt, text, reference: reference.map(String::from) })

@@ -9,7 +9,7 @@
 mod cli_support;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cli_support::{Tensors, from_env, json as run, largest_difference, read_json};
 use serde_json::{Value, json};
@@ -69,11 +69,22 @@ fn loss_tokens_and_logits_are_those_of_transformers() {
     }
 }
 
+/// The directories in a directory of reference numbers.
+fn cases(kind: &str) -> Vec<PathBuf> {
+    let Some(dir) = from_env("FTL_FIXTURES", kind) else { return Vec::new() };
+    let cases: Vec<PathBuf> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!cases.is_empty(), "{} is empty", dir.display());
+    cases
+}
+
 #[test]
 fn positions_that_restart_begin_a_new_segment() {
-    let Some(dir) = from_env("FTL_FIXTURES", "packed/llama") else { return };
+    cases("packed").iter().for_each(|dir| a_packed_row_scores_as_its_documents(dir));
+}
+
+fn a_packed_row_scores_as_its_documents(dir: &Path) {
     let golden = Tensors::read(&dir.join("golden.safetensors"));
-    let model = dir.join("../../models/llama");
+    let model = dir.join("../..").join(read_json(&dir.join("golden.json"))["base_model"].as_str().unwrap());
     let ids = golden.rows("input_ids");
     let packed = json!({"input_ids": ids, "position_ids": golden.rows("position_ids")});
     let (document, logits) = score(&model, &packed, None);
@@ -98,12 +109,19 @@ fn positions_that_restart_begin_a_new_segment() {
 
 #[test]
 fn an_adapter_changes_the_logits_as_in_peft() {
-    let Some(adapter) = from_env("FTL_FIXTURES", "adapters/plain_llama") else { return };
-    let model = adapter.join("../../models/llama");
+    // Those of plain low-rank products; the others have tests of their own.
+    let plain =
+        |dir: &&PathBuf| dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("plain_"));
+    cases("adapters").iter().filter(plain).for_each(|dir| an_adapter_scores_as_in_peft(dir));
+}
+
+fn an_adapter_scores_as_in_peft(adapter: &Path) {
+    let model =
+        adapter.join("../..").join(read_json(&adapter.join("golden.json"))["base_model"].as_str().unwrap());
     let golden = Tensors::read(&adapter.join("golden.safetensors"));
     let facts = read_json(&adapter.join("golden.json"));
     let document = batch(&Tensors::read(&model.join("golden.safetensors")));
-    let (with, logits) = score(&model, &document, Some(&adapter));
+    let (with, logits) = score(&model, &document, Some(adapter));
     let expected = golden.f32("logits_adapter");
     let difference = largest_difference(&logits.f32("logits")[..expected.len()], &expected);
     assert!(difference < LOGITS_TOLERANCE, "logits differ by {difference}");
@@ -118,14 +136,15 @@ fn rows_may_differ_in_length_and_score_as_alone() {
     let Some(model) = from_env("FTL_FIXTURES", "models/llama") else { return };
     let rows = [vec![1, 2, 3, 4, 5], vec![7, 8], vec![9]];
     let (together, logits) = score(&model, &json!({"input_ids": rows}), None);
-    assert_eq!(logits.shape("logits"), [3, 5, 512]);
+    let vocab = read_json(&model.join("config.json"))["vocab_size"].as_u64().unwrap() as usize;
+    assert_eq!(logits.shape("logits"), [3, 5, vocab]);
     assert_eq!(together["tokens"], 5);
     let logits = logits.f32("logits");
-    assert!(logits[(5 + 2) * 512..10 * 512].iter().all(|logit| *logit == 0.0), "padding has no logits");
+    assert!(logits[(5 + 2) * vocab..10 * vocab].iter().all(|logit| *logit == 0.0), "padding has no logits");
     for (row, ids) in rows.iter().enumerate() {
         let (alone, own) = score(&model, &json!({"input_ids": [ids]}), None);
         let own = own.f32("logits");
-        let difference = largest_difference(&logits[row * 5 * 512..][..own.len()], &own);
+        let difference = largest_difference(&logits[row * 5 * vocab..][..own.len()], &own);
         assert!(difference < LOGITS_TOLERANCE, "row {row} differs by {difference}");
         assert_eq!(alone["token_nll"][0].as_array().unwrap().len(), ids.len());
     }

@@ -45,7 +45,7 @@ pub enum Begin {
 #[derive(Clone, Debug, PartialEq)]
 #[expect(
     clippy::large_enum_variant,
-    reason = "there is one for a run, and a box would be in every caller's way"
+    reason = "a run has one outcome, and a box would be in every caller's way"
 )]
 pub enum Outcome {
     /// All steps were taken and the result is on disk.

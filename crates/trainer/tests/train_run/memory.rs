@@ -4,13 +4,15 @@
 use std::fs;
 
 use ftl_core::{Event, StopSignal};
+use ftl_trainer::memory::peak_rss_bytes;
 use ftl_trainer::train::{Begin, Outcome};
 use serde_json::{Value, json};
 
 use crate::job::{Job, token_rows};
 
-/// Pages that the allocator has not given back yet come and go.
-const SLACK: f64 = 1.05;
+/// What the allocator has not given back yet, with blocks of other sizes in each step; it was seen to end at some 12
+/// MiB, after 300 steps. One tensor of activations kept in each step would be 90.
+const SLACK_MIB: f64 = 16.0;
 
 #[test]
 #[ignore = "other tests of the same process would be measured too"]
@@ -21,21 +23,22 @@ fn memory_stays_flat_over_200_steps() {
         ("noisy", job().set("train.neftune_noise_alpha", 5)),
         ("full", job().set("adapter", json!({"kind": "none"})).set("train.learning_rate", 1e-4)),
     ] {
-        let mut resident = [0.0; 2];
+        forget_peak();
+        let mut peaks = [0.0; 2];
         let mut observer = |event: &Event| {
             if let Event::Stepped(stepped) = event {
                 match stepped.step {
-                    20 => resident[0] = resident_mib(),
-                    200 => resident[1] = resident_mib(),
+                    20 => peaks[0] = peak_mib(),
+                    200 => peaks[1] = peak_mib(),
                     _ => {}
                 }
             }
         };
         let outcome = job.train(("out", Begin::New), &mut observer, &StopSignal::new());
         assert!(matches!(outcome, Ok(Outcome::Finished(_))), "{outcome:?}");
-        let [early, late] = resident;
-        println!("{name}: {early:.1} MiB after step 20, {late:.1} MiB after step 200");
-        assert!(late < early * SLACK, "{name}: {early:.1} MiB after step 20, {late:.1} MiB after step 200");
+        let [early, late] = peaks;
+        println!("{name}: {early:.1} MiB at most in 20 steps, {late:.1} MiB in 200");
+        assert!(late < early + SLACK_MIB, "{name}: {early:.1} MiB at most in 20 steps, {late:.1} MiB in 200");
     }
 }
 
@@ -63,9 +66,11 @@ fn job() -> Job {
     job
 }
 
-fn resident_mib() -> f64 {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux tells");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("resident memory");
-    let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse().expect("a number");
-    kib / 1024.0
+/// Forgets the largest resident memory so far.
+fn forget_peak() {
+    fs::write("/proc/self/clear_refs", "5").expect("Linux lets a process forget its peak");
+}
+
+fn peak_mib() -> f64 {
+    peak_rss_bytes().expect("Linux tells") as f64 / f64::from(1 << 20)
 }

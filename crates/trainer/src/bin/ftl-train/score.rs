@@ -174,7 +174,8 @@ impl Args {
         if !problems.is_empty() {
             return Err(problems.into());
         }
-        Ok(prepared.train.iter().map(ScoreRow::from).collect())
+        // Each sample goes as its row comes, so that the tokens are not held twice.
+        Ok(prepared.train.into_iter().map(|sample| ScoreRow::from(&sample)).collect())
     }
 }
 
