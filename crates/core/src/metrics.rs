@@ -10,7 +10,7 @@ pub struct Stepped {
     /// How often the training data has been gone through, with its fraction.
     pub epoch: f64,
     /// The objective that is minimised: for text the mean negative log-likelihood over the supervised tokens
-    /// of all microbatches of the step.
+    /// of all microbatches of the step, by their weights; for pairs the mean of their losses.
     #[serde(deserialize_with = "number_or_nan")]
     pub loss_nats: f64,
     /// Global L2 norm of the gradient before clipping.
@@ -42,15 +42,16 @@ pub struct Stepped {
 pub struct Evaluated {
     /// The step after which it was taken; 0 before training.
     pub step: u64,
-    /// Mean negative log-likelihood over the supervised tokens.
+    /// The objective of training: for text the mean negative log-likelihood over the supervised tokens, by their
+    /// weights; for pairs the mean of their losses.
     #[serde(deserialize_with = "number_or_nan")]
     pub loss_nats: f64,
-    /// `exp(loss_nats)`.
+    /// For text `exp(loss_nats)`; for pairs that of the mean negative log-likelihood of the chosen answers.
     #[serde(deserialize_with = "number_or_nan")]
     pub perplexity: f64,
-    /// Share of supervised tokens whose most likely prediction is right, 0 to 1.
+    /// Share of supervised tokens (of pairs: of the chosen answers) whose most likely prediction is right, 0 to 1.
     pub token_accuracy: f64,
-    /// Supervised tokens that were scored.
+    /// Supervised tokens (of pairs: of the chosen answers) that were scored.
     pub tokens: u64,
     /// What a method that learns from pairs says of them; `None` for the other methods.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]

@@ -45,6 +45,7 @@ pub mod generate;
 pub mod inspect;
 pub mod kernels;
 pub mod memory;
+pub mod methods;
 pub mod model;
 pub mod ops;
 pub mod optim;

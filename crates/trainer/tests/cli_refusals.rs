@@ -160,3 +160,15 @@ fn precisions_that_are_not_there_are_refused_by_name() {
     assert_eq!(field, "--quantization");
     assert_eq!(message, "quantized weights can't be trained, and `--method full` trains all of them");
 }
+
+#[test]
+fn pairs_are_not_scored() {
+    let Some(model) = from_env("FTL_DATA", "models/stories260K") else { return };
+    let temp = TempDir::new().unwrap();
+    let data = temp.path().join("pairs.jsonl");
+    fs::write(&data, "{\"prompt\": \"Once\", \"chosen\": \" upon\", \"rejected\": \" more\"}\n").unwrap();
+    let (field, message) =
+        refused([Path::new("score"), Path::new("--model"), &model, Path::new("--data"), &data]);
+    assert_eq!(field, data.to_str().unwrap());
+    assert_eq!(message, "the data are pairs of a chosen and a rejected answer, which are not scored");
+}

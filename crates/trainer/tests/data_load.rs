@@ -176,7 +176,7 @@ fn bad_rows_are_refused_with_their_line() {
             "{\"a\": 1}",
             1,
             "row 1 of `a.jsonl` has the key `a`; expected one of: messages, instruction + output, prompt + completion, \
-             question + answer, text, input_ids",
+             question + answer, text, chosen + rejected, input_ids",
         ),
         (
             "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}",
@@ -216,21 +216,76 @@ fn many_bad_rows_are_listed_up_to_twenty() {
 
 #[test]
 fn formats_of_later_versions_are_refused_by_name() {
-    for (row, name) in [
-        (r#"{"conversations": [{"from": "human", "value": "a"}]}"#, "sharegpt"),
-        (r#"{"prompt": "a", "chosen": "b", "rejected": "c"}"#, "preference"),
-    ] {
-        let problems = Job::of(&[("a.jsonl", row.as_bytes())]).prepare().expect_err("refused");
-        assert_eq!(problems[0].kind, ProblemKind::NotAvailable);
-        assert_eq!(
-            problems[0].message,
-            format!("`a.jsonl` is in the format `{name}`, which this version does not read yet")
-        );
+    let row = r#"{"conversations": [{"from": "human", "value": "a"}]}"#;
+    let problems = Job::of(&[("a.jsonl", row.as_bytes())]).prepare().expect_err("refused");
+    assert_eq!(problems[0].kind, ProblemKind::NotAvailable);
+    assert_eq!(
+        problems[0].message,
+        "`a.jsonl` is in the format `sharegpt`, which this version does not read yet"
+    );
+    let mut job = Job::of(&[("a.jsonl", b"{\"text\": \"a\"}")]);
+    job.data.format = DataFormat::Sharegpt;
+    assert_eq!(job.refusal(), ["the format `sharegpt` is not available in this version"]);
+}
+
+#[test]
+fn a_pair_is_one_sample_with_two_answers_and_no_prompt_to_learn() {
+    let rows = r#"{"prompt": "ab", "chosen": " cd", "rejected": " ef"}
+{"chosen_input_ids": [5, 6, 7], "chosen_labels": [-100, 6, 7], "rejected_input_ids": [5, 9], "rejected_labels": [-100, 9]}
+"#;
+    let mut job = Job::of(&[("a.jsonl", rows.as_bytes())]);
+    let prepared = job.prepare().expect("pairs");
+    assert_eq!(prepared.train.len(), 2);
+    for sample in &prepared.train {
+        let rejected = sample.rejected.as_deref().expect("a pair");
+        assert_eq!((sample.labels[0], rejected.labels[0]), (IGNORED, IGNORED));
+        assert!(sample.supervised_tokens() > 0 && rejected.supervised_tokens() > 0);
+        assert_ne!(sample.ids, rejected.ids);
+        assert_eq!(sample.n_tokens(), sample.ids.len() + rejected.ids.len());
     }
-    for (format, name) in [(DataFormat::Sharegpt, "sharegpt"), (DataFormat::Preference, "preference")] {
-        let mut job = Job::of(&[("a.jsonl", b"{\"text\": \"a\"}")]);
-        job.data.format = format;
-        assert_eq!(job.refusal(), [format!("the format `{name}` is not available in this version")]);
+    let tokens = Sample::pair(
+        Sample::new(vec![5, 6, 7], vec![IGNORED, 6, 7]),
+        Sample::new(vec![5, 9], vec![IGNORED, 9]),
+    );
+    assert_eq!(prepared.train[1], tokens);
+
+    // Both sides fit, or the pair does not.
+    job.max_length = 2;
+    let last = |job: &Job| job.prepare().map(|prepared| prepared.train.last().cloned());
+    let problems = job.refusal();
+    assert_eq!(
+        problems.last().map(String::as_str),
+        Some("row 2 of `a.jsonl` has 3 tokens, more than the 2 of `data.max_length`")
+    );
+    job.data.excess_length_strategy = ExcessLength::Truncate;
+    let cut =
+        Sample::pair(Sample::new(vec![5, 6], vec![IGNORED, 6]), Sample::new(vec![5, 9], vec![IGNORED, 9]));
+    assert_eq!(last(&job), Ok(Some(cut)));
+}
+
+#[test]
+fn rows_that_are_no_pair_say_why() {
+    for (row, expected) in [
+        (
+            r#"{"prompt": "a", "chosen": "b"}"#,
+            "has no `rejected`; it has the keys `prompt`, `chosen`, expected `chosen` and `rejected`",
+        ),
+        (
+            r#"{"prompt": "a", "chosen": "b", "rejected": "b"}"#,
+            "has the same text as `chosen` and `rejected`",
+        ),
+        (
+            r#"{"chosen_input_ids": [5, 6], "rejected_input_ids": [5, 6], "rejected_labels": [-100, 6]}"#,
+            "has the same tokens as chosen and rejected answer",
+        ),
+        (r#"{"chosen_input_ids": [5, 6]}"#, "has no `rejected_input_ids`"),
+        (
+            r#"{"chosen": "one", "rejected": "two"}"#,
+            "has no prompt: `chosen` and `rejected` have no beginning in common",
+        ),
+    ] {
+        let refusal = Job::of(&[("a.jsonl", row.as_bytes())]).refusal();
+        assert_eq!(refusal, [format!("row 1 of `a.jsonl` {expected}")]);
     }
 }
 
@@ -256,10 +311,7 @@ fn token_rows_are_taken_as_they_are() {
     let prepared = Job::of(&[("a.jsonl", rows.as_bytes())]).prepare().expect("samples");
     assert_eq!(
         prepared.train,
-        [
-            Sample { ids: vec![5, 6, 7], labels: vec![IGNORED, 6, 7] },
-            Sample { ids: vec![8, 9], labels: vec![8, 9] }
-        ]
+        [Sample::new(vec![5, 6, 7], vec![IGNORED, 6, 7]), Sample::new(vec![8, 9], vec![8, 9])]
     );
 }
 
@@ -415,6 +467,7 @@ fn dirty_files_lose_no_good_row() {
         ("missing_fields_alpaca.json", &["2", "3", "4", "5", "6", "7", "10", "11"]),
         ("bad_roles.jsonl", &["3", "7", "8", "9", "10", "12"]),
         ("huge_line.jsonl", &["4"]),
+        ("dpo_bad.json", &["2", "3", "4", "6"]),
         ("bom_crlf.jsonl", &[]),
     ] {
         assert_eq!(bad_lines(&dir.join(name)), lines, "{name}");
@@ -441,6 +494,8 @@ fn real_datasets_become_samples() {
     for name in [
         "alpaca/alpaca_en_demo.json",
         "alpaca/identity.json",
+        "dpo/dpo_en_demo.json",
+        "dpo/v1_dpo_demo.jsonl",
         "openai_messages/sft_messages_from_kto.jsonl",
         "openai_messages/v1_sft_demo.jsonl",
         "openai_messages/xtuner_openai_sft.jsonl",
@@ -472,7 +527,7 @@ fn real_datasets_become_samples() {
 
 #[test]
 fn held_out_prompts_are_what_is_asked_of_each_format() {
-    let cases: [(&str, &str, Option<&str>); 6] = [
+    let cases: [(&str, &str, Option<&str>); 7] = [
         (
             r#"{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}, {"role": "user", "content": "a b"}, {"role": "assistant", "content": "c d"}, {"role": "user", "content": "e"}]}"#,
             "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYo<|im_end|>\n<|im_start|>user\na b<|im_end|>\n\
@@ -490,6 +545,7 @@ fn held_out_prompts_are_what_is_asked_of_each_format() {
             Some("c"),
         ),
         (r#"{"prompt": "a b", "completion": " c"}"#, "a b", Some(" c")),
+        (r#"{"prompt": "a b", "chosen": " c", "rejected": " d"}"#, "a b", Some(" c")),
         (r#"{"text": "abcd"}"#, "ab", Some("cd")),
         (r#"{"input_ids": [70, 71, 72, 73], "labels": [-100, -100, 72, 73]}"#, "", None),
     ];

@@ -6,7 +6,7 @@ use ftl_core::ProblemKind;
 use ftl_core::spec::resolved::LossOn;
 use ftl_trainer::data::encode::Encoder;
 use ftl_trainer::data::format::{Conversation, Example};
-use ftl_trainer::data::sample::IGNORED;
+use ftl_trainer::data::sample::{IGNORED, Sample};
 use ftl_trainer::data::template::{ChatTemplate, Ending};
 use ftl_trainer::data::tokenize::{Specials, Tokenizer};
 use serde_json::{Map, Value, json};
@@ -245,6 +245,53 @@ fn prompts_are_given_and_completions_learned_with_their_end() {
     );
     let all = encoder.sample(&example, LossOn::AllTokens).expect("a sample");
     assert!(all.labels.iter().all(|label| *label != IGNORED));
+}
+
+#[test]
+fn messages_count_by_their_weights() {
+    let weighed = conversation(json!([
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello", "weight": 0.25},
+        {"role": "user", "content": "Bye", "loss_weight": 0},
+        {"role": "assistant", "content": "Yo", "weight": 2},
+        {"role": "user", "content": "What"},
+        {"role": "assistant", "content": "No", "train": false},
+    ]));
+    let encoder = encoder(Some(&plain()));
+    let with = |wanted: f32, sample: &Sample| {
+        let weights = sample.weights.as_deref().expect("weights");
+        let mask: Vec<bool> =
+            weights.iter().zip(&sample.labels).map(|(w, l)| *w == wanted && *l != IGNORED).collect();
+        stretches(&encoder, &sample.ids, &mask)
+    };
+    let sample =
+        |loss_on| encoder.sample(&Example::Conversation(weighed.clone()), loss_on).expect("a sample");
+    let assistant = sample(LossOn::AssistantTokens);
+    assert_eq!(with(0.25, &assistant), ["Hello<|im_end|>"]);
+    assert_eq!(with(2.0, &assistant), ["Yo<|im_end|>"]);
+    assert_eq!(with(1.0, &assistant), [""; 0]);
+    // Where all tokens count, the data still say how much some do.
+    let all = sample(LossOn::AllTokens);
+    assert_eq!(with(0.25, &all), ["Hello<|im_end|>"]);
+    assert_eq!(with(2.0, &all), ["Yo<|im_end|>"]);
+    let learned: Vec<bool> = all.labels.iter().map(|label| *label != IGNORED).collect();
+    let said = stretches(&encoder, &all.ids, &learned).concat();
+    assert!(
+        said.contains("Hi") && said.contains("What") && !said.contains("Bye") && !said.contains("No"),
+        "{said}"
+    );
+
+    // A generation block can't say how much.
+    let marked = "{% for m in messages %}<|im_start|>{{ m.role + '\n' }}{% if m.role == 'assistant' %}\
+                  {% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}<|im_end|>\
+                  {% endfor %}";
+    let encoder = self::encoder(Some(marked));
+    let sample = encoder.sample(&Example::Conversation(weighed), LossOn::AssistantTokens).expect("a sample");
+    assert!(sample.weights.is_some());
+
+    // Weights of 0 and 1 take no memory.
+    let usual = encoder.sample(&Example::Conversation(chat()), LossOn::AssistantTokens).expect("a sample");
+    assert_eq!(usual.weights, None);
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use burn::tensor::Device;
 use ftl_core::spec::resolved::{AdamW, MomentFormat, Quantization, Scales};
 use ftl_trainer::data::batch::Batch;
-use ftl_trainer::model::decoder::{Decoder, Keep, LossPass, Trained};
+use ftl_trainer::model::decoder::{Decoder, Keep, LossPass, TrainPass, Trained};
 use ftl_trainer::model::open::{Start, open_quantized};
+use ftl_trainer::ops::cross_entropy::Objective;
 use ftl_trainer::ops::param::{Gradients, Param};
 use ftl_trainer::train::optimizer::Optimizer;
 use serde_json::json;
@@ -128,7 +129,10 @@ fn gradients_are_in_memory_only_while_they_are_needed() {
     let ((), in_parts) = peak_of(|| {
         let mut step = optimizer.begin_step(decoder.kernels, 1e-4);
         let update = &mut |param: &mut Param, gradients: &mut Gradients| step.update(param, gradients);
-        decoder.loss_and_updates(&batch, how, &mut gradients, update);
+        let pass = TrainPass { keep: Keep::Everything, dropout: None, noise: None };
+        let weights = batch.scaled_weights(0.1);
+        let objective = Objective::Weighted(&weights);
+        decoder.objective_and_updates(&batch, objective, (pass, &mut gradients), update);
     });
     // One layer's gradients, and what a layer works with.
     assert!(in_parts < 2 * layer_bytes, "{in_parts} of {layer_bytes} for each layer");

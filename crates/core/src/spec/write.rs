@@ -4,14 +4,14 @@
 //! means the same.
 
 use super::resolved::{
-    AdamW, Adapter, CheckedSpec, Data, Device, Duration, Eval, Every, FinalWeights, Lora, LoraExpectation,
-    LoraScale, LoraShape, LoraVariant, LossOn, Method, Model, MomentFormat, PredictionTimes, Predictions,
-    Quantization, Rows, SampleOrder, Scales, Schedule, Train, TrainFile, Wsd,
+    AdamW, Adapter, CheckedSpec, Data, Device, DpoLoss, Duration, Eval, Every, FinalWeights, Lora,
+    LoraExpectation, LoraScale, LoraShape, LoraVariant, LossOn, Method, Model, MomentFormat, PredictionTimes,
+    Predictions, Quantization, Rows, SampleOrder, Scales, Schedule, Train, TrainFile, Wsd,
 };
 use super::{
-    AdapterKind, AdapterSpec, DataSpec, DeviceSpec, EvalSpec, JobSpec, LrSchedulerKwargs, LrSchedulerType,
-    MethodKind, MethodSpec, ModelSpec, Optim, PredictionsSpec, QuantizationKind, QuantizationSpec,
-    TrainFileSpec, TrainSpec,
+    AdapterKind, AdapterSpec, DataSpec, DeviceSpec, EvalSpec, JobSpec, LossType, LrSchedulerKwargs,
+    LrSchedulerType, MethodKind, MethodSpec, ModelSpec, Optim, PredictionsSpec, QuantizationKind,
+    QuantizationSpec, TrainFileSpec, TrainSpec,
 };
 use crate::error::{Problem, ProblemKind};
 
@@ -33,15 +33,11 @@ impl CheckedSpec {
         let Self { name, model, data, method, adapter, quantization, train, predictions, device } = self;
         let Model { path, dtype, init } = model;
         let Device { kind: device_kind } = device;
-        let kind = match method {
-            Method::Sft => MethodKind::Sft,
-            Method::Cpt => MethodKind::Cpt,
-        };
         JobSpec {
             name: Some(name.clone()),
             model: ModelSpec { path: Some(path.clone()), dtype: Some(*dtype), init: Some(*init) },
             data: data_spec(data),
-            method: MethodSpec { kind: Some(kind), ..MethodSpec::default() },
+            method: method_spec(*method),
             adapter: adapter_spec(adapter),
             quantization: quantization_spec(*quantization),
             train: train_spec(train, data.order),
@@ -63,6 +59,29 @@ impl CheckedSpec {
         toml::to_string_pretty(&self.to_spec()).expect(
             "a checked spec holds UTF-8 paths and integers below 2^63, which are all that TOML can refuse",
         )
+    }
+}
+
+fn method_spec(method: Method) -> MethodSpec {
+    let of = |kind| MethodSpec { kind: Some(kind), ..MethodSpec::default() };
+    match method {
+        Method::Sft => of(MethodKind::Sft),
+        Method::Cpt => of(MethodKind::Cpt),
+        Method::Dpo { beta, loss } => {
+            let (loss_type, label_smoothing) = match loss {
+                DpoLoss::Sigmoid => (LossType::Sigmoid, None),
+                DpoLoss::Ipo => (LossType::Ipo, None),
+                DpoLoss::Hinge => (LossType::Hinge, None),
+                DpoLoss::Cdpo { label_smoothing } => (LossType::Cdpo, Some(label_smoothing)),
+            };
+            MethodSpec {
+                beta: Some(beta),
+                loss_type: Some(loss_type),
+                label_smoothing,
+                ..of(MethodKind::Dpo)
+            }
+        }
+        Method::Orpo { beta } => MethodSpec { beta: Some(beta), ..of(MethodKind::Orpo) },
     }
 }
 

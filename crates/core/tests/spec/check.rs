@@ -20,7 +20,8 @@ fn required_keys_are_asked_for_all_at_once() {
             "model.path: this key must be given; give a Hugging Face model directory, as in \
              `path = \"models/Qwen3-0.6B\"`",
             "data.train: this key must be given; name at least one file, as in `train = [\"data/train.jsonl\"]`",
-            "method.kind: this key must be given; choose `sft` to learn answers, or `cpt` to learn plain text",
+            "method.kind: this key must be given; choose `sft` to learn answers, `cpt` to learn plain text, `dpo` or \
+             `orpo` to learn from preferences",
             "adapter.kind: this key must be given; choose `lora`, or `none` for full fine-tuning",
         ]
     );
@@ -44,18 +45,6 @@ fn functions_that_are_not_there_are_refused_by_name() {
         (
             json!({ "data": { "format": "sharegpt" } }),
             "data.format: `sharegpt` is not available in this version; bring the data to `messages` or `prompt_completion`",
-        ),
-        (
-            json!({ "data": { "format": "preference" } }),
-            "data.format: `preference` is not available in this version; bring the data to `messages` or `prompt_completion`",
-        ),
-        (
-            json!({ "method": { "kind": "dpo", "beta": 0.2, "loss_type": "cdpo", "label_smoothing": 0.1 } }),
-            "method.kind: `dpo` is not available in this version; use `sft` or `cpt`",
-        ),
-        (
-            json!({ "method": { "kind": "orpo" } }),
-            "method.kind: `orpo` is not available in this version; use `sft` or `cpt`",
         ),
         (
             json!({ "device": { "max_memory": "8GiB" } }),
@@ -362,6 +351,55 @@ fn options_that_the_schedule_does_not_have_are_refused() {
     ];
     for (patch, kind, expected) in cases {
         refused(patch, kind, &format!("train.lr_scheduler_kwargs.{expected}"));
+    }
+}
+
+#[test]
+fn preference_methods_refuse_what_pairs_can_not_be() {
+    let dpo = |method: Value, data: Value| {
+        let mut spec = json!({ "method": { "kind": "dpo" }, "data": data });
+        method.as_object().expect("keys").iter().for_each(|(key, value)| spec["method"][key] = value.clone());
+        spec
+    };
+    let cases = [
+        (
+            dpo(json!({ "beta": 0 }), json!({})),
+            "method.beta: 0 is out of range, expected more than 0; 0.1 is usual",
+        ),
+        (
+            dpo(json!({ "loss_type": "cdpo", "label_smoothing": 0.5 }), json!({})),
+            "method.label_smoothing: 0.5 is out of range, expected at least 0 and less than 0.5; 0.1 is usual",
+        ),
+        (
+            dpo(json!({ "loss_type": "sigmoid", "label_smoothing": 0.1 }), json!({})),
+            "method.label_smoothing: this key has no effect with anything but `method.loss_type` = `cdpo`; drop it",
+        ),
+        (
+            dpo(json!({ "kind": "orpo", "loss_type": "ipo" }), json!({})),
+            "method.loss_type: this key has no effect with `method.kind` = `orpo`; drop it",
+        ),
+        (
+            dpo(json!({}), json!({ "format": "messages" })),
+            "data.format: `dpo` learns from pairs, which the format `messages` does not have; set it to `preference`, \
+             or drop the key",
+        ),
+        (
+            dpo(json!({}), json!({ "excess_length_strategy": "split" })),
+            "data.excess_length_strategy: a pair can't be split: its two answers are compared as wholes; choose drop or \
+             truncate",
+        ),
+        (
+            dpo(json!({ "kind": "orpo" }), json!({ "assistant_only_loss": false })),
+            "data.assistant_only_loss: `orpo` compares answers, not prompts; drop the key",
+        ),
+        (
+            json!({ "data": { "format": "preference" } }),
+            "data.format: pairs of a chosen and a rejected answer are learned by `dpo` and `orpo` only; set \
+             `method.kind` to one of them, or give data of single answers",
+        ),
+    ];
+    for (patch, expected) in cases {
+        refused(patch, InvalidValue, expected);
     }
 }
 

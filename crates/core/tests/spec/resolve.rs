@@ -3,10 +3,10 @@ use std::path::PathBuf;
 
 use ftl_core::spec::JobSpec;
 use ftl_core::spec::resolved::{
-    AdamW, Adapter, CheckedSpec, Checkpointing, DataFormat, DeviceKind, Duration, Eval, Every, ExcessLength,
-    FinalWeights, Lora, LoraExpectation, LoraScale, LoraShape, LoraVariant, LossOn, Method, ModelDtype,
-    ModelInit, PredictionTimes, Predictions, Rows, SampleOrder, Schedule, TargetModules, Warmup, Wsd,
-    WsdShape,
+    AdamW, Adapter, CheckedSpec, Checkpointing, DataFormat, DeviceKind, DpoLoss, Duration, Eval, Every,
+    ExcessLength, FinalWeights, LearnsFrom, Lora, LoraExpectation, LoraScale, LoraShape, LoraVariant, LossOn,
+    Method, ModelDtype, ModelInit, PredictionTimes, Predictions, Rows, SampleOrder, Schedule, TargetModules,
+    Warmup, Wsd, WsdShape,
 };
 use proptest::prelude::{ProptestConfig, Strategy, any, proptest};
 use serde_json::{Value, json};
@@ -39,6 +39,11 @@ fn variants() -> Vec<Value> {
         json!({ "data": { "max_length": 512, "excess_length_strategy": "split", "format": "text", "shuffle": false } }),
         json!({ "data": { "assistant_only_loss": false, "chat_template": "/t.jinja" } }),
         json!({ "method": { "kind": "cpt" } }),
+        json!({ "method": { "kind": "dpo" }, "data": { "format": "preference" } }),
+        json!({ "method": { "kind": "dpo", "beta": 0.3, "loss_type": "ipo" } }),
+        json!({ "method": { "kind": "dpo", "loss_type": "hinge" } }),
+        json!({ "method": { "kind": "dpo", "loss_type": "cdpo", "label_smoothing": 0.1 } }),
+        json!({ "method": { "kind": "orpo", "beta": 0.25 }, "data": { "format": "tokens" } }),
         json!({ "adapter": { "kind": "none" } }),
         json!({ "adapter": { "r": 4, "lora_alpha": 1.5, "lora_dropout": 0.1, "target_modules": "q_proj" } }),
         json!({ "adapter": { "target_modules": ["q_proj", "v_proj"] } }),
@@ -124,12 +129,36 @@ fn every_default_is_the_documented_one() {
 
 #[test]
 fn default_learning_rate_follows_method_and_adapter() {
-    for (method, adapter, rate) in
-        [("sft", "lora", 2e-4), ("sft", "none", 2e-5), ("cpt", "lora", 2e-5), ("cpt", "none", 2e-5)]
-    {
+    for (method, adapter, rate) in [
+        ("sft", "lora", 2e-4),
+        ("sft", "none", 2e-5),
+        ("cpt", "lora", 2e-5),
+        ("cpt", "none", 2e-5),
+        ("dpo", "lora", 5e-6),
+        ("dpo", "none", 5e-6),
+        ("orpo", "lora", 8e-6),
+        ("orpo", "none", 8e-6),
+    ] {
         let spec = checked(&json!({ "method": { "kind": method }, "adapter": { "kind": adapter } }));
         assert_eq!(spec.train.learning_rate, rate, "{method} {adapter}");
     }
+}
+
+#[test]
+fn preference_methods_resolve_with_what_they_need() {
+    let method = |patch: Value| checked(&json!({ "method": patch })).method;
+    for (patch, expected) in [
+        (json!({ "kind": "dpo" }), Method::Dpo { beta: 0.1, loss: DpoLoss::Sigmoid }),
+        (
+            json!({ "kind": "dpo", "beta": 0.5, "loss_type": "cdpo" }),
+            Method::Dpo { beta: 0.5, loss: DpoLoss::Cdpo { label_smoothing: 0.0 } },
+        ),
+        (json!({ "kind": "orpo" }), Method::Orpo { beta: 0.1 }),
+    ] {
+        assert_eq!(method(patch), expected);
+        assert_eq!(expected.learns_from(), LearnsFrom::Pairs);
+    }
+    assert_eq!(method(json!({})).learns_from(), LearnsFrom::Texts);
 }
 
 #[test]

@@ -6,6 +6,10 @@ pub const SPEC_RESOLVED_JSON: &str = "spec.resolved.json";
 pub const EVENTS_JSONL: &str = "events.jsonl";
 /// The result of a run.
 pub const FINAL: &str = "final";
+/// What DPO's reference model says to the pairs.
+pub const REFERENCE: &str = "reference";
+/// The log-probabilities in it, and what they follow from.
+pub const LOG_PROBS_JSON: &str = "log_probs.json";
 
 /// Size and SHA-256 of every other file of a directory; written last.
 pub const MANIFEST_JSON: &str = "MANIFEST.json";
@@ -73,7 +77,7 @@ pub(super) enum Leftover<'a> {
 
 /// What a name says about an unfinished act; `None` for names that are not ours.
 pub(super) fn leftover(name: &str) -> Option<Leftover<'_>> {
-    let ours = |name: &str| name == FINAL || step_of(name).is_some();
+    let ours = |name: &str| [FINAL, REFERENCE].contains(&name) || step_of(name).is_some();
     if let Some(retired) = name.strip_prefix(RETIRED) {
         return ours(retired).then_some(Leftover::Retired(retired));
     }

@@ -4,6 +4,7 @@
 //! DIR/spec.resolved.json  events.jsonl
 //! DIR/checkpoint-500/     model or adapter, optimizer, states, MANIFEST.json
 //! DIR/final/              the result, MANIFEST.json
+//! DIR/reference/          dpo: what the reference model says to the pairs, MANIFEST.json
 //! ```
 //!
 //! A directory is filled under a `.tmp-` name, every file is synced, `MANIFEST.json` (size and SHA-256 of each file)

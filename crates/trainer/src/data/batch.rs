@@ -12,7 +12,7 @@ use std::ops::Range;
 use crate::data::sample::{IGNORED, Sample};
 
 /// Segments laid end to end.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// Token ids, `[tokens]`.
     pub ids: Vec<u32>,
@@ -20,6 +20,8 @@ pub struct Batch {
     pub positions: Vec<u32>,
     /// The id that each token should predict, `[tokens]`, or [`IGNORED`].
     pub targets: Vec<i32>,
+    /// How much each target counts in the loss, `[tokens]`; `None`: all alike.
+    pub weights: Option<Vec<f32>>,
     /// Consecutive, not empty, and together all tokens.
     pub segments: Vec<Range<usize>>,
 }
@@ -51,17 +53,30 @@ impl Batch {
     /// Lays `samples` end to end.
     pub fn of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Self {
         let mut batch = Self::default();
-        for sample in samples {
-            batch.push(&sample.ids, &sample.labels);
+        for Sample { ids, labels, weights, rejected: _ } in samples {
+            batch.push_weighted((ids, labels), weights.as_deref());
         }
         batch
     }
 
     /// Appends one segment. `labels` are not shifted and as long as `ids`; an empty segment adds nothing.
     pub fn push(&mut self, ids: &[u32], labels: &[i32]) {
+        self.push_weighted((ids, labels), None);
+    }
+
+    /// As [`push`](Self::push); `weights` say how much each label counts, and stand beside the labels.
+    pub fn push_weighted(&mut self, (ids, labels): (&[u32], &[i32]), weights: Option<&[f32]>) {
         assert_eq!(ids.len(), labels.len(), "a label for each token");
         if ids.is_empty() {
             return;
+        }
+        if weights.is_some() || self.weights.is_some() {
+            let all = self.weights.get_or_insert_with(|| vec![1.0; self.ids.len()]);
+            match weights {
+                Some(weights) => all.extend_from_slice(&weights[1..]),
+                None => all.resize(all.len() + ids.len() - 1, 1.0),
+            }
+            all.push(1.0);
         }
         let start = self.ids.len();
         self.ids.extend_from_slice(ids);
@@ -79,6 +94,17 @@ impl Batch {
     /// Tokens whose prediction the loss counts.
     pub fn n_supervised(&self) -> usize {
         self.targets.iter().filter(|target| **target != IGNORED).count()
+    }
+
+    /// Those weights, times `scale`.
+    pub fn scaled_weights(&self, scale: f64) -> Vec<f32> {
+        self.supervised_weights().map(|weight| (f64::from(weight) * scale) as f32).collect()
+    }
+
+    /// How much each of them counts, in order.
+    pub fn supervised_weights(&self) -> impl Iterator<Item = f32> {
+        let counted = self.targets.iter().enumerate().filter(|(_, target)| **target != IGNORED);
+        counted.map(|(place, _)| self.weights.as_ref().map_or(1.0, |weights| weights[place]))
     }
 }
 

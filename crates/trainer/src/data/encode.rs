@@ -5,6 +5,7 @@
 //! - A prompt is tokenized with the special tokens that the model puts at the beginning; completion and prompt
 //!   are tokenized as one text where that leaves the prompt's tokens as they are, else apart. The end token
 //!   follows and is learned.
+//! - Both answers of a pair are encoded so, each with its prompt, which is not learned.
 //! - Running text has the model's special tokens around it and the end token behind it, which is learned.
 
 use std::ops::Range;
@@ -18,7 +19,7 @@ use super::format::{Conversation, Example, Role};
 use super::sample::{IGNORED, Sample};
 use super::template::{ChatTemplate, Ending, Rendered};
 use super::tokenize::{Around, Encoded, Tokenizer};
-use super::turns::{Turns, common_prefix};
+use super::turns::{Span, Turns, common_prefix};
 
 /// A model's way from examples to tokens.
 #[derive(Debug)]
@@ -74,9 +75,12 @@ impl Encoder {
                 let mut ids = self.tokenizer.encode(text, Around::Specials)?;
                 self.end(&mut ids);
                 let labels = ids.iter().map(|id| *id as i32).collect();
-                Ok(Sample { ids, labels })
+                Ok(Sample::new(ids, labels))
             }
             Example::Tokens(sample) => Ok(sample.clone()),
+            Example::Pair { chosen, rejected } => {
+                Ok(Sample::pair(self.sample(chosen, loss_on)?, self.sample(rejected, loss_on)?))
+            }
         }
     }
 
@@ -88,13 +92,13 @@ impl Encoder {
         let (rendered, encoded) = self.render(conversation, ending)?;
         if ending == Ending::Complete {
             let spans = self.turns(conversation, &rendered, &encoded)?.trained()?;
-            let mask = tokens_in(&encoded, &spans, rendered.text.len());
+            let mask = mask_of(&encoded, &spans, rendered.text.len());
             return Ok(View { text: rendered.text, ids: encoded.ids, mask });
         }
         // Only whole conversations are trained on; marked is what this text has in common with the whole one.
         let (whole, whole_encoded) = self.render(conversation, Ending::Complete)?;
         let spans = self.turns(conversation, &whole, &whole_encoded)?.trained()?;
-        let mask = tokens_in(&encoded, &spans, common_prefix(&rendered.text, &whole.text));
+        let mask = mask_of(&encoded, &spans, common_prefix(&rendered.text, &whole.text));
         Ok(View { text: rendered.text, ids: encoded.ids, mask })
     }
 
@@ -152,13 +156,15 @@ impl Encoder {
         }
         let (rendered, encoded) = self.render(conversation, Ending::Complete)?;
         let turns = self.turns(conversation, &rendered, &encoded)?;
-        let mask = match loss_on {
-            LossOn::AssistantTokens => tokens_in(&encoded, &turns.trained()?, rendered.text.len()),
-            LossOn::AllTokens => vec![true; encoded.ids.len()],
+        let weights = match loss_on {
+            LossOn::AssistantTokens => weights_of(&encoded, (&turns.trained()?, 0.0), rendered.text.len()),
+            LossOn::AllTokens => weights_of(&encoded, (&turns.given()?, 1.0), rendered.text.len()),
         };
-        let label = |(id, trained): (&u32, bool)| if trained { *id as i32 } else { IGNORED };
-        let labels = encoded.ids.iter().zip(mask).map(label).collect();
-        Ok(Sample { ids: encoded.ids, labels })
+        let label = |(id, weight): (&u32, &f32)| if *weight > 0.0 { *id as i32 } else { IGNORED };
+        let labels = encoded.ids.iter().zip(&weights).map(label).collect();
+        let is_usual = weights.iter().all(|weight| [0.0, 1.0].contains(weight));
+        let weights = (!is_usual).then(|| weights.into_boxed_slice());
+        Ok(Sample { weights, ..Sample::new(encoded.ids, labels) })
     }
 
     fn prompt_completion(&self, prompt: &str, completion: &str, loss_on: LossOn) -> Result<Sample, Problem> {
@@ -178,7 +184,7 @@ impl Encoder {
             LossOn::AssistantTokens => labels[..n_prompt].fill(IGNORED),
             LossOn::AllTokens => {}
         }
-        Ok(Sample { ids, labels })
+        Ok(Sample::new(ids, labels))
     }
 
     /// Puts the end token behind `ids`, unless the tokenizer did.
@@ -209,13 +215,19 @@ impl Encoder {
     }
 }
 
-/// Marks the tokens that stand for at least one byte of `spans`, which are in order, and none from `end` on.
-fn tokens_in(encoded: &Encoded, spans: &[Range<usize>], end: usize) -> Vec<bool> {
-    let overlaps = |token: &Range<usize>| {
-        let next = spans.partition_point(|span| span.end <= token.start);
-        !token.is_empty() && token.end <= end && spans.get(next).is_some_and(|span| span.start < token.end)
+/// How much each token counts: as the first of `spans`, which are in order, of which it stands for at least one byte
+/// before `end`, else as `others`.
+fn weights_of(encoded: &Encoded, (spans, others): (&[Span], f32), end: usize) -> Vec<f32> {
+    let weight = |token: &Range<usize>| {
+        let next = spans.partition_point(|span| span.bytes.end <= token.start);
+        let span = spans.get(next).filter(|span| span.bytes.start < token.end);
+        span.filter(|_| !token.is_empty() && token.end <= end).map_or(others, |span| span.weight)
     };
-    encoded.offsets.iter().map(overlaps).collect()
+    encoded.offsets.iter().map(weight).collect()
+}
+
+fn mask_of(encoded: &Encoded, spans: &[Span], end: usize) -> Vec<bool> {
+    weights_of(encoded, (spans, 0.0), end).into_iter().map(|weight| weight > 0.0).collect()
 }
 
 /// The prompt of Stanford Alpaca (Taori et al. 2023, prompt.txt of the training code).

@@ -14,7 +14,7 @@ use super::format::unpadded;
 use super::sample::IGNORED;
 
 /// One row of the document.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct IdsRow {
     /// Its tokens without padding.
     pub batch: Batch,

@@ -37,7 +37,7 @@ pub struct Request<'a> {
 }
 
 /// A job's data as tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
     /// What is trained on, in the order of the files; at least one.
     pub train: Vec<Sample>,
@@ -338,21 +338,29 @@ fn outcome(
         .sample(&example, request.data.loss_on)
         .map_err(|problem| if is_about_the_job(&problem) { problem } else { in_row(place, problem) })?;
     check_vocabulary(place, &sample, request.vocab_size)?;
-    if sample.supervised_tokens() == 0 {
-        let what = if sample.ids.len() < 2 {
+    if let Some(empty) = sample.segments().find(|segment| segment.supervised_tokens() == 0) {
+        let what = if empty.ids.len() < 2 {
             "is empty, so there is nothing to learn"
         } else {
             "has no token to learn"
         };
         return Err(place.problem(what));
     }
+    if sample.rejected.as_deref().is_some_and(|rejected| rejected.ids == sample.ids) {
+        return Err(place.problem("has the same tokens as chosen and rejected answer"));
+    }
     let row = hash_of(&sample);
-    // Two, since white space behind the end token is learned where the template says so.
-    let mut last_learned =
-        sample.ids.iter().zip(&sample.labels).rev().filter(|(_, label)| **label != IGNORED).take(2);
-    let is_conversation = matches!(example, Example::Conversation(_) | Example::Instruction { .. });
-    let has_end = !is_conversation || last_learned.any(|(id, _)| tokenizer.is_special(*id));
-    let has_controls = match &example {
+    let sides = example.sides();
+    let is_conversation =
+        sides.iter().any(|side| matches!(side, Example::Conversation(_) | Example::Instruction { .. }));
+    let ends = |segment: &Sample| {
+        // Two, since white space behind the end token is learned where the template says so.
+        let mut last_learned =
+            segment.ids.iter().zip(&segment.labels).rev().filter(|(_, label)| **label != IGNORED).take(2);
+        last_learned.any(|(id, _)| tokenizer.is_special(*id))
+    };
+    let has_end = !is_conversation || sample.segments().all(ends);
+    let has_controls = sides.iter().any(|side| match side {
         Example::Conversation(conversation) => conversation
             .messages
             .iter()
@@ -360,9 +368,10 @@ fn outcome(
         Example::PromptCompletion { .. }
         | Example::Instruction { .. }
         | Example::Text(_)
-        | Example::Tokens(_) => false,
-    };
-    let n_tokens = sample.ids.len();
+        | Example::Tokens(_)
+        | Example::Pair { .. } => false,
+    });
+    let (n_tokens, is_pair) = (sample.longest_segment(), sample.rejected.is_some());
     let strategy = request.data.excess_length_strategy;
     let fitted = fit(sample, request.max_length, strategy, tokenizer.bos());
     if fitted == Fitted::Refused {
@@ -371,11 +380,14 @@ fn outcome(
                 "has {n_tokens} tokens, more than the {} of `data.max_length`",
                 request.max_length
             ))
-            .hint(
-                "raise `data.max_length`, or set `data.excess_length_strategy` to drop, truncate or split",
-            ));
+            .hint(if is_pair {
+                "raise `data.max_length`, or set `data.excess_length_strategy` to drop or truncate"
+            } else {
+                "raise `data.max_length`, or set `data.excess_length_strategy` to drop, truncate or split"
+            }));
     }
-    let is_text = matches!(example, Example::Text(_) | Example::PromptCompletion { .. });
+    let is_text =
+        sides.iter().any(|side| matches!(side, Example::Text(_) | Example::PromptCompletion { .. }));
     let example = (request.n_prompts > 0).then_some(example);
     Ok(Outcome { fitted, example, row, is_conversation, is_text, has_controls, has_end })
 }
@@ -418,7 +430,8 @@ fn check_vocabulary(place: &Place, sample: &Sample, vocab_size: usize) -> Result
              \"lm_head\"], or `adapter.kind` = `none`",
         )
     };
-    for (index, (id, label)) in sample.ids.iter().zip(&sample.labels).enumerate() {
+    let tokens = sample.segments().flat_map(|segment| segment.ids.iter().zip(&segment.labels).enumerate());
+    for (index, (id, label)) in tokens {
         if !is_known(i64::from(*id)) {
             return Err(refuse("id", i64::from(*id), index));
         }
@@ -430,12 +443,12 @@ fn check_vocabulary(place: &Place, sample: &Sample, vocab_size: usize) -> Result
 }
 
 fn hash_of(sample: &Sample) -> ContentHash {
-    let bytes: Vec<u8> = sample
-        .ids
-        .iter()
-        .flat_map(|id| id.to_le_bytes())
-        .chain(sample.labels.iter().flat_map(|label| label.to_le_bytes()))
-        .collect();
+    let mut bytes = Vec::new();
+    for Sample { ids, labels, weights, rejected: _ } in sample.segments() {
+        bytes.extend(ids.iter().flat_map(|id| id.to_le_bytes()));
+        bytes.extend(labels.iter().flat_map(|label| label.to_le_bytes()));
+        bytes.extend(weights.iter().flatten().flat_map(|weight| weight.to_le_bytes()));
+    }
     content_hash(&bytes)
 }
 

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use ftl_core::Problem;
 
 use super::encode::{Encoder, alpaca_prompt};
-use super::format::{Conversation, Example, Role};
+use super::format::{Conversation, Example, Message, Role};
 use super::holdout::{ContentHash, score};
 use super::sample::{IGNORED, Sample};
 use super::template::Ending;
@@ -99,6 +99,8 @@ impl Encoder {
             Example::PromptCompletion { prompt, completion } => self.prompt_of_text(prompt, completion),
             Example::Text(text) => self.half(&self.tokenizer.encode(text, Around::Specials)?),
             Example::Tokens(sample) => self.prompt_of_tokens(sample),
+            // Its prompt is that of the other side too.
+            Example::Pair { chosen, rejected: _ } => self.held_out_prompt(chosen),
         }
     }
 
@@ -106,7 +108,7 @@ impl Encoder {
         let messages = &conversation.messages;
         let answer = messages
             .iter()
-            .rposition(|message| message.is_trained)
+            .rposition(Message::is_trained)
             .or_else(|| messages.iter().rposition(|message| message.role == Role::Assistant));
         let (Some(answer), Some(template)) = (answer.filter(|answer| *answer > 0), &self.template) else {
             return Ok(None);
@@ -125,7 +127,7 @@ impl Encoder {
     }
 
     fn prompt_of_tokens(&self, sample: &Sample) -> Result<Option<HeldOutPrompt>, Problem> {
-        let Sample { ids, labels } = sample;
+        let Sample { ids, labels, .. } = sample;
         let is_learned = |label: &i32| *label != IGNORED;
         let Some(last) = labels.iter().rposition(is_learned) else { return Ok(None) };
         match labels[..last].iter().rposition(|label| !is_learned(label)) {

@@ -22,7 +22,7 @@ use std::ops::Range;
 use ftl_core::{Problem, ProblemKind};
 use serde_json::{Map, Value};
 
-use super::format::{Conversation, Role};
+use super::format::{Conversation, Message, Role};
 use super::template::{ChatTemplate, Ending, Rendered};
 
 /// Finds the trained bytes of one rendered conversation.
@@ -39,28 +39,62 @@ pub struct Turns<'a> {
     pub controls: Vec<Range<usize>>,
 }
 
+/// A part of a rendering.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    /// Its bytes.
+    pub bytes: Range<usize>,
+    /// How much its tokens count.
+    pub weight: f32,
+}
+
 /// Stands for another text of a message. It looks like a word, so that templates treat it as one.
 const PROBES: [&str; 3] = ["Zq7xW", "\u{16A0}\u{16B1}", "09\u{2603}90"];
 
 impl Turns<'_> {
-    /// The bytes that are trained, in order.
+    /// The parts that are trained, in order.
     ///
     /// # Errors
     /// [`ProblemKind::BadTemplate`]: a turn can't be found in the rendering.
-    pub fn trained(&self) -> Result<Vec<Range<usize>>, Problem> {
+    pub fn trained(&self) -> Result<Vec<Span>, Problem> {
         let messages = &self.conversation.messages;
-        let trains_all =
-            messages.iter().all(|message| message.is_trained == (message.role == Role::Assistant));
-        if self.template.marks_generation() && trains_all {
-            return Ok(self.rendered.generated.clone());
+        let is_usual = |message: &Message| match message.role {
+            Role::Assistant => message.weight == 1.0,
+            Role::System | Role::Developer | Role::User | Role::Tool | Role::Ipython => !message.is_trained(),
+        };
+        if self.template.marks_generation() && messages.iter().all(is_usual) {
+            let generated = self.rendered.generated.iter();
+            return Ok(generated.map(|bytes| Span { bytes: bytes.clone(), weight: 1.0 }).collect());
         }
         let mut spans = Vec::new();
         let mut from = 0;
-        for (index, _) in messages.iter().enumerate().filter(|(_, message)| message.is_trained) {
-            let span = self.turn(index, from)?;
-            from = span.end;
-            if !span.is_empty() {
-                spans.push(span);
+        for (index, message) in messages.iter().enumerate().filter(|(_, message)| message.is_trained()) {
+            let bytes = self.turn(index, from)?;
+            from = bytes.end;
+            if !bytes.is_empty() {
+                spans.push(Span { bytes, weight: message.weight });
+            }
+        }
+        Ok(spans)
+    }
+
+    /// The parts of which the data say how much they count, in order: an assistant's turn, the text of any other message.
+    ///
+    /// # Errors
+    /// [`ProblemKind::BadTemplate`]: a turn can't be found in the rendering.
+    pub fn given(&self) -> Result<Vec<Span>, Problem> {
+        let (mut spans, mut from) = (Vec::new(), 0);
+        for (index, message) in self.conversation.messages.iter().enumerate() {
+            let Some(weight) = message.given_weight else { continue };
+            let bytes = match message.role {
+                Role::Assistant => Some(self.turn(index, from)?),
+                Role::System | Role::Developer | Role::User | Role::Tool | Role::Ipython => {
+                    self.difference(index).filter(|bytes| from <= bytes.start)
+                }
+            };
+            if let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) {
+                from = bytes.end;
+                spans.push(Span { bytes, weight });
             }
         }
         Ok(spans)

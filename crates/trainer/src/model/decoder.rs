@@ -11,7 +11,7 @@ use crate::model::block::{Block, BlockBackward, BlockCache, Pass};
 use crate::model::config::DecoderConfig;
 use crate::model::families::EmbeddingScale;
 use crate::model::rope::RopeTables;
-use crate::ops::cross_entropy::{self, Head, TokenScore};
+use crate::ops::cross_entropy::{self, Head, Objective, TokenScore};
 use crate::ops::dropout::Key;
 use crate::ops::embedding::{self, EmbeddingLora};
 use crate::ops::linear::{InputGradient, Linear};
@@ -54,10 +54,21 @@ pub enum Keep {
     BlockInputs,
 }
 
+/// How [`Decoder::objective_and_gradients`] goes.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainPass {
+    /// Which activations are kept.
+    pub keep: Keep,
+    /// The random stream of this microbatch; `None`: nothing is dropped.
+    pub dropout: Option<Key>,
+    /// Noise on the embeddings.
+    pub noise: Option<Noise>,
+}
+
 /// How [`Decoder::loss_and_gradients`] goes.
 #[derive(Clone, Copy, Debug)]
 pub struct LossPass {
-    /// What the sum of the negative log-likelihoods is multiplied by in the objective.
+    /// What the sum of the negative log-likelihoods, each times its weight, is multiplied by in the objective.
     pub scale: f64,
     /// Which activations are kept.
     pub keep: Keep,
@@ -137,24 +148,42 @@ impl Decoder {
         });
     }
 
-    /// Adds the gradients of `scale` times the summed negative log-likelihood of the supervised tokens to
-    /// `gradients`, and returns that sum in nats, not scaled.
+    /// Adds the gradients of `scale` times the summed negative log-likelihood of the supervised tokens, each times its
+    /// weight in the batch, to `gradients`, and returns that sum in nats, not scaled.
     pub fn loss_and_gradients(&self, batch: &Batch, how: LossPass, gradients: &mut Gradients) -> f64 {
-        backpropagate(self, batch, how, gradients, &mut |_, _, _| {})
+        let LossPass { scale, keep, dropout, noise } = how;
+        let weights = batch.scaled_weights(scale);
+        let how = TrainPass { keep, dropout, noise };
+        let nll = self.objective_and_gradients(batch, Objective::Weighted(&weights), how, gradients);
+        let weighted = nll.iter().zip(batch.supervised_weights());
+        weighted.map(|(nll, weight)| f64::from(*nll) * f64::from(weight)).sum()
     }
 
-    /// As [`loss_and_gradients`](Self::loss_and_gradients), and shows each weight to `update` as soon as its gradient
-    /// is there and the weight is used no more.
-    pub fn loss_and_updates(
+    /// Adds the gradients of `objective` to `gradients`, and returns the negative log-likelihoods of the supervised
+    /// tokens, in order.
+    pub fn objective_and_gradients(
+        &self,
+        batch: &Batch,
+        objective: Objective<'_>,
+        how: TrainPass,
+        gradients: &mut Gradients,
+    ) -> Vec<f32> {
+        backpropagate(self, (batch, objective), how, gradients, &mut |_, _, _| {})
+    }
+
+    /// As [`objective_and_gradients`](Self::objective_and_gradients), and shows each weight to `update` as soon as its
+    /// gradient is there and the weight is used no more.
+    pub fn objective_and_updates(
         &mut self,
         batch: &Batch,
-        how: LossPass,
-        gradients: &mut Gradients,
+        objective: Objective<'_>,
+        (how, gradients): (TrainPass, &mut Gradients),
         update: &mut dyn FnMut(&mut Param, &mut Gradients),
-    ) -> f64 {
-        backpropagate(self, batch, how, gradients, &mut |decoder: &mut &mut Self, place, gradients| {
+    ) -> Vec<f32> {
+        let done = &mut |decoder: &mut &mut Self, place, gradients: &mut Gradients| {
             decoder.for_each_param_at(place, &mut |param| update(param, gradients));
-        })
+        };
+        backpropagate(self, (batch, objective), how, gradients, done)
     }
 
     /// Scores the supervised tokens of the batch, in order.
@@ -193,7 +222,7 @@ impl Decoder {
             return self.next_logits(&ids, cache);
         }
         let positions = (before as u32..cache.ids.len() as u32).collect();
-        let batch = Batch { ids: ids.to_vec(), positions, targets: Vec::new(), segments: Vec::new() };
+        let batch = Batch { ids: ids.to_vec(), positions, ..Batch::default() };
         let ropes = self.ropes_for(&batch);
         let pass = self.pass(&batch, &ropes, None);
         let mut x = self.embedded(ids);
@@ -278,6 +307,20 @@ impl Decoder {
         self.blocks.iter().any(linears)
     }
 
+    /// The model with its adapter off: what training started from, whatever the adapter learned. Weights are shared,
+    /// not copied, so it should be gone before any of them is trained.
+    pub fn without_adapter(&self) -> Self {
+        let mut base = self.clone();
+        base.embed_lora = None;
+        base.adapted_head = None;
+        for block in &mut base.blocks {
+            for linear in block.linears_mut() {
+                linear.lora = None;
+            }
+        }
+        base
+    }
+
     /// Every tensor of the model or of the adapter by its name in files.
     pub fn named_tensors(&self, of: Trained) -> NamedTensors {
         let mut tensors = HashMap::new();
@@ -353,12 +396,12 @@ enum Place {
 /// is behind decides whether they can be changed then.
 fn backpropagate<D: Deref<Target = Decoder>>(
     mut decoder: D,
-    batch: &Batch,
-    how: LossPass,
+    (batch, objective): (&Batch, Objective<'_>),
+    how: TrainPass,
     gradients: &mut Gradients,
     done: &mut dyn FnMut(&mut D, Place, &mut Gradients),
-) -> f64 {
-    let LossPass { scale, keep, dropout, noise } = how;
+) -> Vec<f32> {
+    let TrainPass { keep, dropout, noise } = how;
     let kernels = decoder.kernels;
     let ropes = decoder.ropes_for(batch);
     let mut x = decoder.embedded(&batch.ids);
@@ -376,11 +419,11 @@ fn backpropagate<D: Deref<Target = Decoder>>(
         x = y;
     }
     let (hidden, inverse_rms) = decoder.norm.forward(kernels, &x);
-    let (sum_nats, d_hidden) = cross_entropy::forward_backward(
+    let (nll, d_hidden) = cross_entropy::forward_backward(
         kernels,
         Head { dropout: dropout.map(|key| key.fold(decoder.blocks.len() as u64)), ..decoder.output_head() },
         (&hidden, &batch.targets),
-        scale,
+        objective,
         gradients,
     );
     drop(hidden);
@@ -412,5 +455,5 @@ fn backpropagate<D: Deref<Target = Decoder>>(
         lora.backward(kernels, &batch.ids, &g, gradients);
     }
     done(&mut decoder, Place::Embedding, gradients);
-    sum_nats
+    nll
 }

@@ -1,17 +1,22 @@
 //! Output head and cross-entropy together, in chunks of supervised tokens, so that the logits of a whole batch
 //! never exist. The gradient is made on the way forward.
 //!
-//! For a supervised token with hidden state h, target t and logits z = h Wᵀ:
+//! For a supervised token with hidden state h, target t, logits z = h Wᵀ, and w the derivative of what is minimised
+//! with respect to its nll:
 //!
 //! ```text
-//! nll = log Σ_v e^z_v − z_t      dz = (softmax(z) − 1[v = t]) · scale      dh = dz W      dW += dzᵀ h
+//! nll = log Σ_v e^z_v − z_t      dz = (softmax(z) − 1[v = t]) · w      dh = dz W      dW += dzᵀ h
 //! ```
+//!
+//! Where w follows from the scores of the whole batch ([`Objective::Coupled`]), dh is made as if it were 1 and
+//! multiplied once it is known, so the head is used no more often. Only the gradient of the head itself needs w first:
+//! then the scores are taken in a pass of their own.
 //!
 //! Where logits are limited (Gemma 2), c tanh(z / c) stands for z, and dz is multiplied by its slope, 1 − tanh²(z / c).
 
 use std::ops::Deref;
 
-use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData, activation};
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
 use super::dropout::{Key, Mask};
 use super::linear::{BackwardInput, InputGradient, Linear};
@@ -45,6 +50,18 @@ impl<'a> Head<'a> {
     }
 }
 
+impl<'a> Head<'a> {
+    fn adapted_head(&self) -> Option<AdaptedHead<'a>> {
+        let Self { weight: _, softcap, adapted, dropout } = *self;
+        adapted.map(|linear| AdaptedHead { linear, softcap, dropout })
+    }
+
+    /// Whether nothing of it is trained, so that only the gradient of the hidden states is wanted.
+    fn is_frozen(&self) -> bool {
+        self.weight.slot.is_none() && self.adapted.is_none()
+    }
+}
+
 impl Deref for Head<'_> {
     type Target = Param;
 
@@ -62,28 +79,51 @@ pub struct TokenScore {
     pub correct: bool,
 }
 
-/// Adds up the loss and makes its gradient.
+/// What is minimised: a function of the negative log-likelihoods of a batch's supervised tokens, in order.
+pub enum Objective<'a> {
+    /// The sum of each times its weight.
+    Weighted(&'a [f32]),
+    /// Any other: it is given all of them and says its derivative with respect to each.
+    Coupled(&'a mut dyn FnMut(&[f32]) -> Vec<f32>),
+}
+
+/// Scores the supervised tokens and makes the gradient of the objective.
 ///
 /// # Shapes
 /// - `hidden`: `[tokens, hidden]`, after the final norm
 /// - `targets`: `[tokens]`, [`IGNORED`] where the loss does not count
-/// - returned: the sum of the negative log-likelihoods, and the gradient of `scale` times that sum with respect
+/// - returned: the negative log-likelihoods of the supervised tokens, and the gradient of the objective with respect
 ///   to `hidden`
 pub fn forward_backward(
     kernels: Kernels,
     head: Head<'_>,
     (hidden, targets): (&Tensor<2>, &[i32]),
-    scale: f64,
+    objective: Objective<'_>,
     gradients: &mut Gradients,
-) -> (f64, Tensor<2>) {
+) -> (Vec<f32>, Tensor<2>) {
     let supervised = Supervised::of(targets);
-    if let Some(linear) = head.adapted {
-        let head = AdaptedHead { linear, softcap: head.softcap, dropout: head.dropout };
-        return adapted_forward_backward(kernels, head, (hidden, &supervised), scale, gradients);
-    }
-    match kernels {
-        Kernels::Cpu => cpu_forward_backward(head, hidden, &supervised, (scale, gradients)),
-        Kernels::Plain => plain_forward_backward(head, hidden, &supervised, (scale, gradients)),
+    let mut weighted = |weights: &[f32]| match (head.adapted_head(), kernels) {
+        (Some(head), _) => {
+            adapted_forward_backward(kernels, head, (hidden, &supervised), (weights, gradients))
+        }
+        (None, Kernels::Cpu) => cpu_forward_backward(head, hidden, &supervised, (weights, gradients)),
+        (None, Kernels::Plain) => plain_forward_backward(head, hidden, &supervised, (weights, gradients)),
+    };
+    match objective {
+        Objective::Weighted(weights) => weighted(weights),
+        Objective::Coupled(derivative) if head.is_frozen() => {
+            let (nll, dh) = weighted(&vec![1.0; supervised.rows.len()]);
+            let dh = scale_rows(kernels, dh, &supervised.rows, &derivative(&nll));
+            (nll, dh)
+        }
+        Objective::Coupled(derivative) => {
+            let scores = match head.adapted_head() {
+                Some(head) => adapted_scores(kernels, head, hidden, &supervised),
+                None => score(kernels, head, hidden, targets),
+            };
+            let nll: Vec<f32> = scores.iter().map(|score| score.nll_nats).collect();
+            weighted(&derivative(&nll))
+        }
     }
 }
 
@@ -93,23 +133,29 @@ pub fn score(kernels: Kernels, head: Head<'_>, hidden: &Tensor<2>, targets: &[i3
     let mut scores = Vec::with_capacity(supervised.rows.len());
     for chunk in supervised.chunks(head.value.dims()[0]) {
         let logits = logits(kernels, head, &gather(kernels, hidden, chunk.rows));
-        match kernels {
-            Kernels::Cpu => {
-                scores.extend(cpu::cross_entropy::score(&cpu::tensor::values(&logits), chunk.targets));
-            }
-            Kernels::Plain => {
-                let best = logits.clone().argmax(1);
-                let best: Vec<i64> =
-                    best.into_data().convert::<i64>().try_into_vec().expect("argmax gives integers");
-                let nll = token_nll(activation::log_softmax(logits, 1), chunk.targets);
-                let nll: Vec<f32> = nll.into_data().try_into_vec().expect("the engine computes in f32");
-                scores.extend(nll.iter().zip(best).zip(chunk.targets).map(|((nll, best), target)| {
-                    TokenScore { nll_nats: *nll, correct: best == i64::from(*target) }
-                }));
-            }
-        }
+        scores.extend(score_logits(kernels, logits, chunk.targets));
     }
     scores
+}
+
+fn score_logits(kernels: Kernels, logits: Tensor<2>, targets: &[u32]) -> Vec<TokenScore> {
+    match kernels {
+        Kernels::Cpu => cpu::cross_entropy::score(&cpu::tensor::values(&logits), targets),
+        Kernels::Plain => {
+            let best = logits.clone().argmax(1);
+            let best: Vec<i64> =
+                best.into_data().convert::<i64>().try_into_vec().expect("argmax gives integers");
+            let nll = token_nll(activation::log_softmax(logits, 1), targets);
+            let nll: Vec<f32> = nll.into_data().try_into_vec().expect("the engine computes in f32");
+            let scores = nll.into_iter().zip(best).zip(targets);
+            scores
+                .map(|((nll_nats, best), target)| TokenScore {
+                    nll_nats,
+                    correct: best == i64::from(*target),
+                })
+                .collect()
+        }
+    }
 }
 
 /// The logits of all rows of `hidden`, `[rows, vocab]`.
@@ -168,25 +214,29 @@ impl Supervised {
     }
 
     fn chunks(&self, vocab: usize) -> impl Iterator<Item = SupervisedChunk<'_>> {
-        let size = (CHUNK_LOGITS / vocab).max(MIN_CHUNK_ROWS);
+        let size = chunk_rows(vocab);
         let chunks = self.rows.chunks(size).zip(self.targets.chunks(size));
         chunks.map(|(rows, targets)| SupervisedChunk { rows, targets })
     }
+}
+
+fn chunk_rows(vocab: usize) -> usize {
+    (CHUNK_LOGITS / vocab).max(MIN_CHUNK_ROWS)
 }
 
 fn cpu_forward_backward(
     head: Head<'_>,
     hidden: &Tensor<2>,
     supervised: &Supervised,
-    (scale, gradients): (f64, &mut Gradients),
-) -> (f64, Tensor<2>) {
+    (weights, gradients): (&[f32], &mut Gradients),
+) -> (Vec<f32>, Tensor<2>) {
     let ([n_tokens, width], [vocab, _]) = (hidden.dims(), head.value.dims());
     let (h, w) = (cpu::tensor::values(hidden), cpu::tensor::values(&head.value));
     let w = Matrix::new(&w, vocab, width);
     let mut dh = vec![0.0; n_tokens * width];
     let (mut logits, mut chunk_dh) = (Vec::new(), Vec::new());
-    let mut sum_nats = 0.0;
-    for chunk in supervised.chunks(head.value.dims()[0]) {
+    let mut nll = Vec::with_capacity(supervised.rows.len());
+    for (chunk, weights) in supervised.chunks(vocab).zip(weights.chunks(chunk_rows(vocab))) {
         let n = chunk.rows.len();
         let chunk_h: Vec<f32> =
             chunk.rows.iter().flat_map(|row| &h[*row as usize * width..][..width]).copied().collect();
@@ -195,8 +245,7 @@ fn cpu_forward_backward(
         logits.resize(n * vocab, 0.0);
         chunk_dh.resize(n * width, 0.0);
         MatrixMut::new(&mut logits, n, vocab).product(Product::SET, chunk_h, w.t());
-        let nll = cpu::cross_entropy::gradient(&mut logits, chunk.targets, scale as f32, head.softcap);
-        sum_nats += nll.iter().map(|nll| f64::from(*nll)).sum::<f64>();
+        nll.extend(cpu::cross_entropy::gradient(&mut logits, chunk.targets, weights, head.softcap));
         let dz = Matrix::new(&logits, n, vocab);
         MatrixMut::new(&mut chunk_dh, n, width).product(Product::SET, dz, w);
         for (row, chunk_dh) in chunk.rows.iter().zip(chunk_dh.chunks(width)) {
@@ -208,40 +257,66 @@ fn cpu_forward_backward(
             });
         }
     }
-    (sum_nats, cpu::tensor::tensor(dh, [n_tokens, width]))
+    (nll, cpu::tensor::tensor(dh, [n_tokens, width]))
 }
 
 fn plain_forward_backward(
     head: Head<'_>,
     hidden: &Tensor<2>,
     supervised: &Supervised,
-    (scale, gradients): (f64, &mut Gradients),
-) -> (f64, Tensor<2>) {
+    (weights, gradients): (&[f32], &mut Gradients),
+) -> (Vec<f32>, Tensor<2>) {
     let device = hidden.device();
     let mut dh = Tensor::zeros(hidden.dims(), &device);
-    let mut sum_nats = 0.0;
-    for chunk in supervised.chunks(head.value.dims()[0]) {
+    let [vocab, _] = head.value.dims();
+    let mut nll = Vec::with_capacity(supervised.rows.len());
+    for (chunk, weights) in supervised.chunks(vocab).zip(weights.chunks(chunk_rows(vocab))) {
         let chunk_h = gather(Kernels::Plain, hidden, chunk.rows);
-        // Its exponential is closer to p than burn's `softmax`, which loses digits in a large vocabulary on flex.
         let products = products(Kernels::Plain, head.weight, &chunk_h);
-        let (nats, dz) = plain_gradient(products, head.softcap, (chunk.targets, scale));
-        sum_nats += nats;
+        let (of_chunk, dz) = plain_gradient(products, head.softcap, (chunk.targets, weights));
+        nll.extend(of_chunk);
         if let Some(slot) = head.slot {
             gradients.add(slot, dz.clone().transpose().matmul(chunk_h));
         }
         let rows = index_tensor(chunk.rows, hidden);
         dh = dh.select_assign(0, rows, dz.matmul(head.value.clone()), IndexingUpdateOp::Add);
     }
-    (sum_nats, dh)
+    (nll, dh)
 }
 
-/// The summed negative log-likelihood of products with a head, which are limited first, and the gradient of `scale`
-/// times it.
+/// Multiplies each of the `rows` by its weight; the others are zero.
+fn scale_rows(kernels: Kernels, mut dh: Tensor<2>, rows: &[u32], weights: &[f32]) -> Tensor<2> {
+    let [n_tokens, width] = dh.dims();
+    match kernels {
+        Kernels::Cpu => {
+            cpu::tensor::modify(&mut dh, |dh| {
+                for (row, weight) in rows.iter().zip(weights) {
+                    dh[*row as usize * width..][..width].iter_mut().for_each(|dh| *dh *= weight);
+                }
+            });
+            dh
+        }
+        Kernels::Plain => {
+            let mut of_rows = vec![0.0; n_tokens];
+            rows.iter().zip(weights).for_each(|(row, weight)| of_rows[*row as usize] = *weight);
+            let weights = column(&of_rows, &dh.device());
+            dh * weights
+        }
+    }
+}
+
+/// `[values, 1]`
+fn column(values: &[f32], device: &Device) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [values.len(), 1]), device)
+}
+
+/// The negative log-likelihoods of products with a head, which are limited first, and the gradient of each times its
+/// weight.
 fn plain_gradient(
     products: Tensor<2>,
     softcap: Option<f32>,
-    (targets, scale): (&[u32], f64),
-) -> (f64, Tensor<2>) {
+    (targets, weights): (&[u32], &[f32]),
+) -> (Vec<f32>, Tensor<2>) {
     let logits = limited(Kernels::Plain, products, softcap);
     // Its exponential is closer to p than burn's `softmax`, which loses digits in a large vocabulary on flex.
     let log_p = activation::log_softmax(logits.clone(), 1);
@@ -249,13 +324,13 @@ fn plain_gradient(
         token_nll(log_p.clone(), targets).into_data().try_into_vec().expect("the engine computes in f32");
     // Not `one_hot`: it asks the device whether all targets are in range, and refuses one class.
     let index = index_tensor(targets, &log_p).reshape([targets.len(), 1]);
-    let minus_scale = Tensor::full(index.dims(), -scale, &log_p.device());
-    let dz = log_p.exp().mul_scalar(scale).scatter(1, index, minus_scale, IndexingUpdateOp::Add);
+    let weights = column(weights, &log_p.device());
+    let dz = (log_p.exp() * weights.clone()).scatter(1, index, weights.neg(), IndexingUpdateOp::Add);
     let dz = match softcap {
         Some(cap) => dz * logits.div_scalar(cap).square().neg().add_scalar(1.0),
         None => dz,
     };
-    (nll.iter().map(|nll| f64::from(*nll)).sum(), dz)
+    (nll, dz)
 }
 
 /// A head with a low-rank update.
@@ -275,31 +350,46 @@ impl AdaptedHead<'_> {
     }
 }
 
+/// As [`score`], with what the gradient's pass drops.
+fn adapted_scores(
+    kernels: Kernels,
+    head: AdaptedHead<'_>,
+    hidden: &Tensor<2>,
+    supervised: &Supervised,
+) -> Vec<TokenScore> {
+    let [vocab, _] = head.linear.weight.dims();
+    let scores = supervised.chunks(vocab).enumerate().flat_map(|(chunk_index, chunk)| {
+        let chunk_h = gather(kernels, hidden, chunk.rows);
+        let (products, _) = head.linear.forward(kernels, &chunk_h, head.mask(chunk_index).as_ref());
+        score_logits(kernels, limited(kernels, products, head.softcap), chunk.targets)
+    });
+    scores.collect()
+}
+
 fn adapted_forward_backward(
     kernels: Kernels,
     head: AdaptedHead<'_>,
     (hidden, supervised): (&Tensor<2>, &Supervised),
-    scale: f64,
-    gradients: &mut Gradients,
-) -> (f64, Tensor<2>) {
+    (weights, gradients): (&[f32], &mut Gradients),
+) -> (Vec<f32>, Tensor<2>) {
     let mut dh = Tensor::zeros(hidden.dims(), &hidden.device());
     let ([_, width], [vocab, _]) = (hidden.dims(), head.linear.weight.dims());
-    let mut sum_nats = 0.0;
-    for (chunk_index, chunk) in supervised.chunks(vocab).enumerate() {
+    let mut nll = Vec::with_capacity(supervised.rows.len());
+    let weighted = supervised.chunks(vocab).zip(weights.chunks(chunk_rows(vocab)));
+    for (chunk_index, (chunk, weights)) in weighted.enumerate() {
         let chunk_h = gather(kernels, hidden, chunk.rows);
         let mask = head.mask(chunk_index);
         let (mut logits, saved) = head.linear.forward(kernels, &chunk_h, mask.as_ref());
         let dz = match kernels {
             Kernels::Plain => {
-                let (nats, dz) = plain_gradient(logits, head.softcap, (chunk.targets, scale));
-                sum_nats += nats;
+                let (of_chunk, dz) = plain_gradient(logits, head.softcap, (chunk.targets, weights));
+                nll.extend(of_chunk);
                 dz
             }
             Kernels::Cpu => {
-                let nll = cpu::tensor::modify(&mut logits, |logits| {
-                    cpu::cross_entropy::gradient(logits, chunk.targets, scale as f32, head.softcap)
-                });
-                sum_nats += nll.iter().map(|nll| f64::from(*nll)).sum::<f64>();
+                nll.extend(cpu::tensor::modify(&mut logits, |logits| {
+                    cpu::cross_entropy::gradient(logits, chunk.targets, weights, head.softcap)
+                }));
                 logits
             }
         };
@@ -323,7 +413,7 @@ fn adapted_forward_backward(
             }
         }
     }
-    (sum_nats, dh)
+    (nll, dh)
 }
 
 fn gather(kernels: Kernels, hidden: &Tensor<2>, rows: &[u32]) -> Tensor<2> {

@@ -129,7 +129,8 @@ fn groups(rows: &[ScoreRow]) -> Vec<Group<'_>> {
 
 fn joined(group: &Group<'_>) -> Batch {
     let mut batch = Batch::default();
-    for (_, Piece { batch: Batch { ids, positions, targets, segments }, .. }) in group {
+    // Scores are of single tokens, whatever they weigh together.
+    for (_, Piece { batch: Batch { ids, positions, targets, weights: _, segments }, .. }) in group {
         let start = batch.ids.len();
         batch.ids.extend(ids);
         batch.positions.extend(positions);

@@ -8,14 +8,14 @@ use crate::data::sample::{IGNORED, Sample};
 use crate::model::config::DecoderConfig;
 
 /// One row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ScoreRow {
     pub(super) pieces: Vec<Piece>,
     pub(super) n_tokens: usize,
 }
 
 /// What is computed at once of a row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Piece {
     pub(super) batch: Batch,
     /// Tokens at the start that only give context: they belong to an earlier piece.

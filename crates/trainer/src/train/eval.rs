@@ -6,8 +6,10 @@ use ftl_core::metrics::Evaluated;
 use ftl_core::stop::StopSignal;
 use serde::{Deserialize, Serialize};
 
-use crate::data::batch::{Batch, lots};
+use crate::data::batch::lots;
 use crate::data::sample::Sample;
+use crate::methods::reference::DataPart;
+use crate::methods::{HeldOut, Method};
 use crate::model::decoder::Decoder;
 use crate::train::progress::Progress;
 
@@ -47,36 +49,26 @@ impl Scores {
     }
 }
 
-/// Scores `samples` after `step`, as many at once as have `most_tokens` (or a longer one alone), so that memory does
-/// not grow with their number; `None` if stopped before the end.
+/// Scores `samples`, all that are held out, after `step`, as many at once as have `most_tokens` (or a longer one alone),
+/// so that memory does not grow with their number; `None` if stopped before the end.
 pub fn evaluate(
-    decoder: &Decoder,
+    (decoder, method): (&Decoder, &Method),
     samples: &[Sample],
     (most_tokens, step): (usize, u64),
     (observer, stop): (&mut dyn Observer, &StopSignal),
 ) -> Option<Evaluated> {
-    let (mut sum_nats, mut n_correct, mut n_tokens) = (0.0, 0u64, 0u64);
+    let mut held_out = HeldOut::new(method);
     let mut progress = Progress::start(observer, Phase::Evaluating, (samples.len(), "rows"));
     let mut n_done = 0;
-    for samples in lots(samples, |sample| sample.ids.len(), most_tokens) {
+    for lot in lots(samples, Sample::n_tokens, most_tokens) {
         if stop.raised().is_some() {
             return None;
         }
-        for score in decoder.score(&Batch::of(samples)) {
-            sum_nats += f64::from(score.nll_nats);
-            n_correct += u64::from(score.correct);
-            n_tokens += 1;
-        }
-        n_done += samples.len();
+        let indexes: Vec<usize> = (n_done..n_done + lot.len()).collect();
+        let microbatch = method.microbatch(DataPart::Eval, samples, &indexes);
+        held_out.add(&microbatch, &decoder.score(&microbatch.batch));
+        n_done += lot.len();
         progress.done(n_done);
     }
-    let loss_nats = sum_nats / n_tokens as f64;
-    Some(Evaluated {
-        step,
-        loss_nats,
-        perplexity: loss_nats.exp(),
-        token_accuracy: n_correct as f64 / n_tokens as f64,
-        tokens: n_tokens,
-        rewards: None,
-    })
+    Some(held_out.evaluated(step))
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use ftl_core::metrics::Evaluated;
+use ftl_core::metrics::{Evaluated, Rewards};
 use ftl_core::{Problem, ProblemKind};
 
 use crate::checkpoint::layout::{FINAL, FTL_STATE_JSON, README_MD};
@@ -54,13 +54,22 @@ fn card(run: &Run<'_, '_>) -> String {
     if let Some(Evaluated { step, .. }) = evaluated.filter(|evaluated| evaluated.step != run.step) {
         let _ = write!(card, "\nThe weights are those after step {step}, the best on the held-out data.\n");
     }
-    if let Some(Evaluated { loss_nats, perplexity, token_accuracy, tokens, .. }) = evaluated {
+    if let Some(evaluated) = evaluated {
+        let Evaluated { loss_nats, perplexity, token_accuracy, tokens, rewards, .. } = evaluated;
+        let unit = if rewards.is_some() { "" } else { " nats per token" };
         let _ = write!(
             card,
-            "\n| held-out | |\n|---|---|\n| loss | {loss_nats:.4} nats per token |\n| perplexity | {perplexity:.3} |\n\
+            "\n| held-out | |\n|---|---|\n| loss | {loss_nats:.4}{unit} |\n| perplexity | {perplexity:.3} |\n\
              | token accuracy | {:.1} % |\n| tokens | {tokens} |\n",
             token_accuracy * 100.0
         );
+        if let Some(Rewards { reward_margin, reward_accuracy, .. }) = rewards {
+            let _ = write!(
+                card,
+                "| reward margin | {reward_margin:.3} |\n| reward accuracy | {:.1} % |\n",
+                reward_accuracy * 100.0
+            );
+        }
     }
     let _ = write!(card, "\n## Spec\n\n```json\n{}\n```\n", run.spec.to_json().trim_end());
     card

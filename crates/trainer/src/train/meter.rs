@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use ftl_core::metrics::Stepped;
+use ftl_core::metrics::{Rewards, Stepped};
 
-use crate::data::batch::Batch;
+use crate::methods::Microbatch;
 
 /// Counts what goes through one step.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct StepResult {
     pub grad_norm: f64,
     /// The one used.
     pub learning_rate: f64,
+    /// What preferences look like, where the method learns them.
+    pub rewards: Option<Rewards>,
 }
 
 impl Meter {
@@ -38,24 +40,19 @@ impl Meter {
     }
 
     /// The step's microbatches are there; what passed until now was waiting for data.
-    pub fn data_ready(&mut self, microbatches: &[Batch]) {
+    pub fn data_ready(&mut self, microbatches: &[Microbatch]) {
         self.data = self.start.elapsed();
-        for batch in microbatches {
+        for Microbatch { batch, n_samples, .. } in microbatches {
             self.n_tokens += batch.n_tokens() as u64;
             self.n_supervised += batch.n_supervised() as u64;
-            self.n_samples += batch.segments.len() as u64;
+            self.n_samples += *n_samples as u64;
         }
-    }
-
-    /// Tokens that the loss of this step counts.
-    pub fn n_supervised(&self) -> u64 {
-        self.n_supervised
     }
 
     /// Ends the step.
     pub fn stop(self, result: StepResult) -> Stepped {
         let secs = self.start.elapsed().as_secs_f64();
-        let StepResult { step, epoch, loss_nats, grad_norm, learning_rate } = result;
+        let StepResult { step, epoch, loss_nats, grad_norm, learning_rate, rewards } = result;
         Stepped {
             step,
             epoch,
@@ -69,7 +66,7 @@ impl Meter {
             samples_per_sec: self.n_samples as f64 / secs,
             step_millis: secs * 1e3,
             data_millis: self.data.as_secs_f64() * 1e3,
-            rewards: None,
+            rewards,
         }
     }
 }

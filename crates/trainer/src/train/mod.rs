@@ -13,6 +13,7 @@ pub mod output;
 pub mod predict;
 pub mod preflight;
 pub mod progress;
+mod reference;
 pub mod report;
 pub mod run;
 pub mod snapshot;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use ftl_core::job::Phase;
 use ftl_core::spec::resolved::{Adapter, Lora, ModelInit};
 use ftl_core::{CheckedSpec, Observer, Problem, ProblemKind};
@@ -10,8 +11,10 @@ use crate::adapter::lora::{self, LoraSource};
 use crate::adapter::peft::{AdapterConfig, AdapterWeights, Layout, Named};
 use crate::data::encode::Encoder;
 use crate::data::load::{Prepared, Request, prepare};
+use crate::data::sample::Sample;
 use crate::device::{self, OpenDevice};
 use crate::error::TrainError;
+use crate::methods;
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::{Decoder, Trained};
 use crate::model::families::{EMBED_TOKENS, LM_HEAD};
@@ -63,7 +66,10 @@ pub fn ready(
     note(observer, format!("computing in f32 on {}{reason}", device.name));
 
     phase(observer, Phase::Loading);
-    let mut decoder = base(spec, weights, &device)?;
+    let mut decoder = match (&spec.adapter, weights) {
+        (Adapter::None, Weights::Checkpoint(dir)) => open_decoder(dir, Start::Pretrained, &device.device)?,
+        (Adapter::None, Weights::Spec) | (Adapter::Lora(_), _) => base(spec, &device.device)?,
+    };
     let encoder = Encoder::load(&spec.model.path, spec.data.chat_template.as_deref())?;
     let shape = match &spec.adapter {
         Adapter::None => None,
@@ -109,6 +115,7 @@ pub fn ready(
     };
     phase(observer, Phase::Tokenizing);
     let mut data = prepare(&request, observer)?;
+    methods::check(spec.method, &data)?;
     for message in &data.notes {
         warn(observer, message.clone());
     }
@@ -122,7 +129,7 @@ pub fn ready(
         }
         None => None,
     };
-    let longest = data.train.iter().chain(&data.eval).map(|sample| sample.ids.len()).max().unwrap_or(0);
+    let longest = data.train.iter().chain(&data.eval).map(Sample::longest_segment).max().unwrap_or(0);
     decoder.reserve_positions(longest);
     decoder.train(match adapter {
         Some(_) => Trained::Adapter,
@@ -137,26 +144,18 @@ fn too_few_prompts(asked: u64, found: usize) -> Option<String> {
     })
 }
 
-/// The model without an adapter, everything frozen.
-fn base(spec: &CheckedSpec, weights: &Weights, device: &OpenDevice) -> Result<Decoder, TrainError> {
+/// The model that the spec names, as it is before training and without an adapter.
+pub(super) fn base(spec: &CheckedSpec, device: &Device) -> Result<Decoder, TrainError> {
     let start = match spec.model.init {
         ModelInit::Pretrained => Start::Pretrained,
         ModelInit::Random => Start::Random { seed: spec.train.seed },
     };
-    match (&spec.adapter, weights) {
-        (Adapter::None, Weights::Checkpoint(dir)) => {
-            Ok(open_decoder(dir, Start::Pretrained, &device.device)?)
+    match spec.adapter {
+        Adapter::None => {
+            let decoder = open_decoder(&spec.model.path, start, device)?;
+            if decoder.is_quantized() { Err(quantized_base(&spec.model.path).into()) } else { Ok(decoder) }
         }
-        (Adapter::None, Weights::Spec) => {
-            let decoder = open_decoder(&spec.model.path, start, &device.device)?;
-            if decoder.is_quantized() {
-                return Err(quantized_base(&spec.model.path).into());
-            }
-            Ok(decoder)
-        }
-        (Adapter::Lora(_), _) => {
-            Ok(open_quantized(&spec.model.path, start, spec.quantization, &device.device)?)
-        }
+        Adapter::Lora(_) => Ok(open_quantized(&spec.model.path, start, spec.quantization, device)?),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ftl_core::job::{Phase, State};
-use ftl_core::metrics::Stepped;
+use ftl_core::metrics::{Rewards, Stepped};
 use ftl_core::spec::resolved::{Every, FinalWeights, PredictionTimes};
 use ftl_core::{CheckedSpec, Event, Observer, Problem, ProblemKind, StopSignal};
 
@@ -11,12 +11,14 @@ use crate::adapter::peft::AdapterConfig;
 use crate::checkpoint::layout::{EVENTS_JSONL, checkpoint_name};
 use crate::checkpoint::retain_newest;
 use crate::checkpoint::save;
-use crate::data::batch::Batch;
 use crate::data::load::Prepared;
 use crate::data::mix::Part;
 use crate::data::order::{Plan, Pool};
+use crate::data::sample::Sample;
 use crate::error::TrainError;
-use crate::model::decoder::{Decoder, Keep, LossPass};
+use crate::methods::reference::DataPart;
+use crate::methods::{Method, Microbatch, Onto, Tally, Totals};
+use crate::model::decoder::{Decoder, Keep, TrainPass};
 use crate::ops::dropout::Key;
 use crate::ops::neftune::Noise;
 use crate::ops::param::{Gradients, Param};
@@ -30,6 +32,7 @@ use crate::train::moments_file::{read_optimizer, write_optimizer};
 use crate::train::optimizer::Optimizer;
 use crate::train::predict::{Answered, Predictor};
 use crate::train::preflight::Ready;
+use crate::train::reference;
 use crate::train::report::{Reporter, note, phase, warn};
 use crate::train::snapshot::{self, Identity};
 use crate::train::{Outcome, Summary};
@@ -47,6 +50,7 @@ pub struct Run<'a, 'b> {
     pub(super) plan: Plan,
     pub(super) identity: Identity,
     pub(super) scores: Scores,
+    pub(super) method: Method,
     /// Steps taken.
     pub(super) step: u64,
     /// The steps taken when the last checkpoint was written.
@@ -59,7 +63,7 @@ pub struct Run<'a, 'b> {
     gradients: Gradients,
     keep: Keep,
     history: Vec<serde_json::Value>,
-    reporter: &'a mut Reporter<'b>,
+    pub(super) reporter: &'a mut Reporter<'b>,
 }
 
 impl<'a, 'b> Run<'a, 'b> {
@@ -86,6 +90,7 @@ impl<'a, 'b> Run<'a, 'b> {
             ),
             optimizer: Optimizer::new(&decoder, (train.adamw, train.moments), train.max_grad_norm),
             gradients: decoder.zero_gradients(),
+            method: Method::of(spec.method),
             scores: Scores::default(),
             predictor,
             predicted: None,
@@ -142,6 +147,9 @@ impl<'a, 'b> Run<'a, 'b> {
     pub fn all_steps(&mut self, stop: &StopSignal) -> Result<Outcome, TrainError> {
         let total_steps = self.plan.total_steps();
         let mut loss_nats = None;
+        if !reference::make_ready(self, stop)? {
+            return self.stop();
+        }
         self.evaluate_if_due(stop);
         self.predict_if_due(stop)?;
         self.training();
@@ -210,51 +218,59 @@ impl<'a, 'b> Run<'a, 'b> {
     fn take_step(&mut self, stop: &StopSignal) -> Result<Option<Stepped>, TrainError> {
         let step_index = self.step;
         let mut meter = Meter::start();
-        let microbatches: Vec<Batch> = self
+        let microbatches: Vec<Microbatch> = self
             .plan
             .step(step_index)
             .iter()
-            .map(|samples| Batch::of(samples.iter().map(|index| &self.data.train[*index])))
+            .map(|indexes| self.method.microbatch(DataPart::Train, &self.data.train, indexes))
             .collect();
         meter.data_ready(&microbatches);
 
         let key = Key::new(self.spec.train.seed).fold(step_index);
-        let scale = 1.0 / meter.n_supervised() as f64;
+        let totals = Totals::of(&microbatches);
+        let mut tally = Tally::new(&self.method);
         let learning_rate = self.schedule.at(step_index);
         let (keep, alpha) = (self.keep, self.spec.train.neftune_noise_alpha);
         let pass = |index| {
             let key = key.fold(index);
             let noise = alpha.map(|alpha| Noise { alpha, key: key.fold(NOISE) });
-            LossPass { scale, keep, dropout: Some(key), noise }
+            TrainPass { keep, dropout: Some(key), noise }
         };
-        if let ([batch], true) = (&microbatches[..], self.optimizer.can_step_in_parts(microbatches.len())) {
+        if let ([microbatch], true) =
+            (&microbatches[..], self.optimizer.can_step_in_parts(microbatches.len()))
+        {
             if stop.raised().is_some() {
                 return Ok(None);
             }
-            let pass = pass(0);
             let mut step = self.optimizer.begin_step(self.decoder.kernels, learning_rate);
             let update = &mut |param: &mut Param, gradients: &mut Gradients| step.update(param, gradients);
-            let sum_nats = self.decoder.loss_and_updates(batch, pass, &mut self.gradients, update);
-            let grad_norm = step.finish();
-            return self.end_step(meter, (sum_nats * scale, grad_norm, learning_rate)).map(Some);
+            let onto = Onto::Weights { decoder: &mut self.decoder, update };
+            self.method.backward(onto, microbatch, (&totals, pass(0)), (&mut self.gradients, &mut tally));
+            let (loss, grad_norm) = ((tally.loss_nats(), tally.rewards()), step.finish());
+            return self.end_step(meter, (loss, grad_norm, learning_rate)).map(Some);
         }
-        let mut sum_nats = 0.0;
         self.gradients.clear();
-        for (index, batch) in microbatches.iter().enumerate() {
+        for (index, microbatch) in microbatches.iter().enumerate() {
             if stop.raised().is_some() {
                 return Ok(None);
             }
-            sum_nats += self.decoder.loss_and_gradients(batch, pass(index as u64), &mut self.gradients);
+            self.method.backward(
+                Onto::Gradients(&self.decoder),
+                microbatch,
+                (&totals, pass(index as u64)),
+                (&mut self.gradients, &mut tally),
+            );
         }
+        let loss = (tally.loss_nats(), tally.rewards());
         let grad_norm = self.optimizer.step(&mut self.decoder, &mut self.gradients, learning_rate);
-        self.end_step(meter, (sum_nats * scale, grad_norm, learning_rate)).map(Some)
+        self.end_step(meter, (loss, grad_norm, learning_rate)).map(Some)
     }
 
     /// Counts a step whose update was taken.
     fn end_step(
         &mut self,
         meter: Meter,
-        (loss_nats, grad_norm, learning_rate): (f64, f64, f64),
+        ((loss_nats, rewards), grad_norm, learning_rate): ((f64, Option<Rewards>), f64, f64),
     ) -> Result<Stepped, TrainError> {
         let step_index = self.step;
         if !loss_nats.is_finite() || !grad_norm.is_finite() {
@@ -262,7 +278,8 @@ impl<'a, 'b> Run<'a, 'b> {
         }
         self.step += 1;
         let epoch = self.plan.epochs_after(step_index);
-        let stepped = meter.stop(StepResult { step: self.step, epoch, loss_nats, grad_norm, learning_rate });
+        let result = StepResult { step: self.step, epoch, loss_nats, grad_norm, learning_rate, rewards };
+        let stepped = meter.stop(result);
         self.history.push(snapshot::history_entry(&stepped));
         Ok(stepped)
     }
@@ -280,8 +297,8 @@ impl<'a, 'b> Run<'a, 'b> {
             return false;
         }
         // No more at once than a microbatch has, so that scoring never takes more memory than training.
-        let how = (self.plan.most_tokens(), self.step);
-        let evaluated = evaluate(&self.decoder, &self.data.eval, how, (&mut *self.reporter, stop));
+        let (model, how) = ((&self.decoder, &self.method), (self.plan.most_tokens(), self.step));
+        let evaluated = evaluate(model, &self.data.eval, how, (&mut *self.reporter, stop));
         if let Some(evaluated) = evaluated {
             self.scores.add(evaluated.clone());
             self.observe(Event::Evaluated(evaluated));
@@ -355,7 +372,7 @@ impl<'a, 'b> Run<'a, 'b> {
 fn pool(spec: &CheckedSpec, data: &Prepared, max_length: usize) -> Pool {
     let files = spec.data.train.iter().zip(&data.per_file);
     Pool {
-        lengths: data.train.iter().map(|sample| sample.ids.len()).collect(),
+        lengths: data.train.iter().map(Sample::n_tokens).collect(),
         files: files.map(|(file, n_samples)| Part { n_samples: *n_samples, weight: file.weight }).collect(),
         order: spec.data.order,
         rows: spec.data.rows,

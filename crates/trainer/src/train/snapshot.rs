@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 
-use ftl_core::metrics::Stepped;
+use ftl_core::metrics::{Rewards, Stepped};
 use ftl_core::{CheckedSpec, Problem, ProblemKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -14,6 +14,7 @@ use crate::adapter::peft::{AdapterConfig, write_adapter};
 use crate::checkpoint::layout::{CHAT_TEMPLATE_JINJA, FTL_STATE_JSON, TRAINER_STATE_JSON};
 use crate::checkpoint::write_file;
 use crate::data::load::Prepared;
+use crate::data::sample::Sample;
 use crate::error::TrainError;
 use crate::export::directory::{copy_companions, write_model};
 use crate::model::decoder::{Decoder, Trained};
@@ -84,6 +85,27 @@ impl Identity {
         let version = STATE_VERSION;
         let (stopped_early, predicted) = (false, None);
         State { version, build, step, spec, data_sha256, base_sha256, scores, stopped_early, predicted }
+    }
+
+    /// SHA-256 of all that the reference's log-probabilities follow from: the base model, the data, and the pairs of them
+    /// that are scored.
+    pub fn reference_sha256(&self, indexes: [&[usize]; 2]) -> String {
+        let Self { spec, data_sha256, base_sha256 } = self;
+        let mut hash = Sha256::new();
+        for key in ["model", "quantization"] {
+            hash.update(spec[key].to_string());
+        }
+        // Random weights follow from the seed, and what goes through the model together from the batch size.
+        for key in ["seed", "per_device_train_batch_size"] {
+            hash.update(spec["train"][key].to_string());
+        }
+        hash.update(data_sha256);
+        hash.update(base_sha256);
+        for indexes in indexes {
+            hash.update((indexes.len() as u64).to_le_bytes());
+            indexes.iter().for_each(|index| hash.update((*index as u64).to_le_bytes()));
+        }
+        hex(hash)
     }
 
     /// Compares a checkpoint's state with this run.
@@ -189,10 +211,11 @@ fn data_sha256(data: &Prepared) -> String {
     let mut hash = Sha256::new();
     for samples in [&data.train, &data.eval] {
         hash.update((samples.len() as u64).to_le_bytes());
-        for sample in samples {
-            hash.update((sample.ids.len() as u64).to_le_bytes());
-            sample.ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
-            sample.labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+        for Sample { ids, labels, weights, rejected: _ } in samples.iter().flat_map(Sample::segments) {
+            hash.update((ids.len() as u64).to_le_bytes());
+            ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+            labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+            weights.iter().flatten().for_each(|weight| hash.update(weight.to_le_bytes()));
         }
     }
     hex(hash)
@@ -254,13 +277,23 @@ pub fn write_state(
 
 /// A step as `trainer_state.json` logs it.
 pub fn history_entry(stepped: &Stepped) -> Value {
-    json!({
+    let mut entry = json!({
         "epoch": stepped.epoch,
         "grad_norm": stepped.grad_norm,
         "learning_rate": stepped.learning_rate,
         "loss": stepped.loss_nats,
         "step": stepped.step,
-    })
+    });
+    // As TRL's trainers log them.
+    if let Some(Rewards { rewards_chosen, rewards_rejected, reward_margin, reward_accuracy }) =
+        stepped.rewards
+    {
+        entry["rewards/chosen"] = json!(rewards_chosen);
+        entry["rewards/rejected"] = json!(rewards_rejected);
+        entry["rewards/margins"] = json!(reward_margin);
+        entry["rewards/accuracies"] = json!(reward_accuracy);
+    }
+    entry
 }
 
 /// The steps that a checkpoint logged; nothing depends on them, so a file without them is no fault.

@@ -85,6 +85,28 @@ fn two_segments_in_a_batch_are_two_batches() {
     println!("worst {worst:.1e}");
 }
 
+#[test]
+fn weighted_tokens_have_their_share_of_the_loss_and_the_gradients() {
+    let (first, second) = (batch(&[12], 1), batch(&[19], 2));
+    let mut together = end_to_end(&first, &second);
+    let weights = |factors: [f32; 2]| Some([vec![factors[0]; 12], vec![factors[1]; 19]].concat());
+    for kernels in KERNELS {
+        let decoder = VARIANTS[2].decoder(kernels);
+        let mut sum = pass(&decoder, &first, PASS);
+        for (name, values) in pass(&decoder, &second, PASS) {
+            let sum = sum.get_mut(&name).expect("both passes train the same");
+            sum.iter_mut().zip(values).for_each(|(sum, value)| *sum = *sum * 0.25 + 2.0 * value);
+        }
+        together.weights = weights([0.25, 2.0]);
+        let seen = difference(&pass(&decoder, &together, PASS), &sum);
+        assert!(seen < TOLERANCE, "{kernels:?}: {seen:.1e}");
+        for wrong in [weights([2.0, 0.25]), None] {
+            together.weights = wrong;
+            assert!(difference(&pass(&decoder, &together, PASS), &sum) > 100.0 * TOLERANCE);
+        }
+    }
+}
+
 fn end_to_end(first: &Batch, second: &Batch) -> Batch {
     let n = first.n_tokens();
     let mut together = first.clone();

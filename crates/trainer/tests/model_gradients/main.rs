@@ -7,6 +7,7 @@ mod adapted;
 mod decoder;
 mod equal;
 mod next_tokens;
+mod pairs;
 mod slopes;
 
 #[path = "../support/draw.rs"]

@@ -82,12 +82,12 @@ pub fn worst(slopes: &[Slope], gradients: &Outcome) -> (f64, String) {
     differences.max_by(|a, b| a.0.total_cmp(&b.0)).expect("a decoder has weights")
 }
 
-fn largest(gradient: &[f64]) -> usize {
+pub(crate) fn largest(gradient: &[f64]) -> usize {
     (0..gradient.len()).fold(0, |a, b| if gradient[b].abs() > gradient[a].abs() { b } else { a })
 }
 
 /// The decoder with one value of one weight changed.
-fn moved(decoder: &Decoder, param_index: usize, value: usize, change: f64) -> Decoder {
+pub(crate) fn moved(decoder: &Decoder, param_index: usize, value: usize, change: f64) -> Decoder {
     let mut moved = decoder.clone();
     let mut index = 0;
     moved.for_each_param_mut(&mut |param| {

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData, activation};
 use ftl_trainer::data::sample::IGNORED;
 use ftl_trainer::kernels::Kernels;
-use ftl_trainer::ops::cross_entropy::{Head, forward_backward, logits, score};
+use ftl_trainer::ops::cross_entropy::{Head, Objective, forward_backward, logits, score};
 use ftl_trainer::ops::param::{Gradients, Param, Slot};
 
 use crate::draw::Draw;
@@ -16,7 +16,8 @@ struct CrossEntropy {
     hidden: usize,
     vocab: usize,
     targets: Vec<i32>,
-    scale: f64,
+    /// One for each target, also where it is ignored.
+    weights: Vec<f32>,
     softcap: Option<f32>,
 }
 
@@ -32,21 +33,73 @@ impl CrossEntropy {
         counted.map(|(row, target)| (row, *target as usize))
     }
 
-    fn dy(&self) -> Tensor<2> {
-        Tensor::from_data(TensorData::new(vec![self.scale as f32], [1, 1]), &Device::flex())
+    fn supervised_weights(&self) -> Vec<f32> {
+        self.counted().map(|(row, _)| self.weights[row]).collect()
     }
+
+    /// A head of which the gradient is wanted.
+    fn trained(head: Tensor<2>) -> Param {
+        Param { slot: Some(Slot(0)), ..Param::frozen(head) }
+    }
+
+    /// The log-probabilities of all tokens, as autodiff records them.
+    fn log_p(&self, hidden: &Tensor<2>, head: &Tensor<2>) -> Tensor<2> {
+        let logits = hidden.clone().matmul(head.clone().transpose());
+        let logits = match self.softcap {
+            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+            None => logits,
+        };
+        activation::log_softmax(logits, 1)
+    }
+
+    /// That of each counted target, in order, `[targets, 1]`.
+    fn recorded_log_p(&self, hidden: &Tensor<2>, head: &Tensor<2>) -> Tensor<2> {
+        let counted: Vec<(usize, usize)> = self.counted().collect();
+        let (n, all) = (counted.len(), self.targets.len());
+        let mut rows = vec![0.0; n * all];
+        let mut picked = vec![0.0; n * self.vocab];
+        for (i, (row, target)) in counted.into_iter().enumerate() {
+            rows[i * all + row] = 1.0;
+            picked[i * self.vocab + target] = 1.0;
+        }
+        let log_p = self.log_p(hidden, head);
+        let log_p = reference::constant(rows, [n, all]).matmul(log_p);
+        (log_p * reference::constant(picked, [n, self.vocab])).sum_dim(1)
+    }
+
+    /// The negative log-likelihood of each counted target in f64.
+    fn nll(&self, [hidden, head]: [&[f64]; 2]) -> Vec<f64> {
+        let nll = self.counted().map(|(row, target)| {
+            let h = &hidden[row * self.hidden..][..self.hidden];
+            let z = head.chunks(self.hidden).map(|w| w.iter().zip(h).map(|(w, h)| w * h).sum::<f64>());
+            let limited = |z: f64| self.softcap.map_or(z, |cap| f64::from(cap) * (z / f64::from(cap)).tanh());
+            let z: Vec<f64> = z.map(limited).collect();
+            z.iter().map(|z| z.exp()).sum::<f64>().ln() - z[target]
+        });
+        nll.collect()
+    }
+}
+
+fn one() -> Tensor<2> {
+    Tensor::from_data(TensorData::new(vec![1f32], [1, 1]), &Device::flex())
 }
 
 impl Operation for CrossEntropy {
     fn run(&self, kernels: Kernels) -> Outcome {
         let (hidden, head) = self.inputs();
         let mut gradients = Gradients::zeros([head.dims()], &Device::flex(), kernels);
-        let head = Param { slot: Some(Slot(0)), ..Param::frozen(head) };
-        let head = Head { softcap: self.softcap, ..Head::plain(&head) };
-        let (sum_nats, d_hidden) =
-            forward_backward(kernels, head, (&hidden, &self.targets), self.scale, &mut gradients);
+        let head = Self::trained(head);
+        let weights = self.supervised_weights();
+        let (nll, d_hidden) = forward_backward(
+            kernels,
+            Head { softcap: self.softcap, ..Head::plain(&head) },
+            (&hidden, &self.targets),
+            Objective::Weighted(&weights),
+            &mut gradients,
+        );
+        let y = nll.iter().zip(&weights).map(|(nll, weight)| f64::from(nll * weight)).sum();
         Outcome::from([
-            ("y".to_owned(), vec![sum_nats]),
+            ("y".to_owned(), vec![y]),
             ("hidden".to_owned(), values(&d_hidden)),
             ("head".to_owned(), values(gradients.get(Slot(0)))),
         ])
@@ -57,30 +110,100 @@ impl Operation for CrossEntropy {
         let (hidden, head) = (reference::leaf(&hidden), reference::leaf(&head));
         let n = self.targets.len();
         let mut picked = vec![0.0; n * self.vocab];
-        self.counted().for_each(|(row, target)| picked[row * self.vocab + target] = -1.0);
-        let logits = hidden.clone().matmul(head.clone().transpose());
-        let logits = match self.softcap {
-            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
-            None => logits,
-        };
-        let log_p = activation::log_softmax(logits, 1);
+        self.counted().for_each(|(row, target)| picked[row * self.vocab + target] = -self.weights[row]);
+        let log_p = self.log_p(&hidden, &head);
         let sum = (log_p * reference::constant(picked, [n, self.vocab])).sum().reshape([1, 1]);
-        reference::autodiff(&sum, &self.dy(), &[("hidden", &hidden), ("head", &head)])
+        reference::autodiff(&sum, &one(), &[("hidden", &hidden), ("head", &head)])
     }
 
     fn slopes(&self) -> Outcome {
         let (hidden, head) = self.inputs();
-        reference::slopes(&[("hidden", &hidden), ("head", &head)], &self.dy(), &|inputs| {
-            let nll = self.counted().map(|(row, target)| {
-                let h = &inputs[0][row * self.hidden..][..self.hidden];
-                let z =
-                    inputs[1].chunks(self.hidden).map(|w| w.iter().zip(h).map(|(w, h)| w * h).sum::<f64>());
-                let limited =
-                    |z: f64| self.softcap.map_or(z, |cap| f64::from(cap) * (z / f64::from(cap)).tanh());
-                let z: Vec<f64> = z.map(limited).collect();
-                z.iter().map(|z| z.exp()).sum::<f64>().ln() - z[target]
-            });
-            vec![nll.sum()]
+        let weights = self.supervised_weights();
+        reference::slopes(&[("hidden", &hidden), ("head", &head)], &one(), &|inputs| {
+            let nll = self.nll([&inputs[0], &inputs[1]]);
+            vec![nll.iter().zip(&weights).map(|(nll, weight)| nll * f64::from(*weight)).sum()]
+        })
+    }
+}
+
+/// An objective in which a token's weight follows from the scores of all: half the square of the mean over the tokens
+/// with an even index, times the mean over the others.
+#[derive(Clone, Debug)]
+struct Coupled {
+    tokens: CrossEntropy,
+    gradient: OfHead,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum OfHead {
+    Trained,
+    Frozen,
+}
+
+impl Coupled {
+    /// The sums over both kinds, each divided by the number of all.
+    fn halves(nll: &[f64]) -> [f64; 2] {
+        let n = nll.len() as f64;
+        let sum = |odd: usize| nll.iter().skip(odd).step_by(2).sum::<f64>() / n;
+        [sum(0), sum(1)]
+    }
+
+    fn leaves<'a>(&self, hidden: &'a Tensor<2>, head: &'a Tensor<2>) -> Vec<(&'static str, &'a Tensor<2>)> {
+        match self.gradient {
+            OfHead::Trained => vec![("hidden", hidden), ("head", head)],
+            OfHead::Frozen => vec![("hidden", hidden)],
+        }
+    }
+}
+
+impl Operation for Coupled {
+    fn run(&self, kernels: Kernels) -> Outcome {
+        let (hidden, head) = self.tokens.inputs();
+        let mut gradients = Gradients::zeros([head.dims()], &Device::flex(), kernels);
+        let head = match self.gradient {
+            OfHead::Trained => CrossEntropy::trained(head),
+            OfHead::Frozen => Param::frozen(head),
+        };
+        let mut y = Vec::new();
+        let mut derivative = |nll: &[f32]| {
+            let nll: Vec<f64> = nll.iter().map(|nll| f64::from(*nll)).collect();
+            let ([even, odd], n) = (Self::halves(&nll), nll.len() as f64);
+            y.push(even * even / 2.0 * odd);
+            let of = |i: usize| if i.is_multiple_of(2) { even * odd / n } else { even * even / 2.0 / n };
+            (0..nll.len()).map(|i| of(i) as f32).collect::<Vec<_>>()
+        };
+        let targets = &self.tokens.targets;
+        let objective = Objective::Coupled(&mut derivative);
+        let head = Head { softcap: self.tokens.softcap, ..Head::plain(&head) };
+        let (nll, d_hidden) = forward_backward(kernels, head, (&hidden, targets), objective, &mut gradients);
+        assert_eq!(nll.len(), self.tokens.counted().count());
+        let mut outcome = Outcome::from([("y".to_owned(), y), ("hidden".to_owned(), values(&d_hidden))]);
+        if self.gradient == OfHead::Trained {
+            outcome.insert("head".to_owned(), values(gradients.get(Slot(0))));
+        }
+        outcome
+    }
+
+    fn autodiff(&self) -> Outcome {
+        let (hidden, head) = self.tokens.inputs();
+        let (hidden, head) = (reference::leaf(&hidden), reference::leaf(&head));
+        let nll = self.tokens.recorded_log_p(&hidden, &head).neg();
+        let n = nll.dims()[0];
+        let of = |odd: usize| {
+            let picked = (0..n).map(|i| if i % 2 == odd { 1.0 / n as f32 } else { 0.0 }).collect();
+            (nll.clone() * reference::constant(picked, [n, 1])).sum().reshape([1, 1])
+        };
+        let (even, odd) = (of(0), of(1));
+        let y = even.clone() * even * odd * 0.5;
+        reference::autodiff(&y, &one(), &self.leaves(&hidden, &head))
+    }
+
+    fn slopes(&self) -> Outcome {
+        let (hidden, head) = self.tokens.inputs();
+        let frozen = values(&head);
+        reference::slopes(&self.leaves(&hidden, &head), &one(), &|inputs| {
+            let [even, odd] = Self::halves(&self.tokens.nll([&inputs[0], inputs.get(1).unwrap_or(&frozen)]));
+            vec![even * even / 2.0 * odd]
         })
     }
 }
@@ -89,8 +212,9 @@ impl Operation for CrossEntropy {
 fn case(n_tokens: usize, [hidden, vocab]: [usize; 2]) -> CrossEntropy {
     let mut draw = Draw::new(18);
     let target = |i| if i % 3 == 1 { IGNORED } else { draw.count(0..vocab) as i32 };
-    let targets = (0..n_tokens).map(target).collect();
-    CrossEntropy { hidden, vocab, targets, scale: 0.3, softcap: None }
+    let targets: Vec<i32> = (0..n_tokens).map(target).collect();
+    let weights = targets.iter().map(|_| draw.count(0..30) as f32 / 20.0).collect();
+    CrossEntropy { hidden, vocab, targets, weights, softcap: None }
 }
 
 fn capped(cap: f32, case: CrossEntropy) -> CrossEntropy {
@@ -101,8 +225,8 @@ fn capped(cap: f32, case: CrossEntropy) -> CrossEntropy {
 fn cross_entropy_has_the_gradients_of_autodiff() {
     let mut draw = Draw::new(19);
     let mut cases = vec![case(1, [1, 1]), case(1, [3, 2]), case(50, [16, 512]), case(400, [33, 97])];
-    cases.extend((0..12).map(|_| case(draw.count(1..60), [draw.count(1..40), draw.count(2..700)])));
     cases.extend([capped(3.0, case(50, [16, 512])), capped(30.0, case(400, [33, 97]))]);
+    cases.extend((0..12).map(|_| case(draw.count(1..60), [draw.count(1..40), draw.count(2..700)])));
     assert_equals_autodiff(&cases);
 }
 
@@ -138,6 +262,32 @@ fn another_target_is_noticed() {
 }
 
 #[test]
+fn another_weight_is_noticed() {
+    let right = case(7, [4, 11]);
+    let mut wrong = right.clone();
+    wrong.weights[3] += 0.5;
+    assert_differs(&right, &wrong);
+}
+
+#[test]
+fn weights_that_follow_from_all_scores_have_the_gradients_of_autodiff() {
+    for gradient in [OfHead::Trained, OfHead::Frozen] {
+        let of = |tokens| Coupled { tokens, gradient };
+        assert_equals_autodiff(&[
+            of(case(4, [3, 5])),
+            of(case(50, [16, 512])),
+            of(capped(3.0, case(50, [16, 512]))),
+            // Several chunks.
+            of(case(195, [3, 1 << 16])),
+        ]);
+        assert_equals_slopes(&[of(case(4, [3, 5])), of(case(7, [4, 11]))]);
+        let (right, mut wrong) = (of(case(7, [4, 11])), of(case(7, [4, 11])));
+        wrong.tokens.targets[3] = (wrong.tokens.targets[3] + 1) % 11;
+        assert_differs(&right, &wrong);
+    }
+}
+
+#[test]
 fn a_frozen_head_passes_the_same_gradient_on() {
     let trained = case(20, [8, 30]);
     let (hidden, head) = trained.inputs();
@@ -147,7 +297,7 @@ fn a_frozen_head_passes_the_same_gradient_on() {
             kernels,
             Head::plain(&Param::frozen(head.clone())),
             (&hidden, &trained.targets),
-            trained.scale,
+            Objective::Weighted(&trained.supervised_weights()),
             &mut gradients,
         );
         assert_eq!(values(&d_hidden.1), trained.run(kernels)["hidden"]);

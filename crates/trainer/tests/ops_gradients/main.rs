@@ -18,11 +18,15 @@ mod neftune;
 mod nf4;
 mod norm;
 mod operation;
+mod preferences;
 mod qk_norm;
 mod reference;
 mod rope;
 
 #[path = "../support/draw.rs"]
 mod draw;
+#[path = "../support/golden.rs"]
+#[expect(dead_code, reason = "models and tensors are for other tests")]
+mod golden;
 #[path = "../support/outcome.rs"]
 mod outcome;

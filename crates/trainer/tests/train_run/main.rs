@@ -6,12 +6,14 @@
 mod adapters;
 mod batches;
 mod best;
+mod data_runs;
 mod job;
 mod memory;
 mod optimizer;
 mod output;
 mod parity;
 mod predictions;
+mod preferences;
 mod program;
 mod quantized;
 mod refusals;

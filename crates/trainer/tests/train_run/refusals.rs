@@ -50,9 +50,9 @@ fn spec_that_asks_for_nonsense_is_refused() {
         ),
         ("adapter.layers_to_transform", json!([0, 9]), no_layer),
         (
-            "method.kind",
-            json!("dpo"),
-            "not_available method.kind: `dpo` is not available in this version; use `sft` or `cpt`",
+            "method",
+            json!({"kind": "dpo", "beta": -1}),
+            "invalid_value method.beta: -1 is out of range, expected more than 0; 0.1 is usual",
         ),
         (
             "model.dtype",

@@ -130,14 +130,14 @@ fn a_run_with_another_decay_differs_from_the_reference() {
 }
 
 /// A run of the reference program.
-struct Reference {
+pub(crate) struct Reference {
     fixtures: std::path::PathBuf,
     case: String,
-    trajectory: Value,
+    pub(crate) trajectory: Value,
 }
 
 impl Reference {
-    fn read(fixtures: &Path, case: &str) -> Self {
+    pub(crate) fn read(fixtures: &Path, case: &str) -> Self {
         let path = fixtures.join("training").join(case).join("trajectory.json");
         let text = fs::read_to_string(path).expect("a reference run");
         let trajectory = serde_json::from_str(&text).expect("a trajectory is JSON");
@@ -148,16 +148,16 @@ impl Reference {
         self.fixtures.join("training").join(&self.case)
     }
 
-    fn steps(&self) -> &[Value] {
+    pub(crate) fn steps(&self) -> &[Value] {
         self.trajectory["steps"].as_array().expect("steps")
     }
 
-    fn tolerance(&self, key: &str) -> f64 {
+    pub(crate) fn tolerance(&self, key: &str) -> f64 {
         self.trajectory["suggested_tolerance"][key].as_f64().expect("a tolerance")
     }
 
     /// The job that does the same.
-    fn job(&self) -> Job {
+    pub(crate) fn job(&self) -> Job {
         let hyper = &self.trajectory["hyperparameters"];
         let model = self.trajectory["base_model"].as_str().expect("a model");
         let adapter = match self.trajectory["lora"] {
@@ -172,7 +172,7 @@ impl Reference {
             "quantization": quantization,
             "model": {"path": self.fixtures.join(model)},
             "data": {"train": ["batches.jsonl"], "format": "tokens", "shuffle": false},
-            "method": {"kind": "sft"},
+            "method": self.method(),
             "adapter": adapter,
             "train": {
                 "max_steps": hyper["steps"],
@@ -190,11 +190,28 @@ impl Reference {
             },
             "device": {"kind": "cpu"},
         }));
-        job.write("batches.jsonl", &rows(&self.dir().join("batches.safetensors")));
+        let sides: &[&str] = match self.trajectory["method"].as_str() {
+            Some("dpo" | "orpo") => &["chosen_", "rejected_"],
+            _ => &[""],
+        };
+        job.write("batches.jsonl", &rows(&self.dir().join("batches.safetensors"), sides));
         job
     }
 
-    fn compare(&self, job: &Job, what: &str) {
+    fn method(&self) -> Value {
+        let mut method = json!({"kind": "sft"});
+        if let kind @ ("dpo" | "orpo") = self.trajectory["method"].as_str().expect("a method") {
+            method["kind"] = json!(kind);
+            for key in ["beta", "loss_type", "label_smoothing"] {
+                if let Some(value) = self.trajectory["hyperparameters"].get(key) {
+                    method[key] = value.clone();
+                }
+            }
+        }
+        method
+    }
+
+    pub(crate) fn compare(&self, job: &Job, what: &str) {
         let ours = job.steps("out");
         assert_eq!(ours.len(), self.steps().len(), "{what}");
         let mut worst = [0.0f64; 3];
@@ -202,7 +219,9 @@ impl Reference {
             let Stepped { step, loss_nats, grad_norm, learning_rate, supervised_tokens, .. } = *ours;
             let number = |key: &str| theirs[key].as_f64().expect("a number");
             assert_eq!(Some(step), theirs["step"].as_u64(), "{what}");
-            assert_eq!(Some(supervised_tokens), theirs["label_tokens"].as_u64(), "{what}, step {step}");
+            // References of pairs do not count them.
+            let counted = theirs.get("label_tokens").map_or(Some(supervised_tokens), Value::as_u64);
+            assert_eq!(Some(supervised_tokens), counted, "{what}, step {step}");
             let differences = [
                 (loss_nats - number("loss")).abs(),
                 (grad_norm / number("grad_norm") - 1.0).abs(),
@@ -231,7 +250,7 @@ impl Reference {
     }
 
     /// The largest and the root of the mean square difference of the final parameters, where the reference has them.
-    fn difference(&self, job: &Job) -> Option<(f64, f64)> {
+    pub(crate) fn difference(&self, job: &Job) -> Option<(f64, f64)> {
         let adapter = self.dir().join("final_adapter/adapter_model.safetensors");
         let model = self.dir().join("final_model.safetensors");
         let path = [adapter, model].into_iter().find(|path| path.is_file())?;
@@ -297,8 +316,8 @@ fn values(file: &SafeTensors<'_>, name: &str) -> Vec<f64> {
     chunks.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))).collect()
 }
 
-/// Batches `[microbatch, row, token]` as rows of the format `tokens`, padding included.
-fn rows(path: &Path) -> String {
+/// Batches `[microbatch, row, token]` as rows of the format `tokens`, padding included; of pairs, both `sides`.
+fn rows(path: &Path, sides: &[&str]) -> String {
     let bytes = fs::read(path).expect("batches");
     let file = safetensors(&bytes);
     let integers = |name: &str| -> (usize, Vec<i64>) {
@@ -307,13 +326,16 @@ fn rows(path: &Path) -> String {
         let (chunks, _) = tensor.data().as_chunks();
         (tensor.shape()[2], chunks.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect())
     };
-    let (n_tokens, ids) = integers("input_ids");
-    let (_, labels) = integers("labels");
-    let (_, mask) = integers("attention_mask");
-    let mut rows = String::new();
-    for ((ids, labels), mask) in ids.chunks(n_tokens).zip(labels.chunks(n_tokens)).zip(mask.chunks(n_tokens))
-    {
-        let _ = writeln!(rows, "{}", json!({"input_ids": ids, "labels": labels, "attention_mask": mask}));
+    let mut rows: Vec<Value> = Vec::new();
+    for side in sides {
+        for key in ["input_ids", "labels", "attention_mask"].map(|key| format!("{side}{key}")) {
+            let (n_tokens, values) = integers(&key);
+            rows.resize(values.len() / n_tokens, json!({}));
+            rows.iter_mut().zip(values.chunks(n_tokens)).for_each(|(row, values)| row[&key] = json!(values));
+        }
     }
-    rows
+    rows.iter().fold(String::new(), |mut text, row| {
+        let _ = writeln!(text, "{row}");
+        text
+    })
 }

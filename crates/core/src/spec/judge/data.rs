@@ -48,6 +48,15 @@ pub(super) fn checked(data: &DataSpec, context: Context, findings: &mut Findings
         train.iter().enumerate().map(|(index, file)| checked_file(index, file, findings)).collect();
     let eval = eval.as_ref().map_or(Eval::Never, |eval| checked_eval(eval, &train, findings));
     let format = format.unwrap_or(DataFormat::Auto);
+    match method {
+        Some(kind @ (MethodKind::Dpo | MethodKind::Orpo)) => pair_keys(data, kind, findings),
+        Some(MethodKind::Sft | MethodKind::Cpt) if format == DataFormat::Preference => findings.refuse(
+            "data.format",
+            "pairs of a chosen and a rejected answer are learned by `dpo` and `orpo` only",
+            "set `method.kind` to one of them, or give data of single answers",
+        ),
+        Some(MethodKind::Sft | MethodKind::Cpt) | None => {}
+    }
     Data {
         train,
         format,
@@ -67,6 +76,38 @@ pub(super) fn checked(data: &DataSpec, context: Context, findings: &mut Findings
         order: order(*shuffle, group_by_length, *packing, findings),
         max_samples: max_samples.map(|samples| samples_within("data.max_samples", samples, findings)),
         chat_template: chat_template.as_deref().map(|path| checked_template(path.into(), format, findings)),
+    }
+}
+
+/// What pairs of answers can't be.
+fn pair_keys(data: &DataSpec, method: MethodKind, findings: &mut Findings) {
+    let name = method.name();
+    match data.format.unwrap_or(DataFormat::Auto) {
+        DataFormat::Auto | DataFormat::Preference | DataFormat::Tokens => {}
+        other @ (DataFormat::Messages
+        | DataFormat::Sharegpt
+        | DataFormat::Alpaca
+        | DataFormat::PromptCompletion
+        | DataFormat::QuestionAnswer
+        | DataFormat::Text) => findings.refuse(
+            "data.format",
+            format!("`{name}` learns from pairs, which the format `{}` does not have", other.name()),
+            "set it to `preference`, or drop the key",
+        ),
+    }
+    if data.excess_length_strategy == Some(ExcessLength::Split) {
+        findings.refuse(
+            "data.excess_length_strategy",
+            "a pair can't be split: its two answers are compared as wholes",
+            "choose drop or truncate",
+        );
+    }
+    if data.assistant_only_loss == Some(false) {
+        findings.refuse(
+            "data.assistant_only_loss",
+            format!("`{name}` compares answers, not prompts"),
+            "drop the key",
+        );
     }
 }
 

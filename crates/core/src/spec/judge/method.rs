@@ -1,14 +1,22 @@
 //! `[method]`.
 
-use super::findings::{Findings, shown};
-use crate::spec::resolved::Method;
-use crate::spec::{LossType, MethodKind, MethodSpec};
+use std::ops::Bound;
+
+use super::findings::{Findings, POSITIVE, Range};
+use crate::spec::resolved::{DpoLoss, Method};
+use crate::spec::{LossType, MethodKind, MethodSpec, defaults};
+
+/// From one half on the labels would be taken to be more often wrong than right.
+const LABEL_SMOOTHING: Range = (Bound::Included(0.0), Bound::Excluded(0.5));
 
 /// The method, whose keys must be its own.
 pub(super) fn checked(method: &MethodSpec, findings: &mut Findings) -> Method {
     let MethodSpec { kind, beta, loss_type, label_smoothing } = method;
     let Some(kind) = *kind else {
-        findings.missing("method.kind", "choose `sft` to learn answers, or `cpt` to learn plain text");
+        findings.missing(
+            "method.kind",
+            "choose `sft` to learn answers, `cpt` to learn plain text, `dpo` or `orpo` to learn from preferences",
+        );
         return Method::Sft;
     };
     let is_for_pairs = matches!(kind, MethodKind::Dpo | MethodKind::Orpo);
@@ -23,14 +31,28 @@ pub(super) fn checked(method: &MethodSpec, findings: &mut Findings) -> Method {
     if label_smoothing.is_some_and(|share| share != 0.0) && !smooths {
         findings.no_effect("method.label_smoothing", "anything but `method.loss_type` = `cdpo`");
     }
-    if let Some(beta) = beta.filter(|beta| is_for_pairs && !(beta.is_finite() && *beta > 0.0)) {
-        let message = format!("{} is out of range, expected more than 0", shown(beta));
-        findings.refuse("method.beta", message, "0.1 is usual");
-    }
+    let beta = |findings: &mut Findings| {
+        findings.number("method.beta", beta.unwrap_or(defaults::BETA), POSITIVE, "0.1 is usual")
+    };
     match kind {
         MethodKind::Sft => Method::Sft,
         MethodKind::Cpt => Method::Cpt,
-        // Refused by `not_available`: this is the stand-in.
-        MethodKind::Dpo | MethodKind::Orpo => Method::Sft,
+        MethodKind::Dpo => {
+            let loss = match loss_type.unwrap_or(LossType::Sigmoid) {
+                LossType::Sigmoid => DpoLoss::Sigmoid,
+                LossType::Ipo => DpoLoss::Ipo,
+                LossType::Hinge => DpoLoss::Hinge,
+                LossType::Cdpo => DpoLoss::Cdpo {
+                    label_smoothing: findings.number(
+                        "method.label_smoothing",
+                        label_smoothing.unwrap_or(0.0),
+                        LABEL_SMOOTHING,
+                        "0.1 is usual",
+                    ),
+                },
+            };
+            Method::Dpo { beta: beta(findings), loss }
+        }
+        MethodKind::Orpo => Method::Orpo { beta: beta(findings) },
     }
 }

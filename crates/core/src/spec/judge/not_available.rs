@@ -5,8 +5,8 @@
 
 use super::findings::Findings;
 use crate::error::{Problem, ProblemKind};
+use crate::spec::JobSpec;
 use crate::spec::resolved::{DataFormat, ModelDtype};
-use crate::spec::{JobSpec, MethodKind};
 
 /// One function that is not there yet.
 struct Gap {
@@ -18,14 +18,13 @@ struct Gap {
     hint: &'static str,
 }
 
-const GAPS: [Gap; 4] = [
+const GAPS: [Gap; 3] = [
     Gap {
         key: "model.dtype",
         asked: dtype,
         hint: "this version computes in f32: use `f32`, or drop the key",
     },
     Gap { key: "data.format", asked: format, hint: "bring the data to `messages` or `prompt_completion`" },
-    Gap { key: "method.kind", asked: method, hint: "use `sft` or `cpt`" },
     Gap { key: "device.max_memory", asked: max_memory, hint: "drop it" },
 ];
 
@@ -50,21 +49,14 @@ fn dtype(spec: &JobSpec) -> Option<String> {
 fn format(spec: &JobSpec) -> Option<String> {
     match spec.data.format? {
         DataFormat::Sharegpt => Some("`sharegpt`".to_owned()),
-        DataFormat::Preference => Some("`preference`".to_owned()),
         DataFormat::Auto
         | DataFormat::Messages
         | DataFormat::Alpaca
         | DataFormat::PromptCompletion
         | DataFormat::QuestionAnswer
         | DataFormat::Text
+        | DataFormat::Preference
         | DataFormat::Tokens => None,
-    }
-}
-
-fn method(spec: &JobSpec) -> Option<String> {
-    match spec.method.kind? {
-        kind @ (MethodKind::Dpo | MethodKind::Orpo) => Some(format!("`{}`", kind.name())),
-        MethodKind::Sft | MethodKind::Cpt => None,
     }
 }
 

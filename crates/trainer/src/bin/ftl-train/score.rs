@@ -152,6 +152,11 @@ impl Args {
         for text in &prepared.notes {
             note(&format!("note: {text}"));
         }
+        if prepared.train.iter().any(|sample| sample.rejected.is_some()) {
+            let message = "the data are pairs of a chosen and a rejected answer, which are not scored";
+            let problem = Problem::new(ProblemKind::BadData, message).at(path.display().to_string());
+            return Err(problem.hint("give data of single answers").into());
+        }
         let too_long = |(index, n_tokens): (usize, usize)| {
             let limit = config.max_positions;
             let message = format!(

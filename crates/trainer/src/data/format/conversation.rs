@@ -20,8 +20,11 @@ pub struct Conversation {
 pub struct Message {
     /// Who speaks.
     pub role: Role,
-    /// Whether it is learned: the assistant speaks, and the data do not say otherwise.
-    pub is_trained: bool,
+    /// How much its tokens count in the loss; 0: it is not learned. 1 where the assistant speaks, 0 for all others,
+    /// unless the data say otherwise.
+    pub weight: f32,
+    /// What the data say of it, where they say something.
+    pub given_weight: Option<f32>,
     /// The message as the template sees it: `role`, `content`, `tool_calls` and whatever else it has.
     fields: Map<String, Value>,
 }
@@ -120,7 +123,7 @@ impl Conversation {
 
     /// Messages that are learned.
     pub fn n_trained(&self) -> usize {
-        self.messages.iter().filter(|message| message.is_trained).count()
+        self.messages.iter().filter(|message| message.is_trained()).count()
     }
 
     /// The first `n_messages`.
@@ -142,7 +145,17 @@ impl Message {
         let Value::Object(fields) = json!({"role": role.name(), "content": content}) else {
             unreachable!("an object was written");
         };
-        Self { role, is_trained: role == Role::Assistant, fields }
+        Self { role, weight: default_weight(role), given_weight: None, fields }
+    }
+
+    /// Whether it is learned.
+    pub fn is_trained(&self) -> bool {
+        self.weight > 0.0
+    }
+
+    /// Whether the assistant calls a tool.
+    pub fn calls(&self) -> bool {
+        self.fields.get("tool_calls").and_then(Value::as_array).is_some_and(|calls| !calls.is_empty())
     }
 
     /// The text; empty where there is none.
@@ -181,8 +194,9 @@ impl Message {
         if let Some(content) = content {
             fields.insert("content".to_owned(), Value::from(content));
         }
-        let is_trained = is_trained(role, &fields)?;
-        Ok(Self { role, is_trained, fields })
+        let given_weight = given_weight(role, &fields)?;
+        let weight = given_weight.unwrap_or_else(|| default_weight(role));
+        Ok(Self { role, weight, given_weight, fields })
     }
 }
 
@@ -201,30 +215,41 @@ fn join(parts: &[Value]) -> Result<String, String> {
     Ok(joined)
 }
 
-/// Follows `train` (true, false), OpenAI's `weight` and LLaMA-Factory's `loss_weight` (0, 1).
-fn is_trained(role: Role, fields: &Map<String, Value>) -> Result<bool, String> {
-    let mut asked = None;
-    for key in ["train", "weight", "loss_weight"] {
-        let wish = match fields.get(key) {
-            None | Some(Value::Null) => continue,
-            Some(Value::Bool(wish)) => *wish,
-            Some(number) if number.as_f64() == Some(0.0) => false,
-            Some(number) if number.as_f64() == Some(1.0) => true,
-            Some(other) => {
-                return Err(format!("has {other} as `{key}`; a message is learned (1) or not (0)"));
-            }
-        };
-        if asked.is_some_and(|earlier| earlier != wish) {
+fn default_weight(role: Role) -> f32 {
+    if role == Role::Assistant { 1.0 } else { 0.0 }
+}
+
+/// Follows `train` (true, false), OpenAI's `weight` and LLaMA-Factory's `loss_weight` (from 0 on; 1 counts in full).
+fn given_weight(role: Role, fields: &Map<String, Value>) -> Result<Option<f32>, String> {
+    let wish = |key: &str| match fields.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Bool(wish)) => Ok(Some(f32::from(u8::from(*wish)))),
+        Some(other) => match other.as_f64().map(|weight| weight as f32) {
+            Some(weight) if weight >= 0.0 && weight.is_finite() => Ok(Some(weight)),
+            Some(_) | None => Err(format!(
+                "has {other} as `{key}`; expected how much it counts: 0 (not learned), 1, or another number from 0 on"
+            )),
+        },
+    };
+    let weight = match (wish("weight")?, wish("loss_weight")?) {
+        (Some(one), Some(other)) if one != other => {
+            return Err(format!("has {one} as `weight` and {other} as `loss_weight`; expected one of them"));
+        }
+        (one, other) => one.or(other),
+    };
+    // `train` says whether, a weight says how much.
+    let asked = match (wish("train")?, weight) {
+        (Some(train), Some(weight)) if (train > 0.0) != (weight > 0.0) => {
             return Err("says both that it is learned and that it is not".to_owned());
         }
-        asked = Some(wish);
-    }
+        (train, weight) => weight.or(train),
+    };
     match (role, asked) {
-        (Role::Assistant, wish) => Ok(wish.unwrap_or(true)),
-        (_, Some(true)) => {
+        (Role::Assistant, wish) => Ok(wish),
+        (_, Some(wish)) if wish > 0.0 => {
             Err(format!("is to be learned but has the role `{role}`; only the assistant's can be"))
         }
-        (_, Some(false) | None) => Ok(false),
+        (_, wish) => Ok(wish),
     }
 }
 
@@ -264,7 +289,7 @@ mod tests {
         assert_eq!(conversation.messages[0].content(), "ab");
         assert_eq!(conversation.messages[2].role, Role::Tool);
         assert_eq!(conversation.tools, Some(json!([{"name": "f"}])));
-        let trained: Vec<bool> = conversation.messages.iter().map(|message| message.is_trained).collect();
+        let trained: Vec<bool> = conversation.messages.iter().map(Message::is_trained).collect();
         assert_eq!(trained, [false, true, false, false]);
     }
 
@@ -295,8 +320,9 @@ mod tests {
                 "has a message 1 that is to be learned but has the role `user`; only the assistant's can be",
             ),
             (
-                json!([{"role": "assistant", "content": "x", "weight": 0.5}]),
-                "has a message 1 that has 0.5 as `weight`; a message is learned (1) or not (0)",
+                json!([{"role": "assistant", "content": "x", "weight": -0.5}]),
+                "has a message 1 that has -0.5 as `weight`; expected how much it counts: 0 (not learned), 1, or another \
+                 number from 0 on",
             ),
             (
                 json!([{"role": "assistant", "content": "x", "weight": 0, "train": true}]),

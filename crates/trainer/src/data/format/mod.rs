@@ -3,6 +3,7 @@
 //! Knows JSON values; files are [`read`](super::read)'s business, tokens come later.
 
 mod conversation;
+mod preference;
 mod tokens;
 
 use ftl_core::spec::resolved::DataFormat;
@@ -38,11 +39,31 @@ pub enum Example {
     Text(String),
     /// Tokens from elsewhere.
     Tokens(Sample),
+    /// Two answers to one prompt; neither side is a pair.
+    Pair {
+        /// The prompt with the better answer.
+        chosen: Box<Example>,
+        /// The prompt with the worse answer.
+        rejected: Box<Example>,
+    },
+}
+
+impl Example {
+    /// Both sides of a pair; anything else itself.
+    pub fn sides(&self) -> Vec<&Self> {
+        match self {
+            Self::Pair { chosen, rejected } => vec![chosen, rejected],
+            Self::Conversation(_)
+            | Self::PromptCompletion { .. }
+            | Self::Instruction { .. }
+            | Self::Text(_)
+            | Self::Tokens(_) => vec![self],
+        }
+    }
 }
 
 /// The formats by name, for messages.
-const EXPECTED: &str =
-    "messages, instruction + output, prompt + completion, question + answer, text, input_ids";
+const EXPECTED: &str = "messages, instruction + output, prompt + completion, question + answer, text, chosen + rejected, input_ids";
 
 /// The format that `row` shows by its keys.
 ///
@@ -100,9 +121,10 @@ pub fn example(row: &Value, format: DataFormat) -> Result<Example, String> {
             Ok(Example::Conversation(Conversation::question_answer(question, answer)))
         }
         DataFormat::Text => text(fields, "text", format).map(|text| Example::Text(text.to_owned())),
-        DataFormat::Tokens => tokens::sample(fields).map(Example::Tokens),
+        DataFormat::Tokens if fields.contains_key("chosen_input_ids") => preference::pair(fields),
+        DataFormat::Tokens => tokens::sample(fields, "").map(Example::Tokens),
         DataFormat::Sharegpt => Err(not_available("sharegpt")),
-        DataFormat::Preference => Err(not_available("preference")),
+        DataFormat::Preference => preference::pair(fields),
         DataFormat::Auto => Err("has no format yet".to_owned()),
     }
 }
@@ -116,9 +138,9 @@ pub fn availability(format: DataFormat) -> Result<(), &'static str> {
         | DataFormat::PromptCompletion
         | DataFormat::QuestionAnswer
         | DataFormat::Text
+        | DataFormat::Preference
         | DataFormat::Tokens => Ok(()),
         DataFormat::Sharegpt => Err("sharegpt"),
-        DataFormat::Preference => Err("preference"),
     }
 }
 
@@ -169,11 +191,7 @@ fn prompt_completion(fields: &Map<String, Value>) -> Result<Example, String> {
             let turns: Vec<Value> = prompt.iter().chain(completion).cloned().collect();
             let mut conversation = Conversation::from_parts(&Value::Array(turns), fields.get("tools"))?;
             // Only the completion is learned, also where the prompt has answers of the assistant.
-            conversation
-                .messages
-                .iter_mut()
-                .take(prompt.len())
-                .for_each(|message| message.is_trained = false);
+            conversation.messages.iter_mut().take(prompt.len()).for_each(|message| message.weight = 0.0);
             if conversation.n_trained() == 0 {
                 return Err("has no assistant message in `completion`".to_owned());
             }
@@ -344,7 +362,7 @@ mod tests {
         let row = json!({"input_ids": [0, 5, 6, 0], "attention_mask": [0, 1, 1, 0], "labels": [-100, -100, 6, -100]});
         assert_eq!(
             example(&row, DataFormat::Tokens),
-            Ok(Example::Tokens(Sample { ids: vec![5, 6], labels: vec![-100, 6] }))
+            Ok(Example::Tokens(Sample::new(vec![5, 6], vec![-100, 6])))
         );
     }
 
@@ -358,7 +376,7 @@ mod tests {
         let Ok(Example::Conversation(conversation)) = example(&row, DataFormat::PromptCompletion) else {
             panic!("a conversation");
         };
-        let trained: Vec<bool> = conversation.messages.iter().map(|message| message.is_trained).collect();
+        let trained: Vec<bool> = conversation.messages.iter().map(Message::is_trained).collect();
         assert_eq!(trained, [false, false, false, true]);
     }
 }

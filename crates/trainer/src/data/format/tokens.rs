@@ -7,37 +7,40 @@ use serde_json::{Map, Value};
 use super::kind_of;
 use crate::data::sample::{IGNORED, Sample};
 
-/// Reads `input_ids`, `labels` and `attention_mask`. Whether ids are below the vocabulary's size is not known here.
-pub fn sample(fields: &Map<String, Value>) -> Result<Sample, String> {
-    let ids = integers(fields, "input_ids")?.ok_or("has no `input_ids`")?;
+/// Reads `input_ids`, `labels` and `attention_mask`, each with `prefix` before its name: a pair has two of them.
+/// Whether ids are below the vocabulary's size is not known here.
+pub fn sample(fields: &Map<String, Value>, prefix: &str) -> Result<Sample, String> {
+    let [ids_key, labels_key] = ["input_ids", "labels"].map(|key| format!("{prefix}{key}"));
+    let ids = integers(fields, &ids_key)?.ok_or_else(|| format!("has no `{ids_key}`"))?;
     if ids.is_empty() {
-        return Err("has no tokens in `input_ids`".to_owned());
+        return Err(format!("has no tokens in `{ids_key}`"));
     }
     for (place, id) in ids.iter().enumerate() {
         if !(0..=i64::from(i32::MAX)).contains(id) {
-            return Err(format!("has {id} at place {place} of `input_ids`; expected token ids"));
+            return Err(format!("has {id} at place {place} of `{ids_key}`; expected token ids"));
         }
     }
-    let labels = integers(fields, "labels")?.unwrap_or_else(|| ids.clone());
-    same_length("labels", &labels, &ids)?;
+    let labels = integers(fields, &labels_key)?.unwrap_or_else(|| ids.clone());
+    same_length(&labels_key, &labels, &ids)?;
     for (place, label) in labels.iter().enumerate() {
         if *label != i64::from(IGNORED) && !(0..=i64::from(i32::MAX)).contains(label) {
             return Err(format!(
-                "has {label} at place {place} of `labels`; expected token ids, or -100 for what is not learned"
+                "has {label} at place {place} of `{labels_key}`; expected token ids, or -100 for what is not learned"
             ));
         }
     }
-    let kept = match integers(fields, "attention_mask")? {
+    let mask_key = format!("{prefix}attention_mask");
+    let kept = match integers(fields, &mask_key)? {
         None => 0..ids.len(),
         Some(mask) => {
-            same_length("attention_mask", &mask, &ids)?;
+            same_length(&mask_key, &mask, &ids)?;
             unpadded(&mask)?
         }
     };
-    Ok(Sample {
-        ids: ids[kept.clone()].iter().map(|id| *id as u32).collect(),
-        labels: labels[kept].iter().map(|label| *label as i32).collect(),
-    })
+    Ok(Sample::new(
+        ids[kept.clone()].iter().map(|id| *id as u32).collect(),
+        labels[kept].iter().map(|label| *label as i32).collect(),
+    ))
 }
 
 /// The places where an attention mask is 1.

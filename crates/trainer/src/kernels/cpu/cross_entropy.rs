@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::simd::{exp, max_of, simd, sum_by, tanh};
 use crate::ops::cross_entropy::TokenScore;
 
-simd! { fn gradient_row(logits: &mut [f32], target: usize, scale: f32) -> f32 {
+simd! { fn gradient_row(logits: &mut [f32], target: usize, weight: f32) -> f32 {
     let n = logits.len();
     let max = max_of(logits);
     let target_logit = logits[target];
@@ -13,11 +13,11 @@ simd! { fn gradient_row(logits: &mut [f32], target: usize, scale: f32) -> f32 {
         *z = exp(*z - max);
     }
     let sum = sum_by(n, |i| logits[i]);
-    let factor = scale / sum;
+    let factor = weight / sum;
     for z in logits.iter_mut() {
         *z *= factor;
     }
-    logits[target] -= scale;
+    logits[target] -= weight;
     max + sum.ln() - target_logit
 }}
 
@@ -50,16 +50,16 @@ simd! { fn score_row(logits: &[f32], target: usize) -> TokenScore {
     TokenScore { nll_nats: max + sum.ln() - logits[target], correct: first_max == Some(target) }
 }}
 
-/// `logits` `[rows, vocab]` become their gradient times `scale`; returns each row's negative log-likelihood. With
-/// `softcap` they are limited first.
-pub fn gradient(logits: &mut [f32], targets: &[u32], scale: f32, softcap: Option<f32>) -> Vec<f32> {
+/// `logits` `[rows, vocab]` become their gradient, each row times its weight; returns each row's negative
+/// log-likelihood. With `softcap` they are limited first.
+pub fn gradient(logits: &mut [f32], targets: &[u32], weights: &[f32], softcap: Option<f32>) -> Vec<f32> {
     let vocab = logits.len() / targets.len();
-    let rows = logits.par_chunks_mut(vocab).zip(targets);
-    let nll = rows.map_init(Vec::new, |slopes, (row, target)| {
-        let Some(cap) = softcap else { return gradient_row(row, *target as usize, scale) };
+    let rows = logits.par_chunks_mut(vocab).zip(targets).zip(weights);
+    let nll = rows.map_init(Vec::new, |slopes, ((row, target), weight)| {
+        let Some(cap) = softcap else { return gradient_row(row, *target as usize, *weight) };
         slopes.resize(vocab, 0.0);
         limit_row_with_slopes(row, slopes, cap);
-        let nll = gradient_row(row, *target as usize, scale);
+        let nll = gradient_row(row, *target as usize, *weight);
         multiply(row, slopes);
         nll
     });
