@@ -45,6 +45,13 @@ impl Deref for Head<'_> {
     }
 }
 
+impl Head<'_> {
+    /// Whether nothing of it is trained, so that only the gradient of the hidden states is wanted.
+    fn is_frozen(&self) -> bool {
+        self.weight.slot.is_none()
+    }
+}
+
 /// What one token's prediction was worth.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TokenScore {
@@ -83,7 +90,7 @@ pub fn forward_backward(
     };
     match objective {
         Objective::Weighted(weights) => weighted(weights),
-        Objective::Coupled(derivative) if head.slot.is_none() => {
+        Objective::Coupled(derivative) if head.is_frozen() => {
             let (nll, dh) = weighted(&vec![1.0; supervised.rows.len()]);
             let dh = scale_rows(kernels, dh, &supervised.rows, &derivative(&nll));
             (nll, dh)
