@@ -229,67 +229,6 @@ fn formats_of_later_versions_are_refused_by_name() {
 }
 
 #[test]
-fn a_pair_is_one_sample_with_two_answers_and_no_prompt_to_learn() {
-    let rows = r#"{"prompt": "ab", "chosen": " cd", "rejected": " ef"}
-{"chosen_input_ids": [5, 6, 7], "chosen_labels": [-100, 6, 7], "rejected_input_ids": [5, 9], "rejected_labels": [-100, 9]}
-"#;
-    let mut job = Job::of(&[("a.jsonl", rows.as_bytes())]);
-    let prepared = job.prepare().expect("pairs");
-    assert_eq!(prepared.train.len(), 2);
-    for sample in &prepared.train {
-        let rejected = sample.rejected.as_deref().expect("a pair");
-        assert_eq!((sample.labels[0], rejected.labels[0]), (IGNORED, IGNORED));
-        assert!(sample.supervised_tokens() > 0 && rejected.supervised_tokens() > 0);
-        assert_ne!(sample.ids, rejected.ids);
-        assert_eq!(sample.n_tokens(), sample.ids.len() + rejected.ids.len());
-    }
-    let tokens = Sample::pair(
-        Sample::new(vec![5, 6, 7], vec![IGNORED, 6, 7]),
-        Sample::new(vec![5, 9], vec![IGNORED, 9]),
-    );
-    assert_eq!(prepared.train[1], tokens);
-
-    // Both sides fit, or the pair does not.
-    job.max_length = 2;
-    let last = |job: &Job| job.prepare().map(|prepared| prepared.train.last().cloned());
-    let problems = job.refusal();
-    assert_eq!(
-        problems.last().map(String::as_str),
-        Some("row 2 of `a.jsonl` has 3 tokens, more than the 2 of `data.max_length`")
-    );
-    job.data.excess_length_strategy = ExcessLength::Truncate;
-    let cut =
-        Sample::pair(Sample::new(vec![5, 6], vec![IGNORED, 6]), Sample::new(vec![5, 9], vec![IGNORED, 9]));
-    assert_eq!(last(&job), Ok(Some(cut)));
-}
-
-#[test]
-fn rows_that_are_no_pair_say_why() {
-    for (row, expected) in [
-        (
-            r#"{"prompt": "a", "chosen": "b"}"#,
-            "has no `rejected`; it has the keys `prompt`, `chosen`, expected `chosen` and `rejected`",
-        ),
-        (
-            r#"{"prompt": "a", "chosen": "b", "rejected": "b"}"#,
-            "has the same text as `chosen` and `rejected`",
-        ),
-        (
-            r#"{"chosen_input_ids": [5, 6], "rejected_input_ids": [5, 6], "rejected_labels": [-100, 6]}"#,
-            "has the same tokens as chosen and rejected answer",
-        ),
-        (r#"{"chosen_input_ids": [5, 6]}"#, "has no `rejected_input_ids`"),
-        (
-            r#"{"chosen": "one", "rejected": "two"}"#,
-            "has no prompt: `chosen` and `rejected` have no beginning in common",
-        ),
-    ] {
-        let refusal = Job::of(&[("a.jsonl", row.as_bytes())]).refusal();
-        assert_eq!(refusal, [format!("row 1 of `a.jsonl` {expected}")]);
-    }
-}
-
-#[test]
 fn a_missing_chat_template_is_one_problem() {
     let row = "{\"question\": \"a\", \"answer\": \"b\"}\n".repeat(3);
     let mut job = Job::of(&[("a.jsonl", row.as_bytes())]);

@@ -58,6 +58,37 @@ fn loss_falls_on_conversations_and_prompts_are_not_counted() {
 }
 
 #[test]
+fn messages_count_by_their_weights() {
+    let job = Job::small(1)
+        .set("data", json!({"train": ["chat.jsonl"], "shuffle": false}))
+        .set("train.max_steps", 4);
+    job.write("model/chat_template.jinja", CHAT);
+    let run = |out: &str, weight: fn(usize) -> Option<f64>| {
+        let rows = (0..8).fold(String::new(), |mut rows, n| {
+            let mut answer = json!({"role": "assistant", "content": format!("After {n} comes {}.", n + 1)});
+            if let Some(weight) = weight(n) {
+                answer["weight"] = json!(weight);
+            }
+            let question = json!({"role": "user", "content": format!("What comes after {n}?")});
+            let _ = writeln!(rows, "{}", json!({"messages": [question, answer]}));
+            rows
+        });
+        job.write("chat.jsonl", &rows);
+        job.finish(out, Begin::New);
+        job.steps(out).iter().map(|step| step.loss_nats).collect::<Vec<f64>>()
+    };
+    let plain = run("plain", |_| None);
+    // The mean is by weight, so all alike are as none.
+    let alike = run("alike", |_| Some(0.5));
+    let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+    assert!(near(&plain, &alike), "{plain:?} {alike:?}");
+    assert_eq!(job.steps("plain")[0].supervised_tokens, job.steps("alike")[0].supervised_tokens);
+    // Of two in a batch, one that counts for nothing but a trace is as good as left out.
+    let one = run("one", |n| Some(if n % 2 == 0 { 1.0 } else { 0.0001 }));
+    assert!(!near(&plain[..1], &one[..1]), "{plain:?} {one:?}");
+}
+
+#[test]
 fn the_specs_own_template_goes_with_the_result() {
     let job = Job::small(1)
         .set("data", json!({"train": ["chat.jsonl"], "chat_template": "own.jinja"}))
