@@ -42,7 +42,7 @@ impl Operation for CrossEntropy {
         let (hidden, head) = self.inputs();
         let mut gradients = Gradients::zeros([head.dims()], &Device::flex(), kernels);
         let head = Param { slot: Some(Slot(0)), ..Param::frozen(head) };
-        let head = Head { weight: &head, softcap: self.softcap };
+        let head = Head { softcap: self.softcap, ..Head::plain(&head) };
         let (sum_nats, d_hidden) =
             forward_backward(kernels, head, (&hidden, &self.targets), self.scale, &mut gradients);
         Outcome::from([
@@ -145,7 +145,7 @@ fn a_frozen_head_passes_the_same_gradient_on() {
         let mut gradients = Gradients::zeros([], &Device::flex(), kernels);
         let d_hidden = forward_backward(
             kernels,
-            Head { weight: &Param::frozen(head.clone()), softcap: None },
+            Head::plain(&Param::frozen(head.clone())),
             (&hidden, &trained.targets),
             trained.scale,
             &mut gradients,
@@ -162,8 +162,7 @@ fn a_batch_without_targets_has_no_loss_and_no_gradient() {
             assert!(values.iter().all(|value| *value == 0.0), "{kernels:?} {name}");
         }
         let (hidden, head) = nothing.inputs();
-        let head = Head { weight: &Param::frozen(head), softcap: None };
-        assert!(score(kernels, head, &hidden, &nothing.targets).is_empty());
+        assert!(score(kernels, Head::plain(&Param::frozen(head)), &hidden, &nothing.targets).is_empty());
     }
 }
 
@@ -172,7 +171,7 @@ fn scores_are_those_of_the_supervised_tokens_in_order() {
     for case in [case(50, [16, 512]), case(192, [3, 1 << 16]), capped(3.0, case(50, [16, 512]))] {
         let (hidden, weight) = case.inputs();
         let weight = Param::frozen(weight);
-        let head = Head { weight: &weight, softcap: case.softcap };
+        let head = Head { softcap: case.softcap, ..Head::plain(&weight) };
         for kernels in [Kernels::Plain, Kernels::Cpu] {
             let logits = values(&logits(kernels, head, &hidden));
             // Half of the targets are made the most likely token.
