@@ -246,14 +246,7 @@ impl Decoder {
         if let Some(lora) = &self.embed_lora {
             lora.for_each_param(show);
         }
-        for block in &self.blocks {
-            let Block { norms, qkv, qk_norm, o, gate_up, down, .. } = block;
-            norms.iter().for_each(|norm| show(&norm.weight));
-            qk_norm.iter().flat_map(|norm| [&norm.q, &norm.k]).for_each(&mut *show);
-            for linear in [qkv, o, gate_up, down] {
-                linear.for_each_param(show);
-            }
-        }
+        self.blocks.iter().for_each(|block| for_each_param_of(block, show));
         show(&self.norm.weight);
         self.head.iter().for_each(&mut *show);
         // The weight is the head's, which was shown.
@@ -379,6 +372,16 @@ impl Decoder {
     }
 }
 
+/// Shows every weight of a block, in the order of [`Decoder::for_each_param`].
+fn for_each_param_of(block: &Block, show: &mut dyn FnMut(&Param)) {
+    let Block { norms, qkv, qk_norm, o, gate_up, down, .. } = block;
+    norms.iter().for_each(|norm| show(&norm.weight));
+    qk_norm.iter().flat_map(|norm| [&norm.q, &norm.k]).for_each(&mut *show);
+    for linear in [qkv, o, gate_up, down] {
+        linear.for_each_param(show);
+    }
+}
+
 /// Where weights are that the backward pass is done with at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -404,6 +407,10 @@ fn backpropagate<D: Deref<Target = Decoder>>(
     let TrainPass { keep, dropout, noise } = how;
     let kernels = decoder.kernels;
     let ropes = decoder.ropes_for(batch);
+    // The largest gradient, and the first: taken before the activations, it finds its old place.
+    if let Some(slot) = decoder.output_head().weight.slot {
+        gradients.reserve(slot);
+    }
     let mut x = decoder.embedded(&batch.ids);
     if let Some(noise) = noise {
         noise.add(kernels, &mut x, &batch.segments);
@@ -436,6 +443,11 @@ fn backpropagate<D: Deref<Target = Decoder>>(
     while let Some((x, saved)) = inputs.pop() {
         let layer_index = inputs.len();
         let (block, pass) = (&decoder.blocks[layer_index], decoder.pass(batch, &ropes, dropout));
+        for_each_param_of(block, &mut |param| {
+            if let Some(slot) = param.slot {
+                gradients.reserve(slot);
+            }
+        });
         let saved = saved.unwrap_or_else(|| block.forward(&x, layer_index, &pass).1);
         let want = if layer_index > 0 || decoder.trains_embedding() {
             InputGradient::Wanted

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::kernels::{Kernels, cpu};
 
@@ -92,6 +92,19 @@ impl Gradients {
         self.sums.iter_mut().for_each(|sum| drop(sum.take()));
     }
 
+    /// Takes the memory of a gradient that will be added to soon. A layer's gradients are reserved together before
+    /// its backward pass, so that they fill the place that the activations of the layer before have left; taken one
+    /// by one between the temporary values of a pass, they would scatter over the heap and keep it from being reused.
+    pub fn reserve(&mut self, slot: Slot) {
+        match self.kernels {
+            Kernels::Cpu => {
+                self.get(slot);
+            }
+            // There a first gradient is taken as it comes.
+            Kernels::Plain => {}
+        }
+    }
+
     /// Adds a gradient.
     pub fn add(&mut self, slot: Slot, gradient: Tensor<2>) {
         let sum = match self.sums[slot.0].take() {
@@ -111,17 +124,24 @@ impl Gradients {
 
     /// The sum so far.
     pub fn get(&self, slot: Slot) -> &Tensor<2> {
-        self.sums[slot.0].get_or_init(|| Tensor::zeros(self.shapes[slot.0], &self.device))
+        self.sums[slot.0].get_or_init(|| zeros(self.shapes[slot.0], &self.device))
     }
 
     /// The sum so far, which is zero afterwards and takes no memory here.
     pub fn take(&mut self, slot: Slot) -> Tensor<2> {
         let sum = self.sums[slot.0].take();
-        sum.unwrap_or_else(|| Tensor::zeros(self.shapes[slot.0], &self.device))
+        sum.unwrap_or_else(|| zeros(self.shapes[slot.0], &self.device))
     }
 
     /// All sums, in the order of the slots.
     pub fn iter(&self) -> impl Iterator<Item = &Tensor<2>> {
         (0..self.sums.len()).map(|slot| self.get(Slot(slot)))
     }
+}
+
+/// Zeros for a whole weight. On the CPU `Tensor::zeros` makes them twice for a moment, which leaves holes in the heap
+/// that no later weight fits.
+pub fn zeros(shape: [usize; 2], device: &Device) -> Tensor<2> {
+    let n_values = shape.iter().product();
+    Tensor::from_data(TensorData::new(vec![0f32; n_values], shape), device)
 }

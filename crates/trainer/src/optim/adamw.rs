@@ -9,6 +9,7 @@ use burn::tensor::Tensor;
 use ftl_core::spec::resolved;
 
 use crate::kernels::{Kernels, cpu};
+use crate::ops::param::zeros;
 
 /// Whether weight decay applies to a weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +32,8 @@ pub struct Moments {
 impl Moments {
     /// Those of a weight that was never updated.
     pub fn zeros(like: &Tensor<2>) -> Self {
-        Self {
-            first: Tensor::zeros(like.dims(), &like.device()),
-            second: Tensor::zeros(like.dims(), &like.device()),
-        }
+        let zeros = || zeros(like.dims(), &like.device());
+        Self { first: zeros(), second: zeros() }
     }
 }
 

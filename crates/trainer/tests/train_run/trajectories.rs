@@ -98,7 +98,7 @@ fn runs_on_a_base_in_4_bits_equal_the_reference_step_by_step() {
 #[test]
 fn a_run_on_the_dense_base_differs_from_the_one_in_4_bits() {
     let Some(fixtures) = directory("FTL_FIXTURES") else { return };
-    let reference = Reference::read(&fixtures, &cases(&fixtures, "qlora_llama")[0]);
+    let reference = Reference::read(&fixtures, &cases(&fixtures, "qlora_")[0]);
     let job = reference.job().set("quantization", json!({"kind": "none"}));
     job.finish("out", Begin::New);
     let (_, rms) = reference.difference(&job).expect("an adapter to compare with");
