@@ -9,6 +9,7 @@ that the adapter matters: the base model's logits must differ from ours.
 
 import argparse
 import json
+import os
 import sys
 
 import torch
@@ -24,6 +25,14 @@ def logits_of(model, rows):
     model.eval()
     with torch.no_grad():
         return [model(input_ids=torch.tensor([row])).logits[0] for row in rows]
+
+
+def resize_to(base, adapter):
+    """Gives the model the rows that the adapter has for added tokens, as whoever loads it must."""
+    tensors = load_file(os.path.join(adapter, "adapter_model.safetensors"))
+    embedding = tensors.get("base_model.model.model.embed_tokens.weight")
+    if embedding is not None and len(embedding) > base.config.vocab_size:
+        base.resize_token_embeddings(len(embedding), mean_resizing=False)
 
 
 def largest_difference(ours, theirs):
@@ -48,6 +57,7 @@ def main():
         sys.exit(f"check-peft: {len(ours)} rows of logits for {len(rows)} rows of ids")
 
     base = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32)
+    resize_to(base, arguments.adapter)
     without_adapter = largest_difference(ours, logits_of(base, rows))
     with_adapter = largest_difference(ours, logits_of(PeftModel.from_pretrained(base, arguments.adapter), rows))
     print(f"check-peft: ours - peft {with_adapter:.2e}, ours - base {without_adapter:.2e} of the largest logit")

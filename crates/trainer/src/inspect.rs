@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ftl_core::model::ModelFacts;
-use ftl_core::spec::resolved::TargetModules;
 use ftl_core::{Problem, ProblemKind};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -236,7 +235,7 @@ fn tokenizer(dir: &Path, config: &DecoderConfig) -> Result<TokenizerFacts, Probl
 }
 
 fn adapter(dir: &Path) -> Result<Adapter, Vec<Problem>> {
-    let AdapterConfig { r, lora_alpha, lora_dropout_prob: _, target_modules, base_model_name_or_path } =
+    let AdapterConfig { r, lora_alpha, target_modules, base_model_name_or_path, .. } =
         AdapterConfig::read(dir)?;
     let path = dir.join(ADAPTER_MODEL_SAFETENSORS);
     let file = TensorFile::open(&path, ProblemKind::BrokenAdapter).map_err(|problem| vec![problem])?;
@@ -245,10 +244,7 @@ fn adapter(dir: &Path) -> Result<Adapter, Vec<Problem>> {
     Ok(Adapter {
         r: r as u64,
         lora_alpha,
-        target_modules: match target_modules {
-            TargetModules::AllLinear => vec!["all-linear".to_owned()],
-            TargetModules::Named(names) => names,
-        },
+        target_modules: target_modules.shown(),
         base_model: base_model_name_or_path,
         parameters: shapes.map(|shape| shape.iter().product::<usize>() as u64).sum(),
         bytes,

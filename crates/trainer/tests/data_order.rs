@@ -36,7 +36,7 @@ fn train(batch: u64, accumulation: u64, duration: Duration, seed: u64) -> Train 
 fn pool(n_samples: usize, order: SampleOrder) -> Pool {
     Pool {
         lengths: vec![10; n_samples],
-        files: vec![Part { n_samples, weight: 1.0 }],
+        files: vec![Part { n_samples, weight: None }],
         order,
         rows: Rows::Samples,
         max_length: 100,
@@ -44,16 +44,16 @@ fn pool(n_samples: usize, order: SampleOrder) -> Pool {
 }
 
 /// Samples of 1 to 60 tokens in two files.
-fn uneven(n_samples: usize, weight: f64) -> Pool {
-    let first = n_samples / 3;
+fn uneven(n_samples: usize, weight: impl Into<Option<f64>>) -> Pool {
+    let (first, weight) = (n_samples / 3, weight.into());
     Pool {
         lengths: (0..n_samples).map(|index| 1 + index * 37 % 60).collect(),
-        files: vec![Part { n_samples: first, weight }, Part { n_samples: n_samples - first, weight: 1.0 }],
+        files: vec![Part { n_samples: first, weight }, Part { n_samples: n_samples - first, weight: None }],
         ..pool(n_samples, SampleOrder::Shuffled)
     }
 }
 
-fn packed(n_samples: usize, weight: f64) -> Pool {
+fn packed(n_samples: usize, weight: impl Into<Option<f64>>) -> Pool {
     Pool { rows: Rows::Packed, ..uneven(n_samples, weight) }
 }
 
@@ -100,7 +100,7 @@ proptest! {
     fn packed_and_mixed_epochs_follow_each_other_without_a_gap(
         n_samples in 1_usize..150, weight in 0.1_f64..8.0, batch in 1_u64..5, accumulation in 1_u64..4, seed: u64,
     ) {
-        for pool in [uneven(n_samples, weight), packed(n_samples, weight), packed(n_samples, 1.0)] {
+        for pool in [uneven(n_samples, weight), packed(n_samples, weight), packed(n_samples, None)] {
             let plan = || Plan::new(pool.clone(), &train(batch, accumulation, Duration::Epochs(3.0), seed));
             let walked = plan();
             let mut step = 0;
@@ -126,7 +126,7 @@ proptest! {
 
     #[test]
     fn no_microbatch_is_larger_than_said(n_samples in 1_usize..150, weight in 0.1_f64..8.0, batch in 1_u64..5, seed: u64) {
-        for pool in [uneven(n_samples, weight), packed(n_samples, weight), packed(n_samples, 1.0)] {
+        for pool in [uneven(n_samples, weight), packed(n_samples, weight), packed(n_samples, None)] {
             let plan = Plan::new(pool.clone(), &train(batch, 2, Duration::Epochs(2.0), seed));
             for step in 0..plan.total_steps() {
                 for microbatch in plan.step(step) {
@@ -141,16 +141,16 @@ proptest! {
 #[test]
 fn the_packed_and_the_mixed_order_never_change() {
     let pools = [
-        packed(12, 1.0),
+        packed(12, None),
         uneven(12, 4.0),
-        Pool { order: SampleOrder::GroupedByLength, ..uneven(12, 1.0) },
-        Pool { order: SampleOrder::File, ..packed(12, 1.0) },
+        Pool { order: SampleOrder::GroupedByLength, ..uneven(12, None) },
+        Pool { order: SampleOrder::File, ..packed(12, None) },
     ];
     let orders =
         pools.map(|pool| Plan::new(pool, &train(2, 1, Duration::Epochs(1.0), 42)).epoch(1).samples.clone());
     let expected = [
         [3, 11, 4, 2, 10, 8, 6, 1, 9, 7, 5, 0],
-        [2, 3, 9, 7, 0, 4, 3, 1, 2, 1, 0, 11],
+        [1, 3, 10, 3, 1, 8, 2, 2, 0, 0, 3, 2],
         [8, 2, 9, 10, 11, 6, 5, 0, 4, 7, 3, 1],
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
     ];
@@ -160,7 +160,7 @@ fn the_packed_and_the_mixed_order_never_change() {
 #[test]
 fn grouped_microbatches_have_samples_of_similar_length() {
     let spread = |order| {
-        let pool = Pool { order, ..uneven(400, 1.0) };
+        let pool = Pool { order, ..uneven(400, None) };
         let plan = Plan::new(pool.clone(), &train(4, 1, Duration::Epochs(1.0), 7));
         let spread = |microbatch: Vec<usize>| {
             let lengths = || microbatch.iter().map(|sample| pool.lengths[*sample]);

@@ -79,7 +79,7 @@ fn the_dense_model_is_never_in_memory_while_it_is_quantized() {
     // Made once as files, so that reading is counted as well.
     let (dense, peak) = opened(dir.path(), random, Quantization::None);
     assert!(peak >= dense_bytes, "counting works: {peak} of {dense_bytes}");
-    let tensors = dense.named_tensors(ftl_trainer::ops::param::Owner::Base);
+    let tensors = dense.named_tensors(Trained::Base);
     let written = ftl_trainer::export::directory::write_model(dir.path(), &dense.config, |spec| {
         Ok(std::borrow::Cow::Owned(tensors.values(&spec.name)))
     });

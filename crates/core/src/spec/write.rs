@@ -5,8 +5,8 @@
 
 use super::resolved::{
     AdamW, Adapter, CheckedSpec, Data, Device, DpoLoss, Duration, Eval, Every, FinalWeights, Lora,
-    LoraExpectation, LoraShape, LossOn, Method, Model, MomentFormat, PredictionTimes, Predictions,
-    Quantization, Rows, SampleOrder, Scales, Schedule, Train, TrainFile, Wsd,
+    LoraExpectation, LoraScale, LoraShape, LoraVariant, LossOn, Method, Model, MomentFormat, PredictionTimes,
+    Predictions, Quantization, Rows, SampleOrder, Scales, Schedule, Train, TrainFile, Wsd,
 };
 use super::{
     AdapterKind, AdapterSpec, DataSpec, DeviceSpec, EvalSpec, JobSpec, LossType, LrSchedulerKwargs,
@@ -103,7 +103,7 @@ fn data_spec(data: &Data) -> DataSpec {
             .iter()
             .map(|TrainFile { path, weight, max_samples }| TrainFileSpec {
                 path: path.clone(),
-                weight: Some(*weight).filter(|weight| *weight != 1.0),
+                weight: *weight,
                 max_samples: *max_samples,
             })
             .collect(),
@@ -145,29 +145,74 @@ fn adapter_spec(adapter: &Adapter) -> AdapterSpec {
     let lora = AdapterSpec { kind: Some(AdapterKind::Lora), ..AdapterSpec::default() };
     match adapter {
         Adapter::None => AdapterSpec { kind: Some(AdapterKind::None), ..AdapterSpec::default() },
-        Adapter::Lora(Lora::Fresh(LoraShape { r, lora_alpha, lora_dropout_prob, target_modules })) => {
+        Adapter::Lora(Lora::Fresh(shape)) => {
+            let LoraShape {
+                r,
+                lora_alpha,
+                lora_dropout_prob,
+                target_modules,
+                scale,
+                variant,
+                rank_pattern,
+                alpha_pattern,
+                layers_to_transform,
+                modules_to_save,
+            } = shape.clone();
             AdapterSpec {
-                r: Some(*r),
-                lora_alpha: Some(*lora_alpha),
-                lora_dropout: Some(*lora_dropout_prob),
-                target_modules: Some(target_modules.clone()),
-                use_rslora: Some(false),
-                use_dora: Some(false),
+                r: Some(r),
+                lora_alpha: Some(lora_alpha),
+                lora_dropout: Some(lora_dropout_prob),
+                target_modules: Some(target_modules),
+                use_rslora: Some(is_root(scale)),
+                use_dora: Some(is_dora(variant)),
+                rank_pattern: Some(rank_pattern).filter(|pattern| !pattern.is_empty()),
+                alpha_pattern: Some(alpha_pattern).filter(|pattern| !pattern.is_empty()),
+                layers_to_transform,
+                modules_to_save: Some(modules_to_save).filter(|names| !names.is_empty()),
                 ..lora
             }
         }
-        Adapter::Lora(Lora::From {
-            path,
-            expected: LoraExpectation { r, lora_alpha, target_modules },
-            lora_dropout_prob,
-        }) => AdapterSpec {
-            r: *r,
-            lora_alpha: *lora_alpha,
-            lora_dropout: Some(*lora_dropout_prob),
-            target_modules: target_modules.clone(),
-            init_from: Some(path.clone()),
-            ..lora
-        },
+        Adapter::Lora(Lora::From { path, expected, lora_dropout_prob }) => {
+            let LoraExpectation {
+                r,
+                lora_alpha,
+                target_modules,
+                scale,
+                variant,
+                rank_pattern,
+                alpha_pattern,
+                layers_to_transform,
+                modules_to_save,
+            } = expected.clone();
+            AdapterSpec {
+                r,
+                lora_alpha,
+                lora_dropout: Some(*lora_dropout_prob),
+                target_modules,
+                use_rslora: scale.map(is_root),
+                use_dora: variant.map(is_dora),
+                rank_pattern,
+                alpha_pattern,
+                layers_to_transform,
+                modules_to_save,
+                init_from: Some(path.clone()),
+                ..lora
+            }
+        }
+    }
+}
+
+fn is_root(scale: LoraScale) -> bool {
+    match scale {
+        LoraScale::ByRank => false,
+        LoraScale::ByRootOfRank => true,
+    }
+}
+
+fn is_dora(variant: LoraVariant) -> bool {
+    match variant {
+        LoraVariant::Plain => false,
+        LoraVariant::Dora => true,
     }
 }
 

@@ -47,30 +47,6 @@ fn functions_that_are_not_there_are_refused_by_name() {
             "data.format: `sharegpt` is not available in this version; bring the data to `messages` or `prompt_completion`",
         ),
         (
-            json!({ "adapter": { "use_rslora": true } }),
-            "adapter.use_rslora: `true` is not available in this version; drop it",
-        ),
-        (
-            json!({ "adapter": { "use_dora": true } }),
-            "adapter.use_dora: `true` is not available in this version; drop it",
-        ),
-        (
-            json!({ "adapter": { "rank_pattern": { "q": 4 } } }),
-            "adapter.rank_pattern: a rank by module is not available in this version; use one `r` for all modules",
-        ),
-        (
-            json!({ "adapter": { "alpha_pattern": { "q": 4 } } }),
-            "adapter.alpha_pattern: a scale by module is not available in this version; use one `lora_alpha` for all modules",
-        ),
-        (
-            json!({ "adapter": { "layers_to_transform": 3 } }),
-            "adapter.layers_to_transform: an adapter on some of the layers is not available in this version; drop it to adapt all layers",
-        ),
-        (
-            json!({ "adapter": { "modules_to_save": ["lm_head"] } }),
-            "adapter.modules_to_save: training `lm_head` in full beside an adapter is not available in this version; drop it",
-        ),
-        (
             json!({ "device": { "max_memory": "8GiB" } }),
             "device.max_memory: a limit of `8GiB` is not available in this version; drop it",
         ),
@@ -168,6 +144,38 @@ fn values_out_of_range_are_refused() {
         (
             json!({ "adapter": { "init_from": "" } }),
             "adapter.init_from: the path is empty; give a path, or drop the key",
+        ),
+        (
+            json!({ "adapter": { "rank_pattern": { "q_proj": 0 } } }),
+            "adapter.rank_pattern.q_proj: 0 is out of range, expected 1 to 65536; 8 to 64 is usual",
+        ),
+        (
+            json!({ "adapter": { "rank_pattern": { " ": 4 } } }),
+            "adapter.rank_pattern: a name is empty; name modules such as `q_proj` or `layers.0.self_attn.q_proj`",
+        ),
+        (
+            json!({ "adapter": { "alpha_pattern": { "v_proj": -1 } } }),
+            "adapter.alpha_pattern.v_proj: -1 is out of range, expected more than 0; twice `adapter.r` is usual",
+        ),
+        (
+            json!({ "adapter": { "layers_to_transform": [] } }),
+            "adapter.layers_to_transform: the list is empty, so that no layer would get an adapter; name layers by index, counted from 0, or drop the key to adapt all",
+        ),
+        (
+            json!({ "adapter": { "layers_to_transform": [1, 0, 1] } }),
+            "adapter.layers_to_transform: layer 1 is given twice; drop one of the two",
+        ),
+        (
+            json!({ "adapter": { "modules_to_save": [""] } }),
+            "adapter.modules_to_save: a name in the list is empty; name modules such as `lm_head`",
+        ),
+        (
+            json!({ "adapter": { "modules_to_save": ["norm", "norm"] } }),
+            "adapter.modules_to_save: `norm` is given twice; drop one of the two",
+        ),
+        (
+            json!({ "adapter": { "target_modules": ["q_proj", "lm_head"], "modules_to_save": ["lm_head"] } }),
+            "adapter.modules_to_save: `lm_head` stands in `adapter.target_modules` too; train it in full or give it an adapter, not both",
         ),
         (
             json!({ "train": { "num_train_epochs": 0 } }),
@@ -531,7 +539,7 @@ fn all_problems_are_told_at_once() {
     let patch = json!({
         "model": { "path": null, "dtype": "bf16" },
         "data": { "max_length": 0 },
-        "adapter": { "r": 0, "use_dora": true },
+        "adapter": { "r": 0, "layers_to_transform": [] },
         "train": { "learning_rate": 7, "eval_steps": 3, "save_total_limit": 0 },
         "device": { "kind": "tpu" },
     });
@@ -541,8 +549,8 @@ fn all_problems_are_told_at_once() {
     assert_eq!(
         fields,
         [
+            "adapter.layers_to_transform",
             "adapter.r",
-            "adapter.use_dora",
             "data.max_length",
             "device.kind",
             "model.dtype",

@@ -1,11 +1,12 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ftl_core::spec::JobSpec;
 use ftl_core::spec::resolved::{
     AdamW, Adapter, CheckedSpec, Checkpointing, DataFormat, DeviceKind, DpoLoss, Duration, Eval, Every,
-    ExcessLength, FinalWeights, LearnsFrom, Lora, LoraExpectation, LoraShape, LossOn, Method, ModelDtype,
-    ModelInit, PredictionTimes, Predictions, Rows, SampleOrder, Schedule, TargetModules, Warmup, Wsd,
-    WsdShape,
+    ExcessLength, FinalWeights, LearnsFrom, Lora, LoraExpectation, LoraScale, LoraShape, LoraVariant, LossOn,
+    Method, ModelDtype, ModelInit, PredictionTimes, Predictions, Rows, SampleOrder, Schedule, TargetModules,
+    Warmup, Wsd, WsdShape,
 };
 use proptest::prelude::{ProptestConfig, Strategy, any, proptest};
 use serde_json::{Value, json};
@@ -51,6 +52,16 @@ fn variants() -> Vec<Value> {
         json!({ "quantization": { "kind": "nf4" } }),
         json!({ "train": { "optim": "adamw_8bit" } }),
         json!({ "quantization": { "kind": "nf4", "double_quant": false } }),
+        json!({ "adapter": { "use_rslora": true } }),
+        json!({ "adapter": { "use_dora": true } }),
+        json!({ "adapter": { "rank_pattern": { "q_proj": 4 } } }),
+        json!({ "adapter": { "alpha_pattern": { "q_proj": 4 } } }),
+        json!({ "adapter": { "layers_to_transform": [0, 2] } }),
+        json!({ "adapter": { "modules_to_save": ["embed_tokens", "lm_head"] } }),
+        json!({ "adapter": { "init_from": "/adapter", "use_rslora": true } }),
+        json!({ "adapter": { "init_from": "/adapter", "use_dora": false } }),
+        json!({ "adapter": { "init_from": "/adapter", "rank_pattern": {}, "alpha_pattern": { "q_proj": 4 } } }),
+        json!({ "adapter": { "init_from": "/adapter", "layers_to_transform": 1, "modules_to_save": [] } }),
         json!({ "train": { "max_steps": 12, "num_train_epochs": 2 } }),
         json!({ "train": { "neftune_noise_alpha": 5 } }),
         json!({ "train": { "num_train_epochs": 0.25, "warmup_steps": 0.03 } }),
@@ -87,13 +98,19 @@ fn every_default_is_the_documented_one() {
     assert_eq!((data.max_length, data.max_samples, data.chat_template), (None, None, None));
     assert_eq!(data.excess_length_strategy, ExcessLength::Error);
     assert_eq!((data.loss_on, data.order), (LossOn::AssistantTokens, SampleOrder::Shuffled));
-    assert_eq!((data.rows, data.train[0].weight), (Rows::Samples, 1.0));
+    assert_eq!((data.rows, data.train[0].weight), (Rows::Samples, None));
     assert_eq!(method, Method::Sft);
     let shape = LoraShape {
         r: 16,
         lora_alpha: 32.0,
         lora_dropout_prob: 0.0,
         target_modules: TargetModules::AllLinear,
+        scale: LoraScale::ByRank,
+        variant: LoraVariant::Plain,
+        rank_pattern: BTreeMap::new(),
+        alpha_pattern: BTreeMap::new(),
+        layers_to_transform: None,
+        modules_to_save: Vec::new(),
     };
     assert_eq!(adapter, Adapter::Lora(Lora::Fresh(shape)));
     assert_eq!(train.duration, Duration::Epochs(3.0));
@@ -198,10 +215,12 @@ fn adapter_to_go_on_from_keeps_what_was_said_beside_it() {
     assert_eq!(from(json!({ "init_from": "/adapter" })), (path.clone(), LoraExpectation::default()));
     let expected = LoraExpectation {
         r: Some(8),
-        lora_alpha: None,
         target_modules: Some(TargetModules::Named(vec!["q".into()])),
+        variant: Some(LoraVariant::Plain),
+        ..LoraExpectation::default()
     };
-    assert_eq!(from(json!({ "init_from": "/adapter", "r": 8, "target_modules": "q" })), (path, expected));
+    let said = json!({ "init_from": "/adapter", "r": 8, "target_modules": "q", "use_dora": false });
+    assert_eq!(from(said), (path, expected));
 }
 
 #[test]

@@ -421,17 +421,22 @@ fn in_row(place: &Place, problem: Problem) -> Problem {
 
 fn check_vocabulary(place: &Place, sample: &Sample, vocab_size: usize) -> Result<(), Problem> {
     let is_known = |id: i64| usize::try_from(id).is_ok_and(|id| id < vocab_size);
+    let refuse = |what: &str, id: i64, index: usize| {
+        let problem = place.problem(format_args!(
+            "has the {what} {id} at place {index}; the model has {vocab_size} ids from 0"
+        ));
+        problem.hint(
+            "if the tokenizer has added tokens, train them: `adapter.modules_to_save` = [\"embed_tokens\", \
+             \"lm_head\"], or `adapter.kind` = `none`",
+        )
+    };
     let tokens = sample.segments().flat_map(|segment| segment.ids.iter().zip(&segment.labels).enumerate());
     for (index, (id, label)) in tokens {
         if !is_known(i64::from(*id)) {
-            return Err(place.problem(format_args!(
-                "has the id {id} at place {index}; the model has {vocab_size} ids from 0"
-            )));
+            return Err(refuse("id", i64::from(*id), index));
         }
         if *label != IGNORED && !is_known(i64::from(*label)) {
-            return Err(place.problem(format_args!(
-                "has the label {label} at place {index}; the model has {vocab_size} ids from 0"
-            )));
+            return Err(refuse("label", i64::from(*label), index));
         }
     }
     Ok(())

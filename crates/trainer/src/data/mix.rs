@@ -1,11 +1,11 @@
 //! Files by weight: how often the samples of each are drawn.
 //!
-//! An epoch draws as many samples as there are. Each file has a share of them in proportion to weight times size, so
-//! that a sample of a file of weight 2 comes twice as often as one of weight 1. A file's draws go on from epoch to
-//! epoch: all of its samples come once before one comes again, however the epochs cut that.
+//! An epoch draws as many samples as there are. Each file has a share of them in proportion to its weight, whatever its
+//! size. A file's draws go on from epoch to epoch: all of its samples come once before one comes again, however the
+//! epochs cut that.
 //!
 //! ```text
-//! a: 4 samples, weight 1    b: 2 samples, weight 4    shares of an epoch of 6: 4/12 and 8/12, so 2 and 4
+//! a: 4 samples, weight 1    b: 2 samples, weight 2    shares of an epoch of 6: 2 and 4
 //! epoch 0    a2 a0 | b1 b0 b0 b1        epoch 1    a3 a1 | b0 b1 b1 b0
 //! ```
 
@@ -16,8 +16,8 @@ use super::order::shuffled;
 pub struct Part {
     /// Its samples; those of the files follow each other.
     pub n_samples: usize,
-    /// How often each is drawn, relative to those of the other files.
-    pub weight: f64,
+    /// How often they are drawn, relative to the other files; `None`: 1.
+    pub weight: Option<f64>,
 }
 
 /// How the samples of a file are gone through.
@@ -32,11 +32,9 @@ pub enum Passes {
     },
 }
 
-/// Whether all samples are drawn equally often, so that an epoch is each of them once.
+/// Whether no file has a weight, so that an epoch is every sample once.
 pub fn is_even(parts: &[Part]) -> bool {
-    let mut weights = parts.iter().filter(|part| part.n_samples > 0).map(|part| part.weight);
-    let first = weights.next();
-    weights.all(|weight| Some(weight) == first)
+    parts.iter().all(|part| part.weight.is_none())
 }
 
 /// The samples of an epoch, counted from 0, file by file.
@@ -74,14 +72,15 @@ fn pass(n_samples: usize, (file, pass): (usize, u64), passes: Passes) -> Vec<usi
 /// How many samples of each file an epoch draws: together all, rounded by largest remainder, of equals the first.
 fn shares(parts: &[Part]) -> Vec<usize> {
     let n_samples: usize = parts.iter().map(|part| part.n_samples).sum();
-    let masses: Vec<f64> = parts.iter().map(|part| part.n_samples as f64 * part.weight).collect();
-    let total: f64 = masses.iter().sum();
-    if total == 0.0 {
-        return vec![0; parts.len()];
-    }
-    let exact: Vec<f64> = masses.iter().map(|mass| n_samples as f64 * (mass / total)).collect();
+    let weight = |part: &Part| if part.n_samples == 0 { 0.0 } else { part.weight.unwrap_or(1.0) };
+    let weights: Vec<f64> = parts.iter().map(weight).collect();
+    // Divided first, so that large weights don't overflow.
+    let largest = weights.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let total: f64 = weights.iter().map(|weight| weight / largest).sum();
+    let exact: Vec<f64> =
+        weights.iter().map(|weight| n_samples as f64 * (weight / largest / total)).collect();
     let mut shares: Vec<usize> = exact.iter().map(|share| share.floor() as usize).collect();
-    let mut by_remainder: Vec<usize> = (0..parts.len()).filter(|file| masses[*file] > 0.0).collect();
+    let mut by_remainder: Vec<usize> = (0..parts.len()).filter(|file| weights[*file] > 0.0).collect();
     let remainder = |file: usize| exact[file] - exact[file].floor();
     by_remainder.sort_by(|a, b| remainder(*b).total_cmp(&remainder(*a)).then(a.cmp(b)));
     let n_left = n_samples.saturating_sub(shares.iter().sum());
@@ -94,21 +93,27 @@ mod tests {
     use super::{Part, Passes, draws, is_even, shares};
 
     fn parts(files: &[(usize, f64)]) -> Vec<Part> {
-        files.iter().map(|(n_samples, weight)| Part { n_samples: *n_samples, weight: *weight }).collect()
+        files
+            .iter()
+            .map(|(n_samples, weight)| Part { n_samples: *n_samples, weight: Some(*weight) })
+            .collect()
     }
 
     #[test]
-    fn shares_follow_weights_and_sizes() {
+    fn shares_follow_weights_whatever_the_sizes() {
         for (files, expected) in [
-            (&[(4, 1.0), (2, 4.0)][..], &[2, 4][..]),
+            (&[(4, 1.0), (2, 2.0)][..], &[2, 4][..]),
             (&[(10, 1.0), (10, 1.0)], &[10, 10]),
-            (&[(10, 3.0), (10, 1.0)], &[15, 5]),
-            (&[(3, 1.0), (3, 2.0), (1, 1.0)], &[2, 4, 1]),
+            (&[(19, 3.0), (1, 1.0)], &[15, 5]),
+            (&[(3, 0.5), (3, 1.0), (1, 0.5)], &[2, 3, 2]),
             (&[(0, 5.0), (3, 1.0)], &[0, 3]),
-            (&[(1, 1e-300), (5, 1.0)], &[0, 6]),
+            (&[(1, 1e-300), (5, 1e300)], &[0, 6]),
+            (&[(4, f64::MAX), (4, f64::MAX)], &[4, 4]),
         ] {
             assert_eq!(shares(&parts(files)), expected, "{files:?}");
         }
+        let some = [Part { n_samples: 9, weight: None }, Part { n_samples: 3, weight: Some(3.0) }];
+        assert_eq!(shares(&some), [3, 9]);
     }
 
     #[test]
@@ -138,9 +143,8 @@ mod tests {
     }
 
     #[test]
-    fn equal_weights_are_even() {
-        assert!(is_even(&parts(&[(3, 2.0), (0, 1.0), (9, 2.0)])));
-        assert!(!is_even(&parts(&[(3, 2.0), (9, 1.0)])));
-        assert!(is_even(&[]));
+    fn files_without_weights_are_even() {
+        assert!(is_even(&[Part { n_samples: 3, weight: None }, Part { n_samples: 9, weight: None }]));
+        assert!(!is_even(&parts(&[(3, 1.0), (9, 1.0)])));
     }
 }

@@ -63,6 +63,8 @@ pub fn build_quantized(
             Head::Tied => None,
             Head::Separate => Some(matrix(LM_HEAD)),
         },
+        embed_lora: None,
+        adapted_head: None,
         ropes: RopeTables::new(config, device),
         kernels: Kernels::of(device),
         device: device.clone(),

@@ -13,8 +13,8 @@ use crate::model::families::EmbeddingScale;
 use crate::model::rope::RopeTables;
 use crate::ops::cross_entropy::{self, Head, Objective, TokenScore};
 use crate::ops::dropout::Key;
-use crate::ops::embedding;
-use crate::ops::linear::InputGradient;
+use crate::ops::embedding::{self, EmbeddingLora};
+use crate::ops::linear::{InputGradient, Linear};
 use crate::ops::neftune::Noise;
 use crate::ops::norm::{self, RmsNorm};
 use crate::ops::param::{Gradients, Owner, Param, Slot};
@@ -33,6 +33,10 @@ pub struct Decoder {
     pub norm: RmsNorm,
     /// The head, `[vocab, hidden]`; `None`: the embedding is the head.
     pub head: Option<Param>,
+    /// The low-rank update of the embedding.
+    pub embed_lora: Option<EmbeddingLora>,
+    /// The head with a low-rank update; its weight is that of `head`, or of the embedding.
+    pub adapted_head: Option<Linear>,
     /// Angles of the positions reserved so far.
     pub ropes: RopeTables,
     /// Which code computes.
@@ -77,10 +81,25 @@ pub struct LossPass {
 /// Which weights are trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trained {
-    /// Those of the adapter.
+    /// Those of the adapter, with its copies of the model's modules.
     Adapter,
     /// Those of the model.
     Base,
+}
+
+impl Trained {
+    fn trains(self, owner: Owner) -> bool {
+        match owner {
+            Owner::Adapter | Owner::Copy => self == Self::Adapter,
+            Owner::Base => self == Self::Base,
+            Owner::Kept => false,
+        }
+    }
+
+    /// Whether it stands in the file of what is trained.
+    fn files(self, owner: Owner) -> bool {
+        self.trains(owner) || (self == Self::Adapter && owner == Owner::Kept)
+    }
 }
 
 /// Keys and values of the tokens before.
@@ -120,13 +139,9 @@ impl Decoder {
     /// Chooses what is trained and gives each of its weights a slot, in the order of
     /// [`for_each_param`](Self::for_each_param).
     pub fn train(&mut self, trained: Trained) {
-        let owner = match trained {
-            Trained::Adapter => Owner::Adapter,
-            Trained::Base => Owner::Base,
-        };
         let mut n_slots = 0;
         self.for_each_param_mut(&mut |param| {
-            param.slot = (param.owner == owner).then(|| {
+            param.slot = trained.trains(param.owner).then(|| {
                 n_slots += 1;
                 Slot(n_slots - 1)
             });
@@ -228,21 +243,23 @@ impl Decoder {
     /// Shows every weight, those of the base and those of an adapter.
     pub fn for_each_param(&self, show: &mut dyn FnMut(&Param)) {
         show(&self.embed);
+        if let Some(lora) = &self.embed_lora {
+            lora.for_each_param(show);
+        }
         for block in &self.blocks {
             let Block { norms, qkv, qk_norm, o, gate_up, down, .. } = block;
             norms.iter().for_each(|norm| show(&norm.weight));
             qk_norm.iter().flat_map(|norm| [&norm.q, &norm.k]).for_each(&mut *show);
             for linear in [qkv, o, gate_up, down] {
-                linear.weight.param().into_iter().for_each(&mut *show);
-                linear.bias.iter().for_each(&mut *show);
-                if let Some(lora) = &linear.lora {
-                    show(&lora.a);
-                    lora.parts.iter().for_each(|part| show(&part.b));
-                }
+                linear.for_each_param(show);
             }
         }
         show(&self.norm.weight);
-        self.head.iter().for_each(show);
+        self.head.iter().for_each(&mut *show);
+        // The weight is the head's, which was shown.
+        if let Some(lora) = self.adapted_head.as_ref().and_then(|head| head.lora.as_ref()) {
+            lora.for_each_param(show);
+        }
     }
 
     /// As [`for_each_param`](Self::for_each_param), in the same order, to change them.
@@ -257,22 +274,27 @@ impl Decoder {
 
     fn for_each_param_at(&mut self, place: Place, change: &mut dyn FnMut(&mut Param)) {
         match place {
-            Place::Embedding => change(&mut self.embed),
+            Place::Embedding => {
+                change(&mut self.embed);
+                if let Some(lora) = &mut self.embed_lora {
+                    lora.for_each_param_mut(change);
+                }
+            }
             Place::Block(layer_index) => {
                 let Block { norms, qkv, qk_norm, o, gate_up, down, .. } = &mut self.blocks[layer_index];
                 norms.iter_mut().for_each(|norm| change(&mut norm.weight));
                 qk_norm.iter_mut().flat_map(|norm| [&mut norm.q, &mut norm.k]).for_each(&mut *change);
                 for linear in [qkv, o, gate_up, down] {
-                    linear.weight.param_mut().into_iter().for_each(&mut *change);
-                    linear.bias.iter_mut().for_each(&mut *change);
-                    if let Some(lora) = &mut linear.lora {
-                        change(&mut lora.a);
-                        lora.parts.iter_mut().for_each(|part| change(&mut part.b));
-                    }
+                    linear.for_each_param_mut(change);
                 }
             }
             Place::Norm => change(&mut self.norm.weight),
-            Place::Head => self.head.iter_mut().for_each(change),
+            Place::Head => {
+                self.head.iter_mut().for_each(&mut *change);
+                if let Some(lora) = self.adapted_head.as_mut().and_then(|head| head.lora.as_mut()) {
+                    lora.for_each_param_mut(change);
+                }
+            }
         }
     }
 
@@ -285,10 +307,11 @@ impl Decoder {
         self.blocks.iter().any(linears)
     }
 
-    /// The model with its adapter off: what training started from, whatever the adapter learned. Weights are shared,
-    /// not copied, so it should be gone before any of them is trained.
-    pub fn without_adapter(&self) -> Self {
+    /// The model with its low-rank updates off. Weights are shared, not copied, so it should be gone before any of them
+    /// is trained. Modules that an adapter keeps in full stay as they are, and stay the adapter's.
+    pub fn without_updates(&self) -> Self {
         let mut base = self.clone();
+        (base.embed_lora, base.adapted_head) = (None, None);
         for block in &mut base.blocks {
             for linear in block.linears_mut() {
                 linear.lora = None;
@@ -298,10 +321,10 @@ impl Decoder {
     }
 
     /// Every tensor of the model or of the adapter by its name in files.
-    pub fn named_tensors(&self, owner: Owner) -> NamedTensors {
+    pub fn named_tensors(&self, of: Trained) -> NamedTensors {
         let mut tensors = HashMap::new();
         self.for_each_param(&mut |param| {
-            if param.owner == owner {
+            if of.files(param.owner) {
                 for piece in &param.pieces {
                     tensors.insert(piece.name.clone(), (param.value.clone(), piece.values.clone()));
                 }
@@ -310,10 +333,16 @@ impl Decoder {
         NamedTensors(tensors)
     }
 
-    /// What makes logits out of hidden states.
+    /// What makes logits out of hidden states; nothing is dropped.
     pub fn output_head(&self) -> Head<'_> {
+        let weight = self.head.as_ref().unwrap_or(&self.embed);
         let softcap = self.config.final_softcap.map(|cap| cap as f32);
-        Head { weight: self.head.as_ref().unwrap_or(&self.embed), softcap }
+        Head { weight, softcap, adapted: self.adapted_head.as_ref(), dropout: None }
+    }
+
+    fn trains_embedding(&self) -> bool {
+        let lora = self.embed_lora.as_ref();
+        self.embed.slot.is_some() || lora.is_some_and(|lora| lora.a.slot.is_some() || lora.b.slot.is_some())
     }
 
     /// The angles for a batch.
@@ -326,6 +355,10 @@ impl Decoder {
     /// What goes into the first block.
     pub fn embedded(&self, ids: &[u32]) -> Tensor<2> {
         let x = embedding::forward(self.kernels, &self.embed, ids);
+        let x = match &self.embed_lora {
+            Some(lora) => lora.forward(self.kernels, ids, x),
+            None => x,
+        };
         match self.embedding_scale() {
             Some(scale) => x.mul_scalar(scale),
             None => x,
@@ -387,7 +420,7 @@ fn backpropagate<D: Deref<Target = Decoder>>(
     let (hidden, inverse_rms) = decoder.norm.forward(kernels, &x);
     let (nll, d_hidden) = cross_entropy::forward_backward(
         kernels,
-        decoder.output_head(),
+        Head { dropout: dropout.map(|key| key.fold(decoder.blocks.len() as u64)), ..decoder.output_head() },
         (&hidden, &batch.targets),
         objective,
         gradients,
@@ -403,7 +436,7 @@ fn backpropagate<D: Deref<Target = Decoder>>(
         let layer_index = inputs.len();
         let (block, pass) = (&decoder.blocks[layer_index], decoder.pass(batch, &ropes, dropout));
         let saved = saved.unwrap_or_else(|| block.forward(&x, layer_index, &pass).1);
-        let want = if layer_index > 0 || decoder.embed.slot.is_some() {
+        let want = if layer_index > 0 || decoder.trains_embedding() {
             InputGradient::Wanted
         } else {
             InputGradient::Unused
@@ -417,6 +450,9 @@ fn backpropagate<D: Deref<Target = Decoder>>(
         g = g.mul_scalar(scale);
     }
     embedding::backward(kernels, &decoder.embed, &batch.ids, &g, gradients);
+    if let Some(lora) = &decoder.embed_lora {
+        lora.backward(kernels, &batch.ids, &g, gradients);
+    }
     done(&mut decoder, Place::Embedding, gradients);
     nll
 }

@@ -10,4 +10,5 @@ pub mod json_file;
 pub mod open;
 pub mod rope;
 pub mod tensor_file;
+pub mod vocabulary;
 pub mod weights;

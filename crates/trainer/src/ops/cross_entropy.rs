@@ -18,6 +18,8 @@ use std::ops::Deref;
 
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
+use super::dropout::{Key, Mask};
+use super::linear::{BackwardInput, InputGradient, Linear};
 use super::param::{Gradients, Param};
 use crate::data::sample::IGNORED;
 use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product};
@@ -28,13 +30,24 @@ const CHUNK_LOGITS: usize = 1 << 22;
 /// Fewer rows would make the products slow.
 const MIN_CHUNK_ROWS: usize = 64;
 
-/// The output head; stands for its weight.
+/// What makes logits of hidden states; stands for its weight.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
     /// `[vocab, hidden]`.
     pub weight: &'a Param,
     /// Logits z become `c · tanh(z / c)` with this c.
     pub softcap: Option<f32>,
+    /// The same weight with a low-rank update, where there is one.
+    pub adapted: Option<&'a Linear>,
+    /// The random stream of the update's dropout; `None`: nothing is dropped.
+    pub dropout: Option<Key>,
+}
+
+impl<'a> Head<'a> {
+    /// One that neither limits its logits nor has an update.
+    pub fn plain(weight: &'a Param) -> Self {
+        Self { weight, softcap: None, adapted: None, dropout: None }
+    }
 }
 
 impl Deref for Head<'_> {
@@ -48,7 +61,7 @@ impl Deref for Head<'_> {
 impl Head<'_> {
     /// Whether nothing of it is trained, so that only the gradient of the hidden states is wanted.
     fn is_frozen(&self) -> bool {
-        self.weight.slot.is_none()
+        self.weight.slot.is_none() && self.adapted.is_none()
     }
 }
 
@@ -84,9 +97,13 @@ pub fn forward_backward(
     gradients: &mut Gradients,
 ) -> (Vec<f32>, Tensor<2>) {
     let supervised = Supervised::of(targets);
-    let mut weighted = |weights: &[f32]| match kernels {
-        Kernels::Cpu => cpu_forward_backward(head, hidden, &supervised, (weights, gradients)),
-        Kernels::Plain => plain_forward_backward(head, hidden, &supervised, (weights, gradients)),
+    let mut weighted = |weights: &[f32]| match (head.adapted, kernels) {
+        (Some(linear), _) => {
+            let head = AdaptedHead { linear, softcap: head.softcap, dropout: head.dropout };
+            adapted_forward_backward(kernels, head, (hidden, &supervised), (weights, gradients))
+        }
+        (None, Kernels::Cpu) => cpu_forward_backward(head, hidden, &supervised, (weights, gradients)),
+        (None, Kernels::Plain) => plain_forward_backward(head, hidden, &supervised, (weights, gradients)),
     };
     match objective {
         Objective::Weighted(weights) => weighted(weights),
@@ -103,12 +120,19 @@ pub fn forward_backward(
     }
 }
 
-/// Scores the supervised tokens, in order.
+/// Scores the supervised tokens, in order; with the dropout of `head`, as [`forward_backward`] would.
 pub fn score(kernels: Kernels, head: Head<'_>, hidden: &Tensor<2>, targets: &[i32]) -> Vec<TokenScore> {
     let supervised = Supervised::of(targets);
     let mut scores = Vec::with_capacity(supervised.rows.len());
-    for chunk in supervised.chunks(&head) {
-        let logits = logits(kernels, head, &gather(kernels, hidden, chunk.rows));
+    for (chunk_index, chunk) in supervised.chunks(head.value.dims()[0]).enumerate() {
+        let chunk_h = gather(kernels, hidden, chunk.rows);
+        let logits = match head.adapted {
+            Some(linear) => {
+                let mask = mask(linear, head.dropout, chunk_index);
+                limited(kernels, linear.forward(kernels, &chunk_h, mask.as_ref()).0, head.softcap)
+            }
+            None => logits(kernels, head, &chunk_h),
+        };
         match kernels {
             Kernels::Cpu => {
                 scores.extend(cpu::cross_entropy::score(&cpu::tensor::values(&logits), chunk.targets));
@@ -130,25 +154,36 @@ pub fn score(kernels: Kernels, head: Head<'_>, hidden: &Tensor<2>, targets: &[i3
 
 /// The logits of all rows of `hidden`, `[rows, vocab]`.
 pub fn logits(kernels: Kernels, head: Head<'_>, hidden: &Tensor<2>) -> Tensor<2> {
+    let logits = match head.adapted {
+        Some(linear) => linear.forward(kernels, hidden, None).0,
+        None => products(kernels, head.weight, hidden),
+    };
+    limited(kernels, logits, head.softcap)
+}
+
+fn limited(kernels: Kernels, mut logits: Tensor<2>, softcap: Option<f32>) -> Tensor<2> {
+    let Some(cap) = softcap else { return logits };
     match kernels {
-        Kernels::Plain => {
-            let logits = hidden.clone().matmul(head.value.clone().transpose());
-            match head.softcap {
-                Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
-                None => logits,
-            }
+        Kernels::Plain => logits.div_scalar(cap).tanh().mul_scalar(cap),
+        Kernels::Cpu => {
+            let [_, vocab] = logits.dims();
+            cpu::tensor::modify(&mut logits, |logits| cpu::cross_entropy::limit(logits, vocab, cap));
+            logits
         }
+    }
+}
+
+fn products(kernels: Kernels, head: &Param, hidden: &Tensor<2>) -> Tensor<2> {
+    match kernels {
+        Kernels::Plain => hidden.clone().matmul(head.value.clone().transpose()),
         Kernels::Cpu => {
             let ([n, width], [vocab, _]) = (hidden.dims(), head.value.dims());
             let (h, w) = (cpu::tensor::values(hidden), cpu::tensor::values(&head.value));
-            let mut logits = cpu::matrix::product(
+            let logits = cpu::matrix::product(
                 Matrix::new(&h, n, width),
                 Matrix::new(&w, vocab, width).t(),
                 [n, vocab],
             );
-            if let Some(cap) = head.softcap {
-                cpu::cross_entropy::limit(&mut logits, vocab, cap);
-            }
             cpu::tensor::tensor(logits, [n, vocab])
         }
     }
@@ -172,15 +207,14 @@ impl Supervised {
         Self { rows, targets }
     }
 
-    fn chunks(&self, head: &Param) -> impl Iterator<Item = SupervisedChunk<'_>> {
-        let size = chunk_rows(head);
+    fn chunks(&self, vocab: usize) -> impl Iterator<Item = SupervisedChunk<'_>> {
+        let size = chunk_rows(vocab);
         let chunks = self.rows.chunks(size).zip(self.targets.chunks(size));
         chunks.map(|(rows, targets)| SupervisedChunk { rows, targets })
     }
 }
 
-fn chunk_rows(head: &Param) -> usize {
-    let [vocab, _] = head.value.dims();
+fn chunk_rows(vocab: usize) -> usize {
     (CHUNK_LOGITS / vocab).max(MIN_CHUNK_ROWS)
 }
 
@@ -196,7 +230,7 @@ fn cpu_forward_backward(
     let mut dh = vec![0.0; n_tokens * width];
     let (mut logits, mut chunk_dh) = (Vec::new(), Vec::new());
     let mut nll = Vec::with_capacity(supervised.rows.len());
-    for (chunk, weights) in supervised.chunks(&head).zip(weights.chunks(chunk_rows(&head))) {
+    for (chunk, weights) in supervised.chunks(vocab).zip(weights.chunks(chunk_rows(vocab))) {
         let n = chunk.rows.len();
         let chunk_h: Vec<f32> =
             chunk.rows.iter().flat_map(|row| &h[*row as usize * width..][..width]).copied().collect();
@@ -229,25 +263,12 @@ fn plain_forward_backward(
     let device = hidden.device();
     let mut dh = Tensor::zeros(hidden.dims(), &device);
     let mut nll = Vec::with_capacity(supervised.rows.len());
-    for (chunk, weights) in supervised.chunks(&head).zip(weights.chunks(chunk_rows(&head))) {
+    let vocab = head.value.dims()[0];
+    for (chunk, weights) in supervised.chunks(vocab).zip(weights.chunks(chunk_rows(vocab))) {
         let chunk_h = gather(Kernels::Plain, hidden, chunk.rows);
-        // Its exponential is closer to p than burn's `softmax`, which loses digits in a large vocabulary on flex.
-        let logits = logits(Kernels::Plain, head, &chunk_h);
-        let log_p = activation::log_softmax(logits.clone(), 1);
-        nll.extend::<Vec<f32>>(
-            token_nll(log_p.clone(), chunk.targets)
-                .into_data()
-                .try_into_vec()
-                .expect("the engine computes in f32"),
-        );
-        // Not `one_hot`: it asks the device whether all targets are in range, and refuses one class.
-        let targets = index_tensor(chunk.targets, hidden).reshape([chunk.targets.len(), 1]);
-        let weights = column(weights, &device);
-        let dz = (log_p.exp() * weights.clone()).scatter(1, targets, weights.neg(), IndexingUpdateOp::Add);
-        let dz = match head.softcap {
-            Some(cap) => dz * logits.div_scalar(cap).square().neg().add_scalar(1.0),
-            None => dz,
-        };
+        let products = products(Kernels::Plain, head.weight, &chunk_h);
+        let (chunk_nll, dz) = plain_gradient(products, head.softcap, (chunk.targets, weights));
+        nll.extend(chunk_nll);
         if let Some(slot) = head.slot {
             gradients.add(slot, dz.clone().transpose().matmul(chunk_h));
         }
@@ -281,6 +302,94 @@ fn scale_rows(kernels: Kernels, mut dh: Tensor<2>, rows: &[u32], weights: &[f32]
 /// `[values, 1]`
 fn column(values: &[f32], device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values.to_vec(), [values.len(), 1]), device)
+}
+
+/// The negative log-likelihoods of products with a head, which are limited first, and the gradient of their sum, each
+/// times its weight.
+fn plain_gradient(
+    products: Tensor<2>,
+    softcap: Option<f32>,
+    (targets, weights): (&[u32], &[f32]),
+) -> (Vec<f32>, Tensor<2>) {
+    let logits = limited(Kernels::Plain, products, softcap);
+    // Its exponential is closer to p than burn's `softmax`, which loses digits in a large vocabulary on flex.
+    let log_p = activation::log_softmax(logits.clone(), 1);
+    let nll: Vec<f32> =
+        token_nll(log_p.clone(), targets).into_data().try_into_vec().expect("the engine computes in f32");
+    // Not `one_hot`: it asks the device whether all targets are in range, and refuses one class.
+    let index = index_tensor(targets, &log_p).reshape([targets.len(), 1]);
+    let weights = column(weights, &log_p.device());
+    let dz = (log_p.exp() * weights.clone()).scatter(1, index, weights.neg(), IndexingUpdateOp::Add);
+    let dz = match softcap {
+        Some(cap) => dz * logits.div_scalar(cap).square().neg().add_scalar(1.0),
+        None => dz,
+    };
+    (nll, dz)
+}
+
+/// A head with a low-rank update.
+#[derive(Clone, Copy)]
+struct AdaptedHead<'a> {
+    linear: &'a Linear,
+    softcap: Option<f32>,
+    dropout: Option<Key>,
+}
+
+/// What is dropped of the rows of a chunk.
+fn mask(linear: &Linear, dropout: Option<Key>, chunk_index: usize) -> Option<Mask> {
+    let prob = linear.lora.as_ref().map_or(0.0, |lora| lora.dropout_prob);
+    let key = dropout.filter(|_| prob > 0.0)?;
+    Some(Mask::new(key.fold(chunk_index as u64), prob))
+}
+
+fn adapted_forward_backward(
+    kernels: Kernels,
+    head: AdaptedHead<'_>,
+    (hidden, supervised): (&Tensor<2>, &Supervised),
+    (weights, gradients): (&[f32], &mut Gradients),
+) -> (Vec<f32>, Tensor<2>) {
+    let mut dh = Tensor::zeros(hidden.dims(), &hidden.device());
+    let ([_, width], [vocab, _]) = (hidden.dims(), head.linear.weight.dims());
+    let mut nll = Vec::with_capacity(supervised.rows.len());
+    let weights = weights.chunks(chunk_rows(vocab));
+    for (chunk_index, (chunk, weights)) in supervised.chunks(vocab).zip(weights).enumerate() {
+        let chunk_h = gather(kernels, hidden, chunk.rows);
+        let mask = mask(head.linear, head.dropout, chunk_index);
+        let (mut logits, saved) = head.linear.forward(kernels, &chunk_h, mask.as_ref());
+        let dz = match kernels {
+            Kernels::Plain => {
+                let (chunk_nll, dz) = plain_gradient(logits, head.softcap, (chunk.targets, weights));
+                nll.extend(chunk_nll);
+                dz
+            }
+            Kernels::Cpu => {
+                nll.extend(cpu::tensor::modify(&mut logits, |logits| {
+                    cpu::cross_entropy::gradient(logits, chunk.targets, weights, head.softcap)
+                }));
+                logits
+            }
+        };
+        let input = BackwardInput { x: &chunk_h, saved: &saved, dropout: mask.as_ref(), dy: &dz };
+        let chunk_dh = head
+            .linear
+            .backward(kernels, input, InputGradient::Wanted, gradients)
+            .expect("the gradient was asked for");
+        match kernels {
+            Kernels::Plain => {
+                let rows = index_tensor(chunk.rows, hidden);
+                dh = dh.select_assign(0, rows, chunk_dh, IndexingUpdateOp::Add);
+            }
+            Kernels::Cpu => {
+                let chunk_dh = cpu::tensor::values(&chunk_dh);
+                cpu::tensor::modify(&mut dh, |dh| {
+                    for (row, chunk_dh) in chunk.rows.iter().zip(chunk_dh.chunks(width)) {
+                        dh[*row as usize * width..][..width].copy_from_slice(chunk_dh);
+                    }
+                });
+            }
+        }
+    }
+    (nll, dh)
 }
 
 fn gather(kernels: Kernels, hidden: &Tensor<2>, rows: &[u32]) -> Tensor<2> {

@@ -1,9 +1,29 @@
-//! Token embeddings: `y[t] = W[ids[t]]`, and `dW[ids[t]] += dy[t]`.
+//! Token embeddings: `y[t] = W[ids[t]]`, and `dW[ids[t]] += dy[t]`; with a low-rank update, of which PEFT calls the
+//! factors `lora_embedding_A` and `lora_embedding_B`:
+//!
+//! ```text
+//! u[t] = A[:, ids[t]]      y += s u Bᵀ      dB += s dyᵀ u      dA[:, ids[t]] += s dy[t] B
+//! ```
+//!
+//! As in PEFT, nothing is dropped here.
 
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
 use super::param::{Gradients, Param};
-use crate::kernels::{Kernels, cpu};
+use crate::kernels::Kernels;
+use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product, product};
+use crate::kernels::cpu::tensor;
+
+/// The low-rank update of an embedding.
+#[derive(Clone, Debug)]
+pub struct EmbeddingLora {
+    /// `[r, vocab]`.
+    pub a: Param,
+    /// `[hidden, r]`.
+    pub b: Param,
+    /// `lora_alpha / r`, or `lora_alpha / √r`.
+    pub scale: f32,
+}
 
 /// Looks the tokens up.
 ///
@@ -15,10 +35,10 @@ pub fn forward(kernels: Kernels, weight: &Param, ids: &[u32]) -> Tensor<2> {
         Kernels::Plain => weight.value.clone().select(0, indices(ids, weight)),
         Kernels::Cpu => {
             let [_, hidden] = weight.value.dims();
-            let table = cpu::tensor::values(&weight.value);
+            let table = tensor::values(&weight.value);
             let mut y = Vec::with_capacity(ids.len() * hidden);
             ids.iter().for_each(|id| y.extend_from_slice(&table[*id as usize * hidden..][..hidden]));
-            cpu::tensor::tensor(y, [ids.len(), hidden])
+            tensor::tensor(y, [ids.len(), hidden])
         }
     }
 }
@@ -34,7 +54,7 @@ pub fn backward(kernels: Kernels, weight: &Param, ids: &[u32], dy: &Tensor<2>, g
         }
         Kernels::Cpu => {
             let [_, hidden] = weight.value.dims();
-            let dy = cpu::tensor::values(dy);
+            let dy = tensor::values(dy);
             gradients.modify(slot, |dweight| {
                 for (id, dy) in ids.iter().zip(dy.chunks(hidden)) {
                     let row = &mut dweight[*id as usize * hidden..][..hidden];
@@ -42,6 +62,92 @@ pub fn backward(kernels: Kernels, weight: &Param, ids: &[u32], dy: &Tensor<2>, g
                 }
             });
         }
+    }
+}
+
+impl EmbeddingLora {
+    /// Shows both factors.
+    pub fn for_each_param(&self, show: &mut dyn FnMut(&Param)) {
+        show(&self.a);
+        show(&self.b);
+    }
+
+    /// As [`for_each_param`](Self::for_each_param), in the same order, to change them.
+    pub fn for_each_param_mut(&mut self, change: &mut dyn FnMut(&mut Param)) {
+        change(&mut self.a);
+        change(&mut self.b);
+    }
+
+    /// `s u Bᵀ` added to `y`, `[ids, hidden]`.
+    pub fn forward(&self, kernels: Kernels, ids: &[u32], mut y: Tensor<2>) -> Tensor<2> {
+        match kernels {
+            Kernels::Plain => {
+                y + self.u_plain(ids).matmul(self.b.value.clone().transpose()).mul_scalar(self.scale)
+            }
+            Kernels::Cpu => {
+                let ([hidden, r], n) = (self.b.value.dims(), ids.len());
+                let (u, b) = (self.u_cpu(ids), tensor::values(&self.b.value));
+                let (u, b) = (Matrix::new(&u, n, r), Matrix::new(&b, hidden, r));
+                tensor::modify(&mut y, |y| {
+                    MatrixMut::new(y, n, hidden).product(Product::ADD.scaled(self.scale), u, b.t());
+                });
+                y
+            }
+        }
+    }
+
+    /// Adds the gradients of both factors to `gradients` if they are trained.
+    pub fn backward(&self, kernels: Kernels, ids: &[u32], dy: &Tensor<2>, gradients: &mut Gradients) {
+        match kernels {
+            Kernels::Plain => {
+                let dy = dy.clone().mul_scalar(self.scale);
+                if let Some(slot) = self.b.slot {
+                    gradients.add(slot, dy.clone().transpose().matmul(self.u_plain(ids)));
+                }
+                if let Some(slot) = self.a.slot {
+                    let du = dy.matmul(self.b.value.clone()).transpose(); // [r, ids]
+                    let zeros = Tensor::zeros(self.a.value.dims(), &self.a.value.device());
+                    gradients
+                        .add(slot, zeros.select_assign(1, indices(ids, &self.a), du, IndexingUpdateOp::Add));
+                }
+            }
+            Kernels::Cpu => {
+                let ([hidden, r], n, [_, vocab]) = (self.b.value.dims(), ids.len(), self.a.value.dims());
+                let dy = tensor::values(dy);
+                let dy = Matrix::new(&dy, n, hidden);
+                if let Some(slot) = self.b.slot {
+                    let u = self.u_cpu(ids);
+                    gradients.modify(slot, |db| {
+                        let how = Product::ADD.scaled(self.scale);
+                        MatrixMut::new(db, hidden, r).product(how, dy.t(), Matrix::new(&u, n, r));
+                    });
+                }
+                if let Some(slot) = self.a.slot {
+                    let b = tensor::values(&self.b.value);
+                    let du = product(dy, Matrix::new(&b, hidden, r), [n, r]);
+                    gradients.modify(slot, |da| {
+                        for (id, du) in ids.iter().zip(du.chunks(r)) {
+                            for (rank, du) in du.iter().enumerate() {
+                                da[rank * vocab + *id as usize] += du * self.scale;
+                            }
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    /// `[ids, r]`.
+    fn u_plain(&self, ids: &[u32]) -> Tensor<2> {
+        self.a.value.clone().select(1, indices(ids, &self.a)).transpose()
+    }
+
+    fn u_cpu(&self, ids: &[u32]) -> Vec<f32> {
+        let [r, vocab] = self.a.value.dims();
+        let a = tensor::values(&self.a.value);
+        ids.iter()
+            .flat_map(|id| (0..r).map(|rank| a[rank * vocab + *id as usize]).collect::<Vec<_>>())
+            .collect()
     }
 }
 

@@ -25,8 +25,12 @@ pub struct Param {
 pub enum Owner {
     /// The model.
     Base,
-    /// An adapter beside it.
+    /// An adapter beside it: factors and magnitudes.
     Adapter,
+    /// The model, but as a copy that belongs to an adapter, trained in full and kept in its file.
+    Copy,
+    /// The model, but with values of an adapter's file, which keeps them: an embedding that was resized. Not trained.
+    Kept,
 }
 
 /// One tensor of a file inside a [`Param`]: q, k and v are pieces of one weight.
@@ -53,6 +57,14 @@ impl Param {
     /// Whether it is a norm or a bias rather than a matrix.
     pub fn is_vector(&self) -> bool {
         self.pieces.iter().all(|piece| piece.shape.len() == 1)
+    }
+
+    /// Whether weight decay applies: to matrices, and to every tensor of an adapter, DoRA's magnitudes too.
+    pub fn decays(&self) -> bool {
+        match self.owner {
+            Owner::Adapter => true,
+            Owner::Base | Owner::Copy | Owner::Kept => !self.is_vector(),
+        }
     }
 }
 

@@ -63,6 +63,11 @@ impl Nf4Tensor {
         self.n_values
     }
 
+    /// Where it is.
+    pub fn device(&self) -> Device {
+        self.codes.device()
+    }
+
     /// What it takes in memory.
     pub fn n_bytes(&self) -> usize {
         let scales = match &self.scales {

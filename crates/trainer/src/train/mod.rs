@@ -3,6 +3,7 @@
 pub mod best;
 pub mod eval;
 pub mod event_log;
+mod expectation;
 pub mod finish;
 pub mod keep;
 pub mod meter;

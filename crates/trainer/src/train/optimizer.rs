@@ -123,6 +123,6 @@ impl StepInParts<'_> {
 
 impl ByDecay {
     fn of<'a>(&'a self, param: &Param) -> &'a Coefficients {
-        if param.is_vector() { &self.exempt } else { &self.decayed }
+        if param.decays() { &self.decayed } else { &self.exempt }
     }
 }

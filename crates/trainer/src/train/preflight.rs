@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use ftl_core::job::Phase;
-use ftl_core::spec::resolved::{Adapter, Lora, LoraExpectation, LoraShape, ModelInit, TargetModules};
+use ftl_core::spec::resolved::{Adapter, Lora, ModelInit};
 use ftl_core::{CheckedSpec, Observer, Problem, ProblemKind};
 
 use crate::adapter::lora::{self, LoraSource};
-use crate::adapter::peft::{AdapterConfig, AdapterWeights, resolve_targets};
+use crate::adapter::peft::{AdapterConfig, AdapterWeights, Layout, Named};
 use crate::data::encode::Encoder;
 use crate::data::load::{Prepared, Request, prepare};
 use crate::data::sample::Sample;
@@ -17,7 +17,9 @@ use crate::error::TrainError;
 use crate::methods;
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::{Decoder, Trained};
+use crate::model::families::{EMBED_TOKENS, LM_HEAD};
 use crate::model::open::{Start, open_decoder, open_quantized};
+use crate::train::expectation;
 use crate::train::predict::Predictor;
 use crate::train::report::{note, phase, warn};
 
@@ -64,8 +66,40 @@ pub fn ready(
     note(observer, format!("computing in f32 on {}{reason}", device.name));
 
     phase(observer, Phase::Loading);
-    let (mut decoder, adapter) = model(spec, weights, &device)?;
+    let mut decoder = base(spec, weights, &device.device)?;
     let encoder = Encoder::load(&spec.model.path, spec.data.chat_template.as_deref())?;
+    let shape = match &spec.adapter {
+        Adapter::None => None,
+        Adapter::Lora(asked) => Some(adapter_shape(asked, weights, &spec.model.path)?),
+    };
+    let n_ids = encoder.tokenizer.vocab_size();
+    let adds_tokens = match &shape {
+        None => true,
+        Some((config, _)) => keeps_vocabulary(config, &decoder.config)?,
+    };
+    let n_known = decoder.config.vocab_size;
+    if n_ids > n_known && adds_tokens {
+        decoder.grow_vocabulary(n_ids);
+        let n_added = n_ids - n_known;
+        note(
+            observer,
+            format!(
+                "{n_added} added tokens: their rows of embedding and head start as the mean of the {n_known} others"
+            ),
+        );
+    }
+    let adapter = match shape {
+        None => None,
+        Some((config, dir)) => {
+            let source = match dir {
+                Some(dir) => Some(AdapterWeights::open(&dir, &config, &decoder.config)?),
+                None => None,
+            };
+            let fresh = LoraSource::Fresh { seed: spec.train.seed };
+            lora::attach(&mut decoder, &config, source.as_ref().map_or(fresh, LoraSource::Files))?;
+            Some(source.map_or(config, |files| files.config().clone()))
+        }
+    };
 
     let max_length = max_length(spec, &decoder)?;
     let request = Request {
@@ -107,44 +141,31 @@ fn too_few_prompts(asked: u64, found: usize) -> Option<String> {
     })
 }
 
-/// The model that the spec names, as it is before training and without an adapter.
-pub(super) fn base(spec: &CheckedSpec, device: &Device) -> Result<Decoder, TrainError> {
+/// The model without an adapter, everything frozen.
+pub(super) fn base(spec: &CheckedSpec, weights: &Weights, device: &Device) -> Result<Decoder, TrainError> {
     let start = match spec.model.init {
         ModelInit::Pretrained => Start::Pretrained,
         ModelInit::Random => Start::Random { seed: spec.train.seed },
     };
-    match spec.adapter {
-        Adapter::None => {
+    match (&spec.adapter, weights) {
+        (Adapter::None, Weights::Checkpoint(dir)) => Ok(open_decoder(dir, Start::Pretrained, device)?),
+        (Adapter::None, Weights::Spec) => {
             let decoder = open_decoder(&spec.model.path, start, device)?;
-            if decoder.is_quantized() { Err(quantized_base(&spec.model.path).into()) } else { Ok(decoder) }
+            if decoder.is_quantized() {
+                return Err(quantized_base(&spec.model.path).into());
+            }
+            Ok(decoder)
         }
-        Adapter::Lora(_) => Ok(open_quantized(&spec.model.path, start, spec.quantization, device)?),
+        (Adapter::Lora(_), _) => Ok(open_quantized(&spec.model.path, start, spec.quantization, device)?),
     }
 }
 
-fn model(
-    spec: &CheckedSpec,
-    weights: &Weights,
-    device: &OpenDevice,
-) -> Result<(Decoder, Option<AdapterConfig>), TrainError> {
-    let seed = spec.train.seed;
-    match (&spec.adapter, weights) {
-        (Adapter::None, Weights::Spec) => Ok((base(spec, &device.device)?, None)),
-        (Adapter::None, Weights::Checkpoint(dir)) => {
-            Ok((open_decoder(dir, Start::Pretrained, &device.device)?, None))
-        }
-        (Adapter::Lora(asked), weights) => {
-            let mut decoder = base(spec, &device.device)?;
-            let (config, dir) = adapter_shape(asked, weights, &spec.model.path)?;
-            let source = match dir {
-                Some(dir) => Some(AdapterWeights::open(&dir, &config, &decoder.config)?),
-                None => None,
-            };
-            let source = source.as_ref().map_or(LoraSource::Fresh { seed }, LoraSource::Files);
-            lora::attach(&mut decoder, &config, source)?;
-            Ok((decoder, Some(config)))
-        }
-    }
+/// Whether the adapter keeps embedding and head in full, so that rows can be added and trained.
+fn keeps_vocabulary(config: &AdapterConfig, model: &DecoderConfig) -> Result<bool, Vec<Problem>> {
+    // What is wrong with the names is told when the adapter is attached.
+    let Ok(layout) = Layout::of(config, model, Named::InFile) else { return Ok(false) };
+    let saves = |tensor: &str| layout.saved.iter().any(|module| module.tensor == tensor);
+    Ok(saves(EMBED_TOKENS) && saves(LM_HEAD))
 }
 
 fn quantized_base(model: &Path) -> Problem {
@@ -163,20 +184,13 @@ fn adapter_shape(
     let base = Some(model.display().to_string());
     let (config, dir) = match asked {
         Lora::Fresh(shape) => {
-            let LoraShape { r, lora_alpha, lora_dropout_prob, target_modules } = shape.clone();
-            let config = AdapterConfig {
-                r: usize::try_from(r).unwrap_or(usize::MAX),
-                lora_alpha,
-                lora_dropout_prob,
-                target_modules,
-                base_model_name_or_path: base,
-            };
+            let config = AdapterConfig { base_model_name_or_path: base, ..AdapterConfig::of(shape) };
             (config, None)
         }
         Lora::From { path, expected, lora_dropout_prob } => {
             let found = AdapterConfig::read(path)?;
             let model = DecoderConfig::read(model)?;
-            let problems = differences(expected, &found, &model);
+            let problems = expectation::differences(expected, &found, &model);
             if !problems.is_empty() {
                 return Err(problems);
             }
@@ -192,37 +206,6 @@ fn adapter_shape(
         Weights::Spec => (config, dir),
         Weights::Checkpoint(checkpoint) => (config, Some(checkpoint.clone())),
     })
-}
-
-fn differences(expected: &LoraExpectation, found: &AdapterConfig, model: &DecoderConfig) -> Vec<Problem> {
-    let LoraExpectation { r, lora_alpha, target_modules } = expected;
-    let differs = |key: &str, asked: String, is: String| {
-        let message = format!("the spec says {asked}, the adapter that training goes on from has {is}");
-        Problem::new(ProblemKind::InvalidValue, message)
-            .at(format!("adapter.{key}"))
-            .hint("drop the key, or start a new adapter")
-    };
-    let mut problems = Vec::new();
-    if let Some(r) = r.filter(|r| *r != found.r as u64) {
-        problems.push(differs("r", r.to_string(), found.r.to_string()));
-    }
-    if let Some(alpha) = lora_alpha.filter(|alpha| *alpha != found.lora_alpha) {
-        problems.push(differs("lora_alpha", alpha.to_string(), found.lora_alpha.to_string()));
-    }
-    if let Some(asked) = target_modules {
-        let resolved = |targets: &TargetModules| resolve_targets(model, targets).unwrap_or_default();
-        let (mut asked_for, mut has) = (resolved(asked), resolved(&found.target_modules));
-        asked_for.sort_unstable();
-        has.sort_unstable();
-        if asked_for != has {
-            let names = |targets: &TargetModules| match targets {
-                TargetModules::AllLinear => "all-linear".to_owned(),
-                TargetModules::Named(names) => names.join(", "),
-            };
-            problems.push(differs("target_modules", names(asked), names(&found.target_modules)));
-        }
-    }
-    problems
 }
 
 fn max_length(spec: &CheckedSpec, decoder: &Decoder) -> Result<usize, Problem> {

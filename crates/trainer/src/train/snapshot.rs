@@ -17,9 +17,8 @@ use crate::data::load::Prepared;
 use crate::data::sample::Sample;
 use crate::error::TrainError;
 use crate::export::directory::{copy_companions, write_model};
-use crate::model::decoder::Decoder;
+use crate::model::decoder::{Decoder, Trained};
 use crate::model::json_file;
-use crate::ops::param::Owner;
 use crate::sha256::hex;
 use crate::train::eval::Scores;
 
@@ -235,11 +234,11 @@ pub fn write_weights(
 ) -> Result<(), TrainError> {
     match adapter {
         Some(adapter) => {
-            let tensors = decoder.named_tensors(Owner::Adapter);
+            let tensors = decoder.named_tensors(Trained::Adapter);
             write_adapter(dir, adapter, &decoder.config, |spec| Ok(Cow::Owned(tensors.values(&spec.name))))?;
         }
         None => {
-            let tensors = decoder.named_tensors(Owner::Base);
+            let tensors = decoder.named_tensors(Trained::Base);
             write_model(dir, &decoder.config, |spec| Ok(Cow::Owned(tensors.values(&spec.name))))?;
         }
     }

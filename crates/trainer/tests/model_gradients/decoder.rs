@@ -151,7 +151,7 @@ fn add_lora(linear: &mut Linear, name: &str, parts: &[[usize; 2]], draw: &mut Dr
         let ranks = n_ranks..n_ranks + 2 + i;
         n_ranks = ranks.end;
         let b = factor(format!("{name}.b{i}"), [outputs.len(), ranks.len()]);
-        made.push(LoraPart { outputs, ranks, b, scale: 1.5 });
+        made.push(LoraPart { outputs, ranks, b, scale: 1.5, dora: None });
     }
     let a = factor(format!("{name}.a"), [n_ranks, n_in]);
     linear.lora = Some(Lora { a, parts: made, dropout_prob: 0.3 });

@@ -3,6 +3,7 @@
 //! Weights are random and large enough that no gradient drowns in rounding. Tolerances are relative to the
 //! largest value of a tensor's gradient; what was seen is about a tenth of each.
 
+mod adapted;
 mod decoder;
 mod equal;
 mod next_tokens;

@@ -11,7 +11,7 @@ use crate::outcome::{Outcome, values};
 
 /// The loss is near 150 nats in sums of f32, so a difference over `STEP` is off by some 1e-5 / `STEP`; gradients
 /// are of the order of 1.
-const TOLERANCE: f64 = 1e-2;
+pub const TOLERANCE: f64 = 1e-2;
 const STEP: f64 = 5e-3;
 /// Smaller gradients are compared as if they were this large.
 const SMALLEST_SCALE: f64 = 0.3;
@@ -36,21 +36,21 @@ fn gradients_of_full_training_are_the_slopes_of_the_loss() {
     }
 }
 
-struct Slope {
+pub struct Slope {
     tensor: String,
     entry: usize,
     slope: f64,
 }
 
 /// Slopes of the loss in some entries of every tensor, the one with the largest gradient among them.
-fn slopes(decoder: &Decoder, batch: &Batch, how: LossPass) -> Vec<Slope> {
+pub fn slopes(decoder: &Decoder, batch: &Batch, how: LossPass) -> Vec<Slope> {
     let gradients = pass(decoder, batch, how);
     let mut pieces = Vec::new();
     decoder.for_each_param(&mut |param| pieces.push(param.pieces.clone()));
     let mut draw = Draw::new(32);
     let mut slopes = Vec::new();
     for (param_index, piece) in pieces.iter().enumerate().flat_map(|(i, p)| p.iter().map(move |p| (i, p))) {
-        let gradient = &gradients[&piece.name];
+        let Some(gradient) = gradients.get(&piece.name) else { continue };
         let mut entries: Vec<usize> = (0..N_ANYWHERE).map(|_| draw.count(0..gradient.len())).collect();
         entries.push(largest(gradient));
         for entry in entries {
@@ -70,7 +70,7 @@ fn slopes(decoder: &Decoder, batch: &Batch, how: LossPass) -> Vec<Slope> {
 }
 
 /// The worst difference to a slope and its tensor, relative to the largest gradient of the tensor.
-fn worst(slopes: &[Slope], gradients: &Outcome) -> (f64, String) {
+pub fn worst(slopes: &[Slope], gradients: &Outcome) -> (f64, String) {
     let differences = slopes.iter().map(|Slope { tensor, entry, slope }| {
         let gradient = &gradients[tensor];
         let scale = gradient[largest(gradient)].abs().max(SMALLEST_SCALE);

@@ -4,6 +4,7 @@
 //! directory that `FTL_FIXTURES` names and for a trained model as the files in `FTL_DATA` describe. Tolerances are
 //! those that the files suggest: about 20 times what rounding alone moved the same run.
 
+mod adapters;
 mod families;
 mod packed;
 mod quantized;

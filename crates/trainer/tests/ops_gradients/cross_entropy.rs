@@ -92,7 +92,7 @@ impl Operation for CrossEntropy {
         let weights = self.supervised_weights();
         let (nll, d_hidden) = forward_backward(
             kernels,
-            Head { weight: &head, softcap: self.softcap },
+            Head { softcap: self.softcap, ..Head::plain(&head) },
             (&hidden, &self.targets),
             Objective::Weighted(&weights),
             &mut gradients,
@@ -174,7 +174,7 @@ impl Operation for Coupled {
         };
         let targets = &self.tokens.targets;
         let objective = Objective::Coupled(&mut derivative);
-        let head = Head { weight: &head, softcap: self.tokens.softcap };
+        let head = Head { softcap: self.tokens.softcap, ..Head::plain(&head) };
         let (nll, d_hidden) = forward_backward(kernels, head, (&hidden, targets), objective, &mut gradients);
         assert_eq!(nll.len(), self.tokens.counted().count());
         let mut outcome = Outcome::from([("y".to_owned(), y), ("hidden".to_owned(), values(&d_hidden))]);
@@ -295,7 +295,7 @@ fn a_frozen_head_passes_the_same_gradient_on() {
         let mut gradients = Gradients::zeros([], &Device::flex(), kernels);
         let d_hidden = forward_backward(
             kernels,
-            Head { weight: &Param::frozen(head.clone()), softcap: None },
+            Head::plain(&Param::frozen(head.clone())),
             (&hidden, &trained.targets),
             Objective::Weighted(&trained.supervised_weights()),
             &mut gradients,
@@ -312,8 +312,7 @@ fn a_batch_without_targets_has_no_loss_and_no_gradient() {
             assert!(values.iter().all(|value| *value == 0.0), "{kernels:?} {name}");
         }
         let (hidden, head) = nothing.inputs();
-        let head = Head { weight: &Param::frozen(head), softcap: None };
-        assert!(score(kernels, head, &hidden, &nothing.targets).is_empty());
+        assert!(score(kernels, Head::plain(&Param::frozen(head)), &hidden, &nothing.targets).is_empty());
     }
 }
 
@@ -322,7 +321,7 @@ fn scores_are_those_of_the_supervised_tokens_in_order() {
     for case in [case(50, [16, 512]), case(192, [3, 1 << 16]), capped(3.0, case(50, [16, 512]))] {
         let (hidden, weight) = case.inputs();
         let weight = Param::frozen(weight);
-        let head = Head { weight: &weight, softcap: case.softcap };
+        let head = Head { softcap: case.softcap, ..Head::plain(&weight) };
         for kernels in [Kernels::Plain, Kernels::Cpu] {
             let logits = values(&logits(kernels, head, &hidden));
             // Half of the targets are made the most likely token.

@@ -108,7 +108,7 @@ impl Layer {
             let parts = self.parts.iter().map(|part| {
                 let ranks = end..end + part.rank;
                 end = ranks.end;
-                LoraPart { outputs: part.outputs.clone(), ranks, b: next(), scale: part.scale }
+                LoraPart { outputs: part.outputs.clone(), ranks, b: next(), scale: part.scale, dora: None }
             });
             Lora { a, parts: parts.collect(), dropout_prob: DROPOUT_PROB }
         });

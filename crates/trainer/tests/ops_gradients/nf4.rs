@@ -104,7 +104,7 @@ impl Operation for Layer {
         let mut shapes = Vec::new();
         let lora = self.lora.clone().map(|(outputs, rank)| {
             shapes = vec![a.dims(), b.dims()];
-            let part = LoraPart { outputs, ranks: 0..rank, b: trained(&b, 1), scale: LORA_SCALE };
+            let part = LoraPart { outputs, ranks: 0..rank, b: trained(&b, 1), scale: LORA_SCALE, dora: None };
             Lora { a: trained(&a, 0), parts: vec![part], dropout_prob: 0.0 }
         });
         let linear = Linear {

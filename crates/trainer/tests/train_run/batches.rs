@@ -11,7 +11,7 @@ use crate::resume::differing;
 /// Two files of 17 and 9 samples.
 fn job() -> Job {
     let job = Job::small(17)
-        .set("data.train", json!(["train.jsonl", {"path": "more.jsonl", "weight": 1}]))
+        .set("data.train", json!(["train.jsonl", "more.jsonl"]))
         .set("data.max_length", 32)
         .set("adapter.lora_dropout", 0.1)
         .set("train.gradient_accumulation_steps", 2)
@@ -126,10 +126,9 @@ fn files_are_drawn_by_their_weights() {
         steps.iter().map(|step| step.supervised_tokens).sum::<u64>()
     };
     let of = |n_first: u64| 3 * (n_first * 9 + (30 - n_first) * 5);
-    assert_eq!(supervised(1.0), of(20));
-    // 10 · 4 of 20 + 10 · 4 parts of 30.
-    assert_eq!(supervised(4.0), of(10));
-    assert_eq!(supervised(0.5), of(24));
+    assert_eq!(supervised(1.0), of(15));
+    assert_eq!(supervised(4.0), of(6));
+    assert_eq!(supervised(0.5), of(20));
 }
 
 #[test]

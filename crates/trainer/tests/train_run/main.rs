@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "a test that compares or skips says how far")]
 
+mod adapters;
 mod batches;
 mod best;
 mod data_runs;

@@ -32,9 +32,10 @@ fn only_problem(job: &Job) -> String {
 
 #[test]
 fn spec_that_asks_for_nonsense_is_refused() {
-    let no_dora = "not_available adapter.use_dora: `true` is not available in this version; drop it";
+    let no_layer = "invalid_value adapter.layers_to_transform: layer 9 is not there: the model has 2 layers; choose \
+                    from 0 to 1";
     let no_c_attn = "invalid_value adapter.target_modules: `c_attn` is no linear of this model; choose from q_proj, \
-                     k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj";
+                     k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, embed_tokens, lm_head";
     let cases: Vec<(&str, Value, &str)> = vec![
         (
             "train.learing_rate",
@@ -47,7 +48,7 @@ fn spec_that_asks_for_nonsense_is_refused() {
             "invalid_value train.learning_rate: 1e30 is out of range, expected more than 0 and at most 1; 1e-5 to \
              5e-4 is usual",
         ),
-        ("adapter.use_dora", json!(true), no_dora),
+        ("adapter.layers_to_transform", json!([0, 9]), no_layer),
         (
             "method",
             json!({"kind": "dpo", "beta": -1}),
@@ -96,7 +97,7 @@ fn spec_that_asks_for_nonsense_is_refused() {
 fn all_problems_of_a_spec_are_told_at_once() {
     let job = Job::small(4)
         .set("train.learning_rate", 2)
-        .set("adapter.use_dora", true)
+        .set("adapter.layers_to_transform", json!([]))
         .set("train.per_device_train_batch_size", 0)
         .set("data.eval", json!({"fraction": 1.5}));
     let (ran, problems) = refusal(&job, &[]);
@@ -104,7 +105,7 @@ fn all_problems_of_a_spec_are_told_at_once() {
         problems.as_array().expect("a list").iter().filter_map(|problem| problem["field"].as_str()).collect();
     fields.sort_unstable();
     let expected = [
-        "adapter.use_dora",
+        "adapter.layers_to_transform",
         "data.eval.fraction",
         "train.learning_rate",
         "train.per_device_train_batch_size",

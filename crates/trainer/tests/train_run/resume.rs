@@ -20,6 +20,25 @@ fn lora() -> Job {
     job().set("adapter.lora_dropout", 0.1)
 }
 
+/// Every part of an adapter but those of `ends`.
+fn dora() -> Job {
+    job().set(
+        "adapter",
+        json!({"kind": "lora", "r": 4, "lora_dropout": 0.1, "use_dora": true,
+            "target_modules": ["q_proj", "v_proj", "down_proj", "lm_head"], "rank_pattern": {"v_proj": 2},
+            "alpha_pattern": {"q_proj": 2}, "modules_to_save": ["embed_tokens", "norm"]}),
+    )
+}
+
+/// Updates of the embedding and the head.
+fn ends() -> Job {
+    job().set(
+        "adapter",
+        json!({"kind": "lora", "r": 3, "lora_dropout": 0.2, "use_rslora": true, "layers_to_transform": [1],
+            "target_modules": ["q_proj", "model.embed_tokens", "lm_head"], "modules_to_save": ["model.norm"]}),
+    )
+}
+
 fn full() -> Job {
     job().set("adapter", json!({"kind": "none"}))
 }
@@ -36,7 +55,7 @@ fn job() -> Job {
 
 #[test]
 fn resumed_run_equals_uninterrupted_run() {
-    for job in [lora(), full()] {
+    for job in [lora(), dora(), ends(), full()] {
         assert_eq!(job.finish("whole", Begin::New).steps, TOTAL_STEPS);
         let whole = job.result("whole");
         for stop_after in 0..=TOTAL_STEPS {

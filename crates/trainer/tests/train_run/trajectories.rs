@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use ftl_core::metrics::Stepped;
+use ftl_trainer::model::config::DecoderConfig;
 use ftl_trainer::train::Begin;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
@@ -33,6 +34,34 @@ fn lora_runs_of_the_program_equal_the_reference_step_by_step() {
             let job = reference.job().set("train.gradient_checkpointing", checkpointing);
             let ran = job.program("out", &["--json"]);
             assert_eq!(ran.code, Some(0), "{ran:?}");
+            reference.compare(&job, &format!("{case}, gradient_checkpointing {checkpointing}"));
+        }
+    }
+}
+
+#[test]
+fn runs_of_other_kinds_of_adapters_equal_the_reference_step_by_step() {
+    let Some(fixtures) = directory("FTL_FIXTURES") else { return };
+    let entries = fs::read_dir(fixtures.join("training")).expect("reference runs");
+    let mut cases: Vec<String> =
+        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    cases.sort();
+    for case in cases {
+        let reference = Reference::read(&fixtures, &case);
+        let lora = &reference.trajectory["lora"];
+        if reference.trajectory["method"] != "lora"
+            || lora.get("use_dora").or(lora.get("use_rslora")).is_none()
+        {
+            continue;
+        }
+        let model = reference.trajectory["base_model"].as_str().expect("a model");
+        if DecoderConfig::read(&fixtures.join(model)).is_err() {
+            println!("skipped: the model of {case} is not supported");
+            continue;
+        }
+        for checkpointing in ["none", "block"] {
+            let job = reference.job().set("train.gradient_checkpointing", checkpointing);
+            job.finish("out", Begin::New);
             reference.compare(&job, &format!("{case}, gradient_checkpointing {checkpointing}"));
         }
     }

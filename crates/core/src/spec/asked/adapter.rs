@@ -30,7 +30,8 @@ pub struct AdapterSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = defaults::LORA_DROPOUT))]
     pub lora_dropout: Option<f64>,
-    /// Which linears get an adapter: `all-linear` (every one but the head), or names such as `q_proj`.
+    /// Which modules get an adapter: `all-linear` (every linear but the head), or names such as `q_proj`; `lm_head` and
+    /// `embed_tokens` are possible too.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<OneOrMany<String>>", extend("default" = "all-linear"))]
     pub target_modules: Option<TargetModules>,
@@ -42,17 +43,19 @@ pub struct AdapterSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = false))]
     pub use_dora: Option<bool>,
-    /// Ranks of particular modules, by name. Default: none.
+    /// Ranks of particular modules, by name: `q_proj`, `layers.1.mlp.down_proj`, or a regular expression for the end of
+    /// the full name. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rank_pattern: Option<BTreeMap<String, u64>>,
-    /// Scales of particular modules, by name. Default: none.
+    /// `lora_alpha` of particular modules, by name as in `rank_pattern`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alpha_pattern: Option<BTreeMap<String, f64>>,
-    /// Only these layers get an adapter. Default: all.
+    /// Only these layers get an adapter, counted from 0. Default: all.
     #[serde(skip_serializing_if = "Option::is_none", with = "one_or_many")]
     #[schemars(with = "Option<OneOrMany<u64>>")]
     pub layers_to_transform: Option<Vec<u64>>,
-    /// Modules that train in full and are saved with the adapter. Default: none.
+    /// Modules that train in full and are saved with the adapter: `embed_tokens`, `lm_head`, norms. As in PEFT, a name
+    /// stands for every module whose name ends so. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub modules_to_save: Option<Vec<String>>,
     /// A PEFT adapter directory to go on from; r, alpha, targets, variants and patterns come from its

@@ -12,7 +12,8 @@ use crate::spec::resolved::{DataFormat, ExcessLength};
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["train"]))]
 pub struct DataSpec {
-    /// The training files: a path, or a list of paths and `{ path, weight, max_samples }`.
+    /// The training files: a path, or a list of paths and `{ path, weight, max_samples }`. Where a file has a `weight`,
+    /// that is how often its samples are drawn relative to the other files, else every sample is drawn once an epoch.
     #[serde(with = "train_files", skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "FilesForm")]
     pub train: Vec<TrainFileSpec>,
@@ -57,10 +58,10 @@ pub struct DataSpec {
 pub struct TrainFileSpec {
     /// Where it is.
     pub path: PathBuf,
-    /// How often each of its samples is drawn, relative to those of the other files. An epoch has as many samples as
-    /// all files together; a file goes through all of its own before one comes again.
+    /// How often its samples are drawn, relative to the other files, whatever their sizes (one without a weight has 1). An
+    /// epoch then has as many samples as all files together, and a file goes through all of its own before one comes
+    /// again. Default: no file has one, and every sample is drawn once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = 1))]
     pub weight: Option<f64>,
     /// Read at most this many of its samples. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -116,12 +116,9 @@ fn checked_file(index: usize, file: &TrainFileSpec, findings: &mut Findings) -> 
     let key = format!("data.train[{index}]");
     TrainFile {
         path: findings.path(&format!("{key}.path"), path),
-        weight: findings.number(
-            &format!("{key}.weight"),
-            weight.unwrap_or(1.0),
-            POSITIVE,
-            "drop the file to leave it out",
-        ),
+        weight: weight.map(|weight| {
+            findings.number(&format!("{key}.weight"), weight, POSITIVE, "drop the file to leave it out")
+        }),
         max_samples: max_samples
             .map(|samples| samples_within(&format!("{key}.max_samples"), samples, findings)),
     }

@@ -18,19 +18,13 @@ struct Gap {
     hint: &'static str,
 }
 
-const GAPS: [Gap; 9] = [
+const GAPS: [Gap; 3] = [
     Gap {
         key: "model.dtype",
         asked: dtype,
         hint: "this version computes in f32: use `f32`, or drop the key",
     },
     Gap { key: "data.format", asked: format, hint: "bring the data to `messages` or `prompt_completion`" },
-    Gap { key: "adapter.use_rslora", asked: |spec| on(spec.adapter.use_rslora), hint: "drop it" },
-    Gap { key: "adapter.use_dora", asked: |spec| on(spec.adapter.use_dora), hint: "drop it" },
-    Gap { key: "adapter.rank_pattern", asked: rank_pattern, hint: "use one `r` for all modules" },
-    Gap { key: "adapter.alpha_pattern", asked: alpha_pattern, hint: "use one `lora_alpha` for all modules" },
-    Gap { key: "adapter.layers_to_transform", asked: layers, hint: "drop it to adapt all layers" },
-    Gap { key: "adapter.modules_to_save", asked: modules_to_save, hint: "drop it" },
     Gap { key: "device.max_memory", asked: max_memory, hint: "drop it" },
 ];
 
@@ -42,10 +36,6 @@ pub(super) fn report(spec: &JobSpec, findings: &mut Findings) {
             findings.push(Problem::new(ProblemKind::NotAvailable, message).at(*key).hint(*hint));
         }
     }
-}
-
-fn on(value: Option<bool>) -> Option<String> {
-    value.filter(|&is_on| is_on).map(|_| "`true`".to_owned())
 }
 
 fn dtype(spec: &JobSpec) -> Option<String> {
@@ -68,31 +58,6 @@ fn format(spec: &JobSpec) -> Option<String> {
         | DataFormat::Preference
         | DataFormat::Tokens => None,
     }
-}
-
-fn rank_pattern(spec: &JobSpec) -> Option<String> {
-    spec.adapter
-        .rank_pattern
-        .as_ref()
-        .filter(|pattern| !pattern.is_empty())
-        .map(|_| "a rank by module".to_owned())
-}
-
-fn alpha_pattern(spec: &JobSpec) -> Option<String> {
-    spec.adapter
-        .alpha_pattern
-        .as_ref()
-        .filter(|pattern| !pattern.is_empty())
-        .map(|_| "a scale by module".to_owned())
-}
-
-fn layers(spec: &JobSpec) -> Option<String> {
-    spec.adapter.layers_to_transform.as_ref().map(|_| "an adapter on some of the layers".to_owned())
-}
-
-fn modules_to_save(spec: &JobSpec) -> Option<String> {
-    let names = spec.adapter.modules_to_save.as_ref().filter(|names| !names.is_empty())?;
-    Some(format!("training `{}` in full beside an adapter", names.join("`, `")))
 }
 
 fn max_memory(spec: &JobSpec) -> Option<String> {

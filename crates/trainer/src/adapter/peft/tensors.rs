@@ -1,30 +1,37 @@
-//! `adapter_model.safetensors`: A `[r, inputs]` and B `[outputs, r]` for each target.
+//! `adapter_model.safetensors`: the factors of each target, magnitudes, and the modules that are kept in full.
 
 use std::borrow::Cow;
 use std::path::Path;
 
 use ftl_core::{Problem, ProblemKind};
 
+use crate::adapter::peft::target::module_of;
 use crate::adapter::peft::{
-    ADAPTER_CONFIG_JSON, ADAPTER_MODEL_SAFETENSORS, AdapterConfig, Target, resolve_targets,
+    ADAPTER_CONFIG_JSON, ADAPTER_MODEL_SAFETENSORS, AdapterConfig, KeptTensor, Layout, Named, PREFIX,
 };
 use crate::error::TrainError;
-use crate::model::config::DecoderConfig;
+use crate::model::config::{DecoderConfig, Head};
+use crate::model::families::{EMBED_TOKENS, LM_HEAD};
 use crate::model::tensor_file::{TensorFile, TensorSpec, write_f32};
 
 /// PyTorch's pickle, which can run code when loaded.
 const ADAPTER_MODEL_BIN: &str = "adapter_model.bin";
 
-/// What PEFT puts before a module's name: its own wrapper and the tuner's.
-const PREFIX: &str = "base_model.model.";
-
 /// The open, checked weights of an adapter directory.
 #[derive(Debug)]
 pub struct AdapterWeights {
-    targets: Vec<Target>,
+    config: AdapterConfig,
+    layout: Layout,
+    vocab_size: usize,
     tensors: Vec<TensorSpec>,
     file: TensorFile,
 }
+
+/// The modules whose own weight may stand in the file.
+const ENDS: [&str; 2] = [EMBED_TOKENS, LM_HEAD];
+/// What PEFT puts between such a module and `weight`: where it is a target, where it is saved (the original, and the
+/// copy once more), and nothing where it was resized.
+const BETWEEN: [&str; 4] = [".base_layer", ".original_module", ".modules_to_save", ""];
 
 impl AdapterWeights {
     /// Opens the weights and compares them with both configs: every tensor there, with its shape, and no other.
@@ -33,17 +40,6 @@ impl AdapterWeights {
     /// Every problem: `NotFound`, `BrokenAdapter` where the files contradict each other or do not fit the model,
     /// `NotAvailable` for targets that can't have an adapter here.
     pub fn open(dir: &Path, config: &AdapterConfig, model: &DecoderConfig) -> Result<Self, Vec<Problem>> {
-        let config_path = dir.join(ADAPTER_CONFIG_JSON).display().to_string();
-        let targets = resolve_targets(model, &config.target_modules).map_err(|problems| {
-            let broken = |problem: Problem| match problem.kind {
-                ProblemKind::InvalidValue => Problem { kind: ProblemKind::BrokenAdapter, ..problem },
-                _ => problem,
-            };
-            problems
-                .into_iter()
-                .map(|problem| broken(problem).at(format!("{config_path}: target_modules")))
-                .collect::<Vec<_>>()
-        })?;
         let path = dir.join(ADAPTER_MODEL_SAFETENSORS);
         if !path.exists() && dir.join(ADAPTER_MODEL_BIN).exists() {
             let message =
@@ -55,17 +51,46 @@ impl AdapterWeights {
             ]);
         }
         let file = TensorFile::open(&path, ProblemKind::BrokenAdapter).map_err(|problem| vec![problem])?;
-        let tensors = specs(config, model, &targets);
-        file.expect(&tensors)?;
-        Ok(Self { targets, tensors, file })
+        let vocab_size =
+            n_rows(&file).filter(|n_rows| *n_rows > model.vocab_size).unwrap_or(model.vocab_size);
+        let model = DecoderConfig { vocab_size, ..model.clone() };
+        let config_path = dir.join(ADAPTER_CONFIG_JSON).display().to_string();
+        let mut layout = Layout::of(config, &model, Named::InFile).map_err(|problems| {
+            let placed = |problem: Problem| {
+                let kind = match problem.kind {
+                    ProblemKind::InvalidValue => ProblemKind::BrokenAdapter,
+                    other => other,
+                };
+                let field = problem.field.clone().unwrap_or_default();
+                Problem { kind, ..problem }.at(format!("{config_path}: {field}"))
+            };
+            problems.into_iter().map(placed).collect::<Vec<_>>()
+        })?;
+        layout.kept = kept(&file, &layout, &model);
+        let tensors = layout.tensors(&model);
+        let of_no_use = |name: &str| is_own_weight(name) && !tensors.iter().any(|tensor| tensor.name == name);
+        file.expect_with(&tensors, of_no_use)?;
+        let config = AdapterConfig { kept: layout.kept.clone(), ..config.clone() };
+        Ok(Self { config, layout, vocab_size, tensors, file })
     }
 
-    /// The linears that have an adapter, block by block.
-    pub fn targets(&self) -> &[Target] {
-        &self.targets
+    /// The config, with what only the weights' file tells.
+    pub fn config(&self) -> &AdapterConfig {
+        &self.config
     }
 
-    /// Every tensor, in the order of [`targets`](Self::targets), A before B.
+    /// What the config comes to on the model.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Rows of the embedding that the adapter belongs to: as the model's, or more where it keeps an embedding or a
+    /// head of its own with added tokens.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// Every tensor, in the order of [`layout`](Self::layout).
     pub fn tensors(&self) -> &[TensorSpec] {
         &self.tensors
     }
@@ -99,21 +124,44 @@ pub fn write_adapter<'a>(
     model: &DecoderConfig,
     numbers: impl FnMut(&TensorSpec) -> Result<Cow<'a, [f32]>, TrainError>,
 ) -> Result<(), TrainError> {
-    let targets = resolve_targets(model, &config.target_modules)?;
+    let layout = Layout::of(config, model, Named::InFile)?;
     config.write(dir, model)?;
-    write_f32(&dir.join(ADAPTER_MODEL_SAFETENSORS), &specs(config, model, &targets), numbers)
+    write_f32(&dir.join(ADAPTER_MODEL_SAFETENSORS), &layout.tensors(model), numbers)
 }
 
-fn specs(config: &AdapterConfig, model: &DecoderConfig, targets: &[Target]) -> Vec<TensorSpec> {
-    targets.iter().flat_map(|target| factor_specs(*target, config.r, model)).collect()
+/// Rows of the embedding or the head that the file has, whichever are more.
+fn n_rows(file: &TensorFile) -> Option<usize> {
+    let names = ENDS.iter().flat_map(|tensor| BETWEEN.map(|between| in_file(tensor, between)));
+    names.filter_map(|name| file.shape(&name)?.first().copied()).max()
 }
 
-/// The two tensors of a target: A `[r, inputs]` and B `[outputs, r]`.
-pub fn factor_specs(target: Target, r: usize, model: &DecoderConfig) -> [TensorSpec; 2] {
-    let module = target.name();
-    let spec = |factor, shape| TensorSpec { name: format!("{PREFIX}{module}.{factor}.weight"), shape };
-    [
-        spec("lora_A", vec![r, target.linear.inputs(model)]),
-        spec("lora_B", vec![target.linear.outputs(model), r]),
-    ]
+/// The model's own weights that the file has and that are used.
+fn kept(file: &TensorFile, layout: &Layout, model: &DecoderConfig) -> Vec<KeptTensor> {
+    let is_saved = |tensor: &str| layout.saved.iter().any(|module| module.tensor == tensor);
+    let is_target = |module: &str| layout.low_rank.iter().any(|part| part.target.name() == module);
+    let kept = |tensor: &str| {
+        // Where the head is tied, its weight is the embedding's, unless that is a copy.
+        let is_embedding = tensor == LM_HEAD && model.head == Head::Tied && !is_saved(EMBED_TOKENS);
+        if is_saved(tensor) || is_embedding {
+            return None;
+        }
+        let between = if is_target(module_of(tensor)) { ".base_layer" } else { "" };
+        let in_file = in_file(tensor, between);
+        let shape = vec![model.vocab_size, model.hidden_size];
+        file.shape(&in_file).map(|_| KeptTensor {
+            tensor: tensor.to_owned(),
+            in_file: in_file.clone(),
+            shape,
+        })
+    };
+    ENDS.iter().filter_map(|tensor| kept(tensor)).collect()
+}
+
+fn is_own_weight(name: &str) -> bool {
+    ENDS.iter().any(|tensor| BETWEEN.iter().any(|between| in_file(tensor, between) == name))
+}
+
+/// A weight's name in the file: `lm_head.weight` with `.base_layer` is `base_model.model.lm_head.base_layer.weight`.
+fn in_file(tensor: &str, between: &str) -> String {
+    format!("{PREFIX}{}{between}.weight", module_of(tensor))
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use ftl_core::spec::resolved::{DeviceKind, Quantization, Scales, TargetModules};
+use ftl_core::spec::resolved::{DeviceKind, Quantization, Scales};
 use ftl_core::{Problem, ProblemKind};
 use ftl_trainer::adapter::lora::{self, LoraSource};
 use ftl_trainer::adapter::peft::AdapterConfig;
@@ -75,13 +75,8 @@ pub fn run(args: Args, format: Format) -> CommandResult {
     let trained = match args.method {
         Method::Full => Trained::Base,
         Method::Lora | Method::Qlora => {
-            let config = AdapterConfig {
-                r: args.r,
-                lora_alpha: 2.0 * args.r as f64,
-                lora_dropout_prob: 0.0,
-                target_modules: TargetModules::AllLinear,
-                base_model_name_or_path: None,
-            };
+            let config =
+                AdapterConfig { r: args.r, lora_alpha: 2.0 * args.r as f64, ..AdapterConfig::default() };
             lora::attach(&mut decoder, &config, LoraSource::Fresh { seed: 0 })?;
             Trained::Adapter
         }

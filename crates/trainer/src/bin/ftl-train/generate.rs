@@ -59,7 +59,7 @@ struct Input {
 pub fn run(args: Args, format: Format) -> CommandResult {
     args.model.check_precision()?;
     let dir = &args.model.model;
-    let config = DecoderConfig::read(dir)?;
+    let config = args.model.config()?;
     let (prompts, tokenizer) = args.prompts(&config)?;
     let stop_ids = stop_ids(dir, &config, tokenizer.as_ref())?;
     let options = GenerateOptions::new(&args.sampling(), stop_ids);

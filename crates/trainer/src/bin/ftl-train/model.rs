@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use ftl_core::Problem;
 use ftl_core::spec::resolved::DeviceKind;
-use ftl_trainer::adapter::open::{attach_directory, open_encoder};
+use ftl_trainer::adapter::open::{adapted_config, attach_directory, open_encoder};
 use ftl_trainer::data::encode::Encoder;
 use ftl_trainer::device;
 use ftl_trainer::error::TrainError;
+use ftl_trainer::model::config::DecoderConfig;
 use ftl_trainer::model::decoder::Decoder;
 use ftl_trainer::model::open::{Start, open_quantized};
 
@@ -44,6 +45,15 @@ impl ModelArgs {
             attach_directory(&mut decoder, dir)?;
         }
         Ok(decoder)
+    }
+
+    /// Reads the model's config, with the adapter's rows for added tokens.
+    pub fn config(&self) -> Result<DecoderConfig, Vec<Problem>> {
+        let config = DecoderConfig::read(&self.model)?;
+        match &self.adapter {
+            Some(dir) => adapted_config(config, dir),
+            None => Ok(config),
+        }
     }
 
     /// Loads the tokenizer, and the chat template that the adapter was trained with, or the model's own.

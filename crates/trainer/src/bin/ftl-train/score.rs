@@ -106,7 +106,7 @@ impl Args {
     /// What is to be scored, read before the weights are loaded.
     fn rows(&self) -> Result<Vec<ScoreRow>, TrainError> {
         let dir = &self.model.model;
-        let config = DecoderConfig::read(dir)?;
+        let config = self.model.config()?;
         let Input { ids, data, text } = &self.input;
         if let Some(path) = ids {
             return Ok(ids::read(path, config.vocab_size)?.into_iter().map(ScoreRow::from).collect());
@@ -127,7 +127,7 @@ impl Args {
 
     fn samples(&self, path: &Path, config: &DecoderConfig) -> Result<Vec<ScoreRow>, TrainError> {
         let data = Data {
-            train: vec![TrainFile { path: path.to_owned(), weight: 1.0, max_samples: None }],
+            train: vec![TrainFile { path: path.to_owned(), weight: None, max_samples: None }],
             format: self.format.unwrap_or(DataFormat::Auto),
             eval: Eval::Never,
             max_length: None,

@@ -8,6 +8,7 @@ pub mod adamw;
 pub mod adamw8bit;
 pub mod attention;
 pub mod cross_entropy;
+pub mod dora;
 pub mod dropout;
 pub mod gated_mlp;
 pub mod matrix;

@@ -68,8 +68,20 @@ impl TensorFile {
     /// # Errors
     /// Every problem, of the kind that [`open`](Self::open) was given.
     pub fn expect(&self, tensors: &[TensorSpec]) -> Result<(), Vec<Problem>> {
+        self.expect_with(tensors, |_| false)
+    }
+
+    /// As [`expect`](Self::expect); the file may also hold tensors that are of no use.
+    ///
+    /// # Errors
+    /// As [`expect`](Self::expect).
+    pub fn expect_with(
+        &self,
+        tensors: &[TensorSpec],
+        is_of_no_use: impl Fn(&str) -> bool,
+    ) -> Result<(), Vec<Problem>> {
         let tensors: Vec<_> = tensors.iter().map(|spec| (spec.clone(), NumberType::F32)).collect();
-        self.expect_types(&tensors)
+        self.judge(&tensors, is_of_no_use)
     }
 
     /// Checks that the file holds exactly these tensors, readable as these types.
@@ -77,6 +89,14 @@ impl TensorFile {
     /// # Errors
     /// As [`expect`](Self::expect).
     pub fn expect_types(&self, tensors: &[(TensorSpec, NumberType)]) -> Result<(), Vec<Problem>> {
+        self.judge(tensors, |_| false)
+    }
+
+    fn judge(
+        &self,
+        tensors: &[(TensorSpec, NumberType)],
+        is_of_no_use: impl Fn(&str) -> bool,
+    ) -> Result<(), Vec<Problem>> {
         let mut messages = Vec::new();
         for (TensorSpec { name, shape }, number_type) in tensors {
             match self.tensors.get(name) {
@@ -97,7 +117,7 @@ impl TensorFile {
             }
         }
         let expected: HashSet<&str> = tensors.iter().map(|(tensor, _)| tensor.name.as_str()).collect();
-        let unknown = self.names().filter(|name| !expected.contains(name));
+        let unknown = self.names().filter(|name| !expected.contains(name) && !is_of_no_use(name));
         messages.extend(unknown.map(|name| format!("has a tensor `{name}` that does not belong there")));
         let problems: Vec<_> = messages
             .into_iter()

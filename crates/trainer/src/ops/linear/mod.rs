@@ -11,7 +11,9 @@
 //! ```
 //!
 //! A frozen W gets no gradient; it may be held in 4 bits (see [`Weight`]). Only x and u are kept for the backward pass.
+//! [`dora`] has what DoRA changes.
 
+pub mod dora;
 mod weight;
 
 pub use weight::{Frozen, Nf4Weight, Weight};
@@ -20,11 +22,12 @@ use std::ops::Range;
 
 use burn::tensor::Tensor;
 
+use dora::Dora;
+
 use super::dropout::Mask;
 use super::param::{Gradients, Param};
 use crate::kernels::Kernels;
 use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product, product};
-use crate::kernels::cpu::simd::made;
 use crate::kernels::cpu::{self, reduce, tensor};
 
 /// Linear layers that read the same input.
@@ -58,14 +61,18 @@ pub struct LoraPart {
     pub ranks: Range<usize>,
     /// `[outputs, r]`.
     pub b: Param,
-    /// `lora_alpha / r`.
+    /// `lora_alpha / r`, or `lora_alpha / √r`.
     pub scale: f32,
+    /// What DoRA adds; in a layer all parts have it or none.
+    pub dora: Option<Dora>,
 }
 
-/// What the backward pass needs beside x: `u`, `[tokens, Σ r]`.
+/// What the backward pass needs beside x.
 #[derive(Debug)]
 pub struct Saved {
+    /// `[tokens, Σ r]`.
     u: Option<Tensor<2>>,
+    dora: Option<dora::Saved>,
 }
 
 /// Whether the gradient of the input is wanted; the first block's is not, unless embeddings are trained.
@@ -82,6 +89,9 @@ impl Linear {
     /// - `x`: `[tokens, in]`
     /// - output: `[tokens, out]`
     pub fn forward(&self, kernels: Kernels, x: &Tensor<2>, dropout: Option<&Mask>) -> (Tensor<2>, Saved) {
+        if let Some(lora) = self.dora() {
+            return dora::forward(dora::Layer { linear: self, lora }, kernels, x, dropout);
+        }
         match kernels {
             Kernels::Plain => self.forward_plain(x, dropout),
             Kernels::Cpu => self.forward_cpu(x, dropout),
@@ -96,10 +106,35 @@ impl Linear {
         want: InputGradient,
         gradients: &mut Gradients,
     ) -> Option<Tensor<2>> {
+        if let Some(lora) = self.dora() {
+            return dora::backward(dora::Layer { linear: self, lora }, kernels, &input, want, gradients);
+        }
         match kernels {
             Kernels::Plain => self.backward_plain(&input, want, gradients),
             Kernels::Cpu => self.backward_cpu(&input, want, gradients),
         }
+    }
+
+    /// Shows every weight.
+    pub fn for_each_param(&self, show: &mut dyn FnMut(&Param)) {
+        self.weight.param().into_iter().for_each(&mut *show);
+        self.bias.iter().for_each(&mut *show);
+        if let Some(lora) = &self.lora {
+            lora.for_each_param(show);
+        }
+    }
+
+    /// As [`for_each_param`](Self::for_each_param), in the same order, to change them.
+    pub fn for_each_param_mut(&mut self, change: &mut dyn FnMut(&mut Param)) {
+        self.weight.param_mut().into_iter().for_each(&mut *change);
+        self.bias.iter_mut().for_each(&mut *change);
+        if let Some(lora) = &mut self.lora {
+            lora.for_each_param_mut(change);
+        }
+    }
+
+    fn dora(&self) -> Option<&Lora> {
+        self.lora.as_ref().filter(|lora| lora.parts.iter().any(|part| part.dora.is_some()))
     }
 
     fn forward_plain(&self, x: &Tensor<2>, dropout: Option<&Mask>) -> (Tensor<2>, Saved) {
@@ -107,7 +142,7 @@ impl Linear {
         if let Some(bias) = &self.bias {
             y = y + bias.value.clone();
         }
-        let Some(lora) = &self.lora else { return (y, Saved { u: None }) };
+        let Some(lora) = &self.lora else { return (y, Saved { u: None, dora: None }) };
         let u = dropped(Kernels::Plain, x, dropout).matmul(lora.a.value.clone().transpose());
         for part in &lora.parts {
             let area = [0..x.dims()[0], part.outputs.clone()];
@@ -116,7 +151,7 @@ impl Linear {
             let sum = y.clone().slice(area.clone()) + update;
             y = y.slice_assign(area, sum);
         }
-        (y, Saved { u: Some(u) })
+        (y, Saved { u: Some(u), dora: None })
     }
 
     fn backward_plain(
@@ -162,20 +197,16 @@ impl Linear {
         let ([n, n_in], [n_out, _]) = (x.dims(), self.weight.dims());
         let values = tensor::values(x);
         let x_matrix = Matrix::new(&values, n, n_in);
-        let multiply = |how: Product, mut y: MatrixMut<'_>| {
-            self.weight.for_each_tile(|rows, tile| y.cols(rows).product(how, x_matrix, tile.t()));
-        };
         let mut y = match &self.bias {
             Some(bias) => {
                 let mut y = tensor::values(&bias.value).repeat(n);
-                multiply(Product::ADD, MatrixMut::new(&mut y, n, n_out));
+                self.weight.multiply(Product::ADD, x_matrix, MatrixMut::new(&mut y, n, n_out));
                 y
             }
-            // SAFETY: the tiles are all columns of y; their products set every value and read none.
-            None => unsafe { made(n * n_out, |y| multiply(Product::SET, MatrixMut::unset(y, n, n_out))) },
+            None => self.weight.times(x_matrix),
         };
         let Some(lora) = &self.lora else {
-            return (tensor::tensor(y, [n, n_out]), Saved { u: None });
+            return (tensor::tensor(y, [n, n_out]), Saved { u: None, dora: None });
         };
         let dropped = dropped(Kernels::Cpu, x, dropout);
         let (dropped, a) = (tensor::values(&dropped), tensor::values(&lora.a.value));
@@ -189,7 +220,7 @@ impl Linear {
             let u = Matrix::new(&u, n, n_ranks).cols(part.ranks.clone());
             out.cols(part.outputs.clone()).product(Product::ADD.scaled(part.scale), u, b.t());
         }
-        (tensor::tensor(y, [n, n_out]), Saved { u: Some(tensor::tensor(u, [n, n_ranks])) })
+        (tensor::tensor(y, [n, n_out]), Saved { u: Some(tensor::tensor(u, [n, n_ranks])), dora: None })
     }
 
     fn backward_cpu(
@@ -212,18 +243,7 @@ impl Linear {
         if let Some(slot) = self.bias.as_ref().and_then(|bias| bias.slot) {
             gradients.modify(slot, |db| reduce::sum_of_rows(&dy_values, db));
         }
-        let mut dx = (want == InputGradient::Wanted).then(|| {
-            // SAFETY: the product with the first tile sets every value of dx and reads none.
-            unsafe {
-                made(n * n_in, |dx| {
-                    let mut dx = MatrixMut::unset(dx, n, n_in);
-                    self.weight.for_each_tile(|rows, tile| {
-                        let how = if rows.start == 0 { Product::SET } else { Product::ADD };
-                        dx.product(how, dy.cols(rows), tile);
-                    });
-                })
-            }
-        });
+        let mut dx = (want == InputGradient::Wanted).then(|| self.weight.times_transposed(dy));
         if let (Some(lora), Some(u)) = (&self.lora, &saved.u) {
             let u = tensor::values(u);
             let n_ranks = lora.a.value.dims()[0];
@@ -254,6 +274,24 @@ impl Linear {
 }
 
 impl Lora {
+    /// Shows every weight: A, then part by part B and magnitude.
+    pub fn for_each_param(&self, show: &mut dyn FnMut(&Param)) {
+        show(&self.a);
+        for part in &self.parts {
+            show(&part.b);
+            part.dora.iter().for_each(|dora| show(&dora.magnitude));
+        }
+    }
+
+    /// As [`for_each_param`](Self::for_each_param), in the same order, to change them.
+    pub fn for_each_param_mut(&mut self, change: &mut dyn FnMut(&mut Param)) {
+        change(&mut self.a);
+        for part in &mut self.parts {
+            change(&mut part.b);
+            part.dora.iter_mut().for_each(|dora| change(&mut dora.magnitude));
+        }
+    }
+
     /// Adds the gradients of the B factors and returns du, `[tokens, Σ r]`.
     fn backward_parts(&self, dy: Matrix<'_>, u: Matrix<'_>, gradients: &mut Gradients) -> Vec<f32> {
         let (n, n_ranks) = (u.n_rows(), u.n_cols());

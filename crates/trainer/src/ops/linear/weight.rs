@@ -10,9 +10,10 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
-use crate::kernels::cpu::matrix::Matrix;
+use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product};
+use crate::kernels::cpu::simd::made;
 use crate::kernels::cpu::tensor;
 use crate::ops::param::{Param, Piece, Slot};
 use crate::quant::Nf4Tensor;
@@ -160,23 +161,62 @@ impl Weight {
         }
     }
 
-    /// Shows the matrix to a CPU kernel: whole where it is dense, else some rows at a time, in order.
-    pub fn for_each_tile(&self, mut show: impl FnMut(Range<usize>, Matrix<'_>)) {
+    /// Where it is.
+    pub fn device(&self) -> Device {
+        match self {
+            Self::Dense(param) => param.value.device(),
+            Self::Nf4(weight) => match &weight.parts[0] {
+                Frozen::Nf4(part) => part.device(),
+                Frozen::Dense(part) => part.device(),
+            },
+        }
+    }
+
+    /// `x Wᵀ` on the CPU, `[tokens, out]`.
+    pub fn times(&self, x: Matrix<'_>) -> Vec<f32> {
+        let (n, [n_out, _]) = (x.n_rows(), self.dims());
+        // SAFETY: the tiles are all columns of y; their products set every value and read none.
+        unsafe { made(n * n_out, |y| self.multiply(Product::SET, x, MatrixMut::unset(y, n, n_out))) }
+    }
+
+    /// `y = x Wᵀ` or `y += x Wᵀ` on the CPU.
+    pub fn multiply(&self, how: Product, x: Matrix<'_>, mut y: MatrixMut<'_>) {
+        self.for_each_tile(0..self.dims()[0], |rows, tile| y.cols(rows).product(how, x, tile.t()));
+    }
+
+    /// `dy W` on the CPU, `[tokens, in]`.
+    pub fn times_transposed(&self, dy: Matrix<'_>) -> Vec<f32> {
+        let (n, [n_out, n_in]) = (dy.n_rows(), self.dims());
+        // SAFETY: the product with the first tile sets every value of dx and reads none.
+        unsafe {
+            made(n * n_in, |dx| {
+                let mut dx = MatrixMut::unset(dx, n, n_in);
+                self.for_each_tile(0..n_out, |rows, tile| {
+                    let how = if rows.start == 0 { Product::SET } else { Product::ADD };
+                    dx.product(how, dy.cols(rows), tile);
+                });
+            })
+        }
+    }
+
+    /// Shows some rows of the matrix to a CPU kernel: all of them at once where it is dense, else some at a time, in
+    /// order. Each tile comes with its rows, counted in the whole matrix.
+    pub fn for_each_tile(&self, rows: Range<usize>, mut show: impl FnMut(Range<usize>, Matrix<'_>)) {
         let [n_outputs, n_inputs] = self.dims();
         match self {
             Self::Dense(param) => {
                 let values = tensor::values(&param.value);
-                show(0..n_outputs, Matrix::new(&values, n_outputs, n_inputs));
+                show(rows.clone(), Matrix::new(&values, n_outputs, n_inputs).rows(rows));
             }
             Self::Nf4(weight) => {
                 // Taken out while it is used, so that nothing that runs meanwhile on this thread can meet it.
                 let mut tile = TILE.take();
-                let n_rows = (TILE_VALUES / n_inputs).max(MIN_TILE_ROWS).min(n_outputs);
+                let n_rows = (TILE_VALUES / n_inputs).max(MIN_TILE_ROWS).min(rows.len());
                 if tile.len() < n_rows * n_inputs {
                     tile.resize(n_rows * n_inputs, 0.0);
                 }
-                for start in (0..n_outputs).step_by(n_rows) {
-                    let rows = start..(start + n_rows).min(n_outputs);
+                for start in rows.clone().step_by(n_rows) {
+                    let rows = start..(start + n_rows).min(rows.end);
                     let values = &mut tile[..rows.len() * n_inputs];
                     weight.rows_into(rows.clone(), values);
                     show(rows.clone(), Matrix::new(values, rows.len(), n_inputs));
