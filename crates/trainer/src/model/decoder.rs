@@ -307,11 +307,12 @@ impl Decoder {
         self.blocks.iter().any(linears)
     }
 
-    /// The model with its low-rank updates off. Weights are shared, not copied, so it should be gone before any of them
-    /// is trained. Modules that an adapter keeps in full stay as they are, and stay the adapter's.
-    pub fn without_updates(&self) -> Self {
+    /// The model with its adapter off: what training started from, whatever the adapter learned. Weights are shared,
+    /// not copied, so it should be gone before any of them is trained.
+    pub fn without_adapter(&self) -> Self {
         let mut base = self.clone();
-        (base.embed_lora, base.adapted_head) = (None, None);
+        base.embed_lora = None;
+        base.adapted_head = None;
         for block in &mut base.blocks {
             for linear in block.linears_mut() {
                 linear.lora = None;

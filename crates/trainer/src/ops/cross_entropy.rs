@@ -50,18 +50,23 @@ impl<'a> Head<'a> {
     }
 }
 
+impl<'a> Head<'a> {
+    fn adapted_head(&self) -> Option<AdaptedHead<'a>> {
+        let Self { weight: _, softcap, adapted, dropout } = *self;
+        adapted.map(|linear| AdaptedHead { linear, softcap, dropout })
+    }
+
+    /// Whether nothing of it is trained, so that only the gradient of the hidden states is wanted.
+    fn is_frozen(&self) -> bool {
+        self.weight.slot.is_none() && self.adapted.is_none()
+    }
+}
+
 impl Deref for Head<'_> {
     type Target = Param;
 
     fn deref(&self) -> &Param {
         self.weight
-    }
-}
-
-impl Head<'_> {
-    /// Whether nothing of it is trained, so that only the gradient of the hidden states is wanted.
-    fn is_frozen(&self) -> bool {
-        self.weight.slot.is_none() && self.adapted.is_none()
     }
 }
 
@@ -97,9 +102,8 @@ pub fn forward_backward(
     gradients: &mut Gradients,
 ) -> (Vec<f32>, Tensor<2>) {
     let supervised = Supervised::of(targets);
-    let mut weighted = |weights: &[f32]| match (head.adapted, kernels) {
-        (Some(linear), _) => {
-            let head = AdaptedHead { linear, softcap: head.softcap, dropout: head.dropout };
+    let mut weighted = |weights: &[f32]| match (head.adapted_head(), kernels) {
+        (Some(head), _) => {
             adapted_forward_backward(kernels, head, (hidden, &supervised), (weights, gradients))
         }
         (None, Kernels::Cpu) => cpu_forward_backward(head, hidden, &supervised, (weights, gradients)),
@@ -113,43 +117,45 @@ pub fn forward_backward(
             (nll, dh)
         }
         Objective::Coupled(derivative) => {
-            let scores = score(kernels, head, hidden, targets);
+            let scores = match head.adapted_head() {
+                Some(head) => adapted_scores(kernels, head, hidden, &supervised),
+                None => score(kernels, head, hidden, targets),
+            };
             let nll: Vec<f32> = scores.iter().map(|score| score.nll_nats).collect();
             weighted(&derivative(&nll))
         }
     }
 }
 
-/// Scores the supervised tokens, in order; with the dropout of `head`, as [`forward_backward`] would.
+/// Scores the supervised tokens, in order.
 pub fn score(kernels: Kernels, head: Head<'_>, hidden: &Tensor<2>, targets: &[i32]) -> Vec<TokenScore> {
     let supervised = Supervised::of(targets);
     let mut scores = Vec::with_capacity(supervised.rows.len());
-    for (chunk_index, chunk) in supervised.chunks(head.value.dims()[0]).enumerate() {
-        let chunk_h = gather(kernels, hidden, chunk.rows);
-        let logits = match head.adapted {
-            Some(linear) => {
-                let mask = mask(linear, head.dropout, chunk_index);
-                limited(kernels, linear.forward(kernels, &chunk_h, mask.as_ref()).0, head.softcap)
-            }
-            None => logits(kernels, head, &chunk_h),
-        };
-        match kernels {
-            Kernels::Cpu => {
-                scores.extend(cpu::cross_entropy::score(&cpu::tensor::values(&logits), chunk.targets));
-            }
-            Kernels::Plain => {
-                let best = logits.clone().argmax(1);
-                let best: Vec<i64> =
-                    best.into_data().convert::<i64>().try_into_vec().expect("argmax gives integers");
-                let nll = token_nll(activation::log_softmax(logits, 1), chunk.targets);
-                let nll: Vec<f32> = nll.into_data().try_into_vec().expect("the engine computes in f32");
-                scores.extend(nll.iter().zip(best).zip(chunk.targets).map(|((nll, best), target)| {
-                    TokenScore { nll_nats: *nll, correct: best == i64::from(*target) }
-                }));
-            }
-        }
+    for chunk in supervised.chunks(head.value.dims()[0]) {
+        let logits = logits(kernels, head, &gather(kernels, hidden, chunk.rows));
+        scores.extend(score_logits(kernels, logits, chunk.targets));
     }
     scores
+}
+
+fn score_logits(kernels: Kernels, logits: Tensor<2>, targets: &[u32]) -> Vec<TokenScore> {
+    match kernels {
+        Kernels::Cpu => cpu::cross_entropy::score(&cpu::tensor::values(&logits), targets),
+        Kernels::Plain => {
+            let best = logits.clone().argmax(1);
+            let best: Vec<i64> =
+                best.into_data().convert::<i64>().try_into_vec().expect("argmax gives integers");
+            let nll = token_nll(activation::log_softmax(logits, 1), targets);
+            let nll: Vec<f32> = nll.into_data().try_into_vec().expect("the engine computes in f32");
+            let scores = nll.into_iter().zip(best).zip(targets);
+            scores
+                .map(|((nll_nats, best), target)| TokenScore {
+                    nll_nats,
+                    correct: best == i64::from(*target),
+                })
+                .collect()
+        }
+    }
 }
 
 /// The logits of all rows of `hidden`, `[rows, vocab]`.
@@ -262,13 +268,13 @@ fn plain_forward_backward(
 ) -> (Vec<f32>, Tensor<2>) {
     let device = hidden.device();
     let mut dh = Tensor::zeros(hidden.dims(), &device);
+    let [vocab, _] = head.value.dims();
     let mut nll = Vec::with_capacity(supervised.rows.len());
-    let vocab = head.value.dims()[0];
     for (chunk, weights) in supervised.chunks(vocab).zip(weights.chunks(chunk_rows(vocab))) {
         let chunk_h = gather(Kernels::Plain, hidden, chunk.rows);
         let products = products(Kernels::Plain, head.weight, &chunk_h);
-        let (chunk_nll, dz) = plain_gradient(products, head.softcap, (chunk.targets, weights));
-        nll.extend(chunk_nll);
+        let (of_chunk, dz) = plain_gradient(products, head.softcap, (chunk.targets, weights));
+        nll.extend(of_chunk);
         if let Some(slot) = head.slot {
             gradients.add(slot, dz.clone().transpose().matmul(chunk_h));
         }
@@ -304,8 +310,8 @@ fn column(values: &[f32], device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values.to_vec(), [values.len(), 1]), device)
 }
 
-/// The negative log-likelihoods of products with a head, which are limited first, and the gradient of their sum, each
-/// times its weight.
+/// The negative log-likelihoods of products with a head, which are limited first, and the gradient of each times its
+/// weight.
 fn plain_gradient(
     products: Tensor<2>,
     softcap: Option<f32>,
@@ -335,11 +341,29 @@ struct AdaptedHead<'a> {
     dropout: Option<Key>,
 }
 
-/// What is dropped of the rows of a chunk.
-fn mask(linear: &Linear, dropout: Option<Key>, chunk_index: usize) -> Option<Mask> {
-    let prob = linear.lora.as_ref().map_or(0.0, |lora| lora.dropout_prob);
-    let key = dropout.filter(|_| prob > 0.0)?;
-    Some(Mask::new(key.fold(chunk_index as u64), prob))
+impl AdaptedHead<'_> {
+    /// What is dropped of the rows of a chunk.
+    fn mask(&self, chunk_index: usize) -> Option<Mask> {
+        let prob = self.linear.lora.as_ref().map_or(0.0, |lora| lora.dropout_prob);
+        let key = self.dropout.filter(|_| prob > 0.0)?;
+        Some(Mask::new(key.fold(chunk_index as u64), prob))
+    }
+}
+
+/// As [`score`], with what the gradient's pass drops.
+fn adapted_scores(
+    kernels: Kernels,
+    head: AdaptedHead<'_>,
+    hidden: &Tensor<2>,
+    supervised: &Supervised,
+) -> Vec<TokenScore> {
+    let [vocab, _] = head.linear.weight.dims();
+    let scores = supervised.chunks(vocab).enumerate().flat_map(|(chunk_index, chunk)| {
+        let chunk_h = gather(kernels, hidden, chunk.rows);
+        let (products, _) = head.linear.forward(kernels, &chunk_h, head.mask(chunk_index).as_ref());
+        score_logits(kernels, limited(kernels, products, head.softcap), chunk.targets)
+    });
+    scores.collect()
 }
 
 fn adapted_forward_backward(
@@ -351,15 +375,15 @@ fn adapted_forward_backward(
     let mut dh = Tensor::zeros(hidden.dims(), &hidden.device());
     let ([_, width], [vocab, _]) = (hidden.dims(), head.linear.weight.dims());
     let mut nll = Vec::with_capacity(supervised.rows.len());
-    let weights = weights.chunks(chunk_rows(vocab));
-    for (chunk_index, (chunk, weights)) in supervised.chunks(vocab).zip(weights).enumerate() {
+    let weighted = supervised.chunks(vocab).zip(weights.chunks(chunk_rows(vocab)));
+    for (chunk_index, (chunk, weights)) in weighted.enumerate() {
         let chunk_h = gather(kernels, hidden, chunk.rows);
-        let mask = mask(head.linear, head.dropout, chunk_index);
+        let mask = head.mask(chunk_index);
         let (mut logits, saved) = head.linear.forward(kernels, &chunk_h, mask.as_ref());
         let dz = match kernels {
             Kernels::Plain => {
-                let (chunk_nll, dz) = plain_gradient(logits, head.softcap, (chunk.targets, weights));
-                nll.extend(chunk_nll);
+                let (of_chunk, dz) = plain_gradient(logits, head.softcap, (chunk.targets, weights));
+                nll.extend(of_chunk);
                 dz
             }
             Kernels::Cpu => {

@@ -38,14 +38,12 @@ pub fn is_exhausted(spec: &CheckedSpec, scores: &Scores) -> bool {
 /// Why a run ended early, in a sentence.
 pub fn why_early(step: u64, scores: &Scores) -> Option<String> {
     let (best, n) = (scores.best.as_ref()?, scores.since_best);
-    let evaluations = if n == 1 {
-        "the last evaluation was".to_owned()
-    } else {
-        format!("none of the last {n} evaluations was")
+    let evaluations = match n {
+        1 => "the last evaluation was not".to_owned(),
+        n => format!("none of the last {n} evaluations was"),
     };
-    let not = if n == 1 { "not better" } else { "better" };
     Some(format!(
-        "stopped early after step {step}: {evaluations} {not} than that after step {} (held-out loss {:.4})",
+        "stopped early after step {step}: {evaluations} better than that after step {} (held-out loss {:.4})",
         best.step, best.loss_nats
     ))
 }

@@ -66,7 +66,10 @@ pub fn ready(
     note(observer, format!("computing in f32 on {}{reason}", device.name));
 
     phase(observer, Phase::Loading);
-    let mut decoder = base(spec, weights, &device.device)?;
+    let mut decoder = match (&spec.adapter, weights) {
+        (Adapter::None, Weights::Checkpoint(dir)) => open_decoder(dir, Start::Pretrained, &device.device)?,
+        (Adapter::None, Weights::Spec) | (Adapter::Lora(_), _) => base(spec, &device.device)?,
+    };
     let encoder = Encoder::load(&spec.model.path, spec.data.chat_template.as_deref())?;
     let shape = match &spec.adapter {
         Adapter::None => None,
@@ -141,22 +144,18 @@ fn too_few_prompts(asked: u64, found: usize) -> Option<String> {
     })
 }
 
-/// The model without an adapter, everything frozen.
-pub(super) fn base(spec: &CheckedSpec, weights: &Weights, device: &Device) -> Result<Decoder, TrainError> {
+/// The model that the spec names, as it is before training and without an adapter.
+pub(super) fn base(spec: &CheckedSpec, device: &Device) -> Result<Decoder, TrainError> {
     let start = match spec.model.init {
         ModelInit::Pretrained => Start::Pretrained,
         ModelInit::Random => Start::Random { seed: spec.train.seed },
     };
-    match (&spec.adapter, weights) {
-        (Adapter::None, Weights::Checkpoint(dir)) => Ok(open_decoder(dir, Start::Pretrained, device)?),
-        (Adapter::None, Weights::Spec) => {
+    match spec.adapter {
+        Adapter::None => {
             let decoder = open_decoder(&spec.model.path, start, device)?;
-            if decoder.is_quantized() {
-                return Err(quantized_base(&spec.model.path).into());
-            }
-            Ok(decoder)
+            if decoder.is_quantized() { Err(quantized_base(&spec.model.path).into()) } else { Ok(decoder) }
         }
-        (Adapter::Lora(_), _) => Ok(open_quantized(&spec.model.path, start, spec.quantization, device)?),
+        Adapter::Lora(_) => Ok(open_quantized(&spec.model.path, start, spec.quantization, device)?),
     }
 }
 

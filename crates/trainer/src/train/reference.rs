@@ -18,7 +18,7 @@ use crate::methods::reference::{DataPart, Reference, score};
 use crate::model::decoder::Decoder;
 use crate::model::json_file;
 use crate::ops::param::Owner;
-use crate::train::preflight::{self, Weights};
+use crate::train::preflight;
 use crate::train::report::{Reporter, note};
 use crate::train::run::Run;
 
@@ -119,18 +119,17 @@ fn make(
 
 /// The model that training started from, without an adapter.
 fn base(run: &Run<'_, '_>) -> Result<Decoder, TrainError> {
-    let here = run.decoder.without_updates();
+    // Modules that an adapter keeps in full have taken the place of the model's own.
     let mut keeps_modules = false;
-    here.for_each_param(&mut |param| keeps_modules |= param.owner == Owner::Adapter);
-    let is_base = match run.adapter {
-        Some(_) => !keeps_modules,
-        None => run.step == 0,
-    };
-    if is_base {
-        return Ok(here);
+    run.decoder.for_each_param(&mut |param| match param.owner {
+        Owner::Copy | Owner::Kept => keeps_modules = true,
+        Owner::Base | Owner::Adapter => {}
+    });
+    if run.step == 0 && run.adapter.is_none() || run.adapter.is_some() && !keeps_modules {
+        return Ok(run.decoder.without_adapter());
     }
-    // Its weights were trained, or an adapter brought some of its own: the model's are in its directory.
-    let mut base = preflight::base(run.spec, &Weights::Spec, &run.decoder.device)?;
+    // Full fine-tuning goes on from a checkpoint, whose weights are others.
+    let mut base = preflight::base(run.spec, &run.decoder.device)?;
     base.grow_vocabulary(run.decoder.config.vocab_size);
     let longest = run.data.train.iter().chain(&run.data.eval).map(Sample::longest_segment).max();
     base.reserve_positions(longest.unwrap_or(0));

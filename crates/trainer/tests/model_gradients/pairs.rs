@@ -142,7 +142,7 @@ fn a_frozen_head_leaves_the_other_gradients_as_they_are() {
 }
 
 #[test]
-fn without_its_updates_a_decoder_scores_as_its_base() {
+fn without_its_adapter_a_decoder_scores_as_its_base() {
     let decoder = VARIANTS[2].decoder(Kernels::Cpu);
     let samples = pairs(54);
     let method = &methods()[0];
@@ -155,7 +155,7 @@ fn without_its_updates_a_decoder_scores_as_its_base() {
         }
     });
     let nll = |decoder: &Decoder| decoder.score(batch).iter().map(|score| score.nll_nats).collect::<Vec<_>>();
-    assert_eq!(nll(&decoder.without_updates()), nll(&base));
+    assert_eq!(nll(&decoder.without_adapter()), nll(&base));
     assert_ne!(nll(&decoder), nll(&base));
 }
 
