@@ -24,7 +24,7 @@ impl Pairs {
         let path = dir.path().join("a.jsonl");
         std::fs::write(&path, rows).expect("written");
         let data = Data {
-            train: vec![TrainFile { path, weight: 1.0, max_samples: None }],
+            train: vec![TrainFile { path, weight: None, max_samples: None }],
             format: DataFormat::Auto,
             eval: Eval::Never,
             max_length: None,

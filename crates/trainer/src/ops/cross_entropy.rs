@@ -70,13 +70,6 @@ impl Deref for Head<'_> {
     }
 }
 
-impl Head<'_> {
-    /// Whether nothing of it is trained, so that only the gradient of the hidden states is wanted.
-    fn is_frozen(&self) -> bool {
-        self.weight.slot.is_none()
-    }
-}
-
 /// What one token's prediction was worth.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TokenScore {
