@@ -78,8 +78,8 @@ fn the_dense_model_is_never_in_memory_while_it_is_quantized() {
 
     // Made once as files, so that reading is counted as well.
     let (dense, peak) = opened(dir.path(), random, Quantization::None);
-    // What another test's thread frees meanwhile is taken off.
-    assert!(peak * 10 > dense_bytes * 9, "counting works: {peak} of {dense_bytes}");
+    // A little less: the buffer of a test that ended before may be given back meanwhile.
+    assert!(peak >= dense_bytes / 10 * 9, "counting works: {peak} of {dense_bytes}");
     let tensors = dense.named_tensors(Trained::Base);
     let written = ftl_trainer::export::directory::write_model(dir.path(), &dense.config, |spec| {
         Ok(std::borrow::Cow::Owned(tensors.values(&spec.name)))

@@ -17,7 +17,6 @@ use crate::slopes::{self, slopes, worst};
 const TOLERANCE: f64 = 1e-4;
 
 const KERNELS: [Kernels; 2] = [Kernels::Plain, Kernels::Cpu];
-const TIES: [Tied; 2] = [Tied::No, Tied::Yes];
 
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
@@ -49,9 +48,15 @@ fn dora() -> AdapterConfig {
     }
 }
 
-fn decoder(config: &AdapterConfig, tied: Tied, kernels: Kernels) -> Decoder {
-    let variant = Variant { family: "llama", tied, biases: Biases::Everywhere, lora: LowRank::None };
-    let mut decoder = variant.decoder(kernels);
+/// A family without and one with a scale of embeddings and limits of logits.
+const BASES: [Variant; 3] = [
+    Variant { family: "llama", tied: Tied::No, biases: Biases::Everywhere, lora: LowRank::None },
+    Variant { family: "llama", tied: Tied::Yes, biases: Biases::Everywhere, lora: LowRank::None },
+    Variant { family: "gemma2", tied: Tied::Yes, biases: Biases::Nowhere, lora: LowRank::None },
+];
+
+fn decoder(config: &AdapterConfig, base: Variant, kernels: Kernels) -> Decoder {
+    let mut decoder = base.decoder(kernels);
     attach(&mut decoder, config, LoraSource::Fresh { seed: 3 }).expect("the adapter fits");
     let mut draw = Draw::new(33);
     decoder.for_each_param_mut(&mut |param| {
@@ -63,33 +68,33 @@ fn decoder(config: &AdapterConfig, tied: Tied, kernels: Kernels) -> Decoder {
     decoder
 }
 
-fn all() -> impl Iterator<Item = (AdapterConfig, Tied)> {
-    [ends(), dora()].into_iter().flat_map(|config| TIES.map(|tied| (config.clone(), tied)))
+fn all() -> impl Iterator<Item = (AdapterConfig, Variant)> {
+    [ends(), dora()].into_iter().flat_map(|config| BASES.map(|base| (config.clone(), base)))
 }
 
 #[test]
 fn gradients_of_updates_of_the_ends_are_the_slopes_of_the_loss() {
-    for tied in TIES {
+    for base in BASES {
         let (right, other) = (batch(&[9, 1, 14, 20], 1), batch(&[44], 9));
-        let decoder = decoder(&ends(), tied, Kernels::Cpu);
+        let decoder = decoder(&ends(), base, Kernels::Cpu);
         let slopes = slopes(&decoder, &right, dropping(3));
         let [right, other] = [right, other].map(|batch| worst(&slopes, &pass(&decoder, &batch, dropping(3))));
-        println!("{tied:?}: {:.1e} at {}", right.0, right.1);
-        assert!(right.0 < slopes::TOLERANCE, "{tied:?}: {:.1e} at {}", right.0, right.1);
-        assert!(other.0 > 10.0 * slopes::TOLERANCE, "{tied:?}: {:.1e}", other.0);
+        println!("{base:?}: {:.1e} at {}", right.0, right.1);
+        assert!(right.0 < slopes::TOLERANCE, "{base:?}: {:.1e} at {}", right.0, right.1);
+        assert!(other.0 > 10.0 * slopes::TOLERANCE, "{base:?}: {:.1e}", other.0);
     }
 }
 
 #[test]
 fn both_versions_and_recomputed_blocks_give_the_same_gradients() {
     let mut seen_worst = 0f64;
-    for (config, tied) in all() {
-        let [plain, cpu] = KERNELS.map(|kernels| decoder(&config, tied, kernels));
+    for (config, base) in all() {
+        let [plain, cpu] = KERNELS.map(|kernels| decoder(&config, base, kernels));
         for (batch, how) in [(batch(&[1, 8, 20], 1), PASS), (batch(&[40], 2), dropping(3))] {
             let want = pass(&plain, &batch, how);
             let got = pass(&cpu, &batch, how);
             let seen = difference(&got, &want);
-            assert!(seen < TOLERANCE, "{config:?} {tied:?}: {seen:.1e}");
+            assert!(seen < TOLERANCE, "{config:?} {base:?}: {seen:.1e}");
             seen_worst = seen_worst.max(seen);
             assert!(pass(&cpu, &batch, LossPass { keep: Keep::BlockInputs, ..how }) == got);
         }
@@ -102,31 +107,31 @@ fn both_versions_and_recomputed_blocks_give_the_same_gradients() {
 #[test]
 fn the_number_of_threads_changes_no_bit_of_an_adapters_gradients() {
     let long = batch(&[700, 1, 300], 1);
-    for (config, tied) in all() {
-        let mut decoder = decoder(&config, tied, Kernels::Cpu);
+    for (config, base) in all() {
+        let mut decoder = decoder(&config, base, Kernels::Cpu);
         decoder.reserve_positions(700);
         let with = |n_threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().expect("threads start");
             pool.install(|| pass(&decoder, &long, dropping(3)))
         };
         let one = with(1);
-        assert!(with(2) == one && with(5) == one, "{config:?} {tied:?}");
+        assert!(with(2) == one && with(5) == one, "{config:?} {base:?}");
     }
 }
 
 #[test]
 fn a_merged_adapter_gives_the_logits_that_it_gave_attached() {
     let batch = batch(&[12, 9], 1);
-    for ((config, tied), kernels) in all().flat_map(|case| KERNELS.map(|kernels| (case.clone(), kernels))) {
-        let mut decoder = decoder(&config, tied, kernels);
+    for ((config, base), kernels) in all().flat_map(|case| KERNELS.map(|kernels| (case.clone(), kernels))) {
+        let mut decoder = decoder(&config, base, kernels);
         let attached = values(&decoder.logits(&batch));
         let next = values(&decoder.next_logits(&batch.ids[..12], &mut decoder.cache()));
         assert!(difference_of(&next, &attached[11 * next.len()..][..next.len()]) < TOLERANCE);
-        merge(&mut decoder).expect("a dense model");
+        merge(&mut decoder).expect("a dense base");
         decoder.for_each_param(&mut |param| assert_eq!(param.owner, Owner::Base));
         assert!(
             difference_of(&values(&decoder.logits(&batch)), &attached) < TOLERANCE,
-            "{config:?} {tied:?}"
+            "{config:?} {base:?}"
         );
         let names = decoder.named_tensors(Trained::Base);
         assert_ne!(names.values("lm_head.weight"), names.values("model.embed_tokens.weight"));

@@ -4,11 +4,15 @@
 use std::ops::Range;
 
 use burn::tensor::{Device, Tensor};
+use ftl_core::spec::resolved::Scales;
 use ftl_trainer::kernels::Kernels;
 use ftl_trainer::ops::dropout::{Key, Mask};
 use ftl_trainer::ops::linear::dora::{self, Dora};
-use ftl_trainer::ops::linear::{BackwardInput, InputGradient, Linear, Lora, LoraPart, Weight};
-use ftl_trainer::ops::param::{Gradients, Param, Slot};
+use ftl_trainer::ops::linear::{
+    BackwardInput, Frozen, InputGradient, Linear, Lora, LoraPart, Nf4Weight, Weight,
+};
+use ftl_trainer::ops::param::{Gradients, Param, Piece, Slot};
+use ftl_trainer::quant::Quantizer;
 
 use crate::draw::Draw;
 use crate::operation::{Operation, TOLERANCE, assert_differs, assert_equals_autodiff, assert_equals_slopes};
@@ -300,6 +304,45 @@ fn a_frozen_update_takes_the_lengths_that_were_computed_once() {
                 part.dora.as_mut().expect("with magnitudes").norms = norms;
             }
             assert!(difference(&y(&linear), &want) < TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn dora_beside_a_base_in_four_bits_is_dora_beside_what_its_codes_stand_for() {
+    for case in uses(24) {
+        for kernels in [Kernels::Plain, Kernels::Cpu] {
+            let Inputs { x, dy, mut weights } = case.inputs();
+            let values_of: Vec<f32> = weights[0].1.to_data().try_into_vec().expect("f32");
+            let mut quantizer = Quantizer::new(values_of.len());
+            quantizer.push(&values_of);
+            let codes = quantizer.finish(Scales::F32, &Device::flex());
+            let shape = vec![case.n_out, case.n_in];
+            let piece = Piece { name: String::new(), values: 0..values_of.len(), shape };
+            let four_bits = Weight::Nf4(Nf4Weight::new(case.n_in, vec![piece], vec![Frozen::Nf4(codes)]));
+            weights[0].1 = four_bits.dense();
+            let run = |four_bits: Option<&Weight>| {
+                let (mut linear, mut gradients) = case.build(&weights, kernels);
+                if let Some(weight) = four_bits {
+                    linear.weight = weight.clone();
+                    for part in &mut linear.lora.as_mut().expect("an update").parts {
+                        let squares = dora::base_squares(kernels, weight, part.outputs.clone());
+                        part.dora.as_mut().expect("magnitudes").base_squares = squares;
+                    }
+                }
+                let mask = case.mask();
+                let (y, saved) = linear.forward(kernels, &x, mask.as_ref());
+                let input = BackwardInput { x: &x, saved: &saved, dropout: mask.as_ref(), dy: &dy };
+                let dx = linear.backward(kernels, input, InputGradient::Wanted, &mut gradients);
+                let mut outcome = Outcome::from([("y".to_owned(), values(&y))]);
+                outcome.insert("x".to_owned(), values(&dx.expect("it was asked for")));
+                // The base's own gradient is the first.
+                let rest = weights.iter().zip(gradients.iter()).skip(1);
+                outcome.extend(rest.map(|((name, _), sum)| (name.clone(), values(sum))));
+                outcome
+            };
+            let seen = difference(&run(Some(&four_bits)), &run(None));
+            assert!(seen < TOLERANCE, "{case:?} {kernels:?}: {seen:.1e}");
         }
     }
 }
