@@ -3,7 +3,8 @@
 use ftl_core::config::Preset;
 use ftl_core::spec::resolved::{Checkpointing, ExcessLength, Warmup};
 use ftl_core::spec::{
-    AdapterKind, AdapterSpec, DataSpec, EvalSpec, JobSpec, LrSchedulerType, MethodKind, MethodSpec, TrainSpec,
+    AdapterKind, AdapterSpec, DataSpec, EvalSpec, JobSpec, LrSchedulerType, MethodKind, MethodSpec,
+    QuantizationKind, QuantizationSpec, TrainSpec,
 };
 
 /// Share of the data that is held out: enough for a loss that says something, little enough not to be missed.
@@ -15,6 +16,11 @@ const WARMUP: Warmup = Warmup::Fraction(0.03);
 pub fn presets() -> Vec<Preset> {
     vec![
         preset("lora", "the place to start: a low-rank adapter on all linears, a twentieth held out", lora()),
+        preset(
+            "qlora",
+            "`lora` beside a model in 4 bits: for models whose weights are most of the memory",
+            qlora(),
+        ),
         preset(
             "lora-quick",
             "see in minutes whether model and data work: a small adapter, 60 steps, short samples",
@@ -34,6 +40,11 @@ pub fn presets() -> Vec<Preset> {
             "full",
             "all weights train: for small models and much data; takes some four times the memory of the model",
             full(),
+        ),
+        preset(
+            "dpo",
+            "learn from pairs which of two answers is better, after `lora` or another tuning",
+            dpo(),
         ),
         preset(
             "continued-pretraining",
@@ -65,6 +76,20 @@ fn lora() -> JobSpec {
             ..TrainSpec::default()
         },
         ..JobSpec::default()
+    }
+}
+
+fn qlora() -> JobSpec {
+    let quantization = QuantizationSpec { kind: Some(QuantizationKind::Nf4), ..QuantizationSpec::default() };
+    JobSpec { quantization, ..lora() }
+}
+
+fn dpo() -> JobSpec {
+    let base = lora();
+    JobSpec {
+        method: MethodSpec { kind: Some(MethodKind::Dpo), ..MethodSpec::default() },
+        train: TrainSpec { num_train_epochs: Some(1.0), learning_rate: Some(5e-6), ..base.train },
+        ..base
     }
 }
 

@@ -44,7 +44,8 @@ fn question(row: &str, format: DataFormat) -> Option<Question> {
             let reference = text.trim_start().strip_prefix(&beginning).unwrap_or_default().trim().to_owned();
             Some(Question { shown: beginning.clone(), prompt: Prompt::Text(beginning), reference })
         }
-        Example::Tokens(_) => None,
+        // A pair says which of two answers is better, not what the answer is.
+        Example::Pair { .. } | Example::Tokens(_) => None,
     }
 }
 

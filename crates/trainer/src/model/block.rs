@@ -69,10 +69,10 @@ pub struct Pass<'a> {
     pub dropout: Option<Key>,
 }
 
-/// What the backward pass of a block needs.
+/// What the backward pass of a block needs. What its norms and its activation give is cheaper to make again than to
+/// keep: of a Llama that would be a fifth more.
 #[derive(Debug)]
 pub struct Saved {
-    attention_input: Normed,
     qkv: linear::Saved,
     /// `1 / rms` of queries and keys. With it the `qkv` of `attention` are those before the norm: making the others again
     /// is cheaper than keeping both.
@@ -81,7 +81,6 @@ pub struct Saved {
     o: linear::Saved,
     attention_output: Option<AfterNorm>,
     middle: Tensor<2>,
-    mlp_input: Normed,
     gate_up_out: Tensor<2>,
     gate_up: linear::Saved,
     down: linear::Saved,
@@ -132,9 +131,9 @@ impl Block {
         let shape = &self.shape;
         let mask = |place, linear| pass.mask(layer_index, place, linear);
 
-        let attention_input = normed(self.norms.before_attention.as_ref(), kernels, x);
-        let (qkv_out, qkv) =
-            self.qkv.forward(kernels, &attention_input.y, mask(Place::Qkv, &self.qkv).as_ref());
+        let input = normed(self.norms.before_attention.as_ref(), kernels, x);
+        let (qkv_out, qkv) = self.qkv.forward(kernels, &input.y, mask(Place::Qkv, &self.qkv).as_ref());
+        drop(input);
         let (attention, qk_inverse_rms) = match &self.qk_norm {
             None => {
                 let turned = self.rotate(qkv_out, pass, Turn::Forward);
@@ -151,23 +150,22 @@ impl Block {
         let (added, attention_output) = after(self.norms.after_attention.as_ref(), kernels, o_out);
         let middle = x.clone() + added;
 
-        let mlp_input = normed(self.norms.before_mlp.as_ref(), kernels, &middle);
+        let input = normed(self.norms.before_mlp.as_ref(), kernels, &middle);
         let (gate_up_out, gate_up) =
-            self.gate_up.forward(kernels, &mlp_input.y, mask(Place::GateUp, &self.gate_up).as_ref());
+            self.gate_up.forward(kernels, &input.y, mask(Place::GateUp, &self.gate_up).as_ref());
+        drop(input);
         let activated = gated_mlp::forward(kernels, self.activation, &gate_up_out);
         let (down_out, down) = self.down.forward(kernels, &activated, mask(Place::Down, &self.down).as_ref());
         let (added, mlp_output) = after(self.norms.after_mlp.as_ref(), kernels, down_out);
         let y = middle.clone() + added;
 
         let saved = Saved {
-            attention_input,
             qkv,
             qk_inverse_rms,
             attention,
             o,
             attention_output,
             middle,
-            mlp_input,
             gate_up_out,
             gate_up,
             down,
@@ -185,7 +183,6 @@ impl Block {
         let wanted = "the gradient was asked for";
 
         let through = before_after(self.norms.after_mlp.as_ref(), kernels, (saved.mlp_output, g), gradients);
-        // The activation is cheaper to make again than to keep: it is as wide as the MLP.
         let activated = gated_mlp::forward(kernels, self.activation, &saved.gate_up_out);
         let dropout = mask(Place::Down, &self.down);
         let dy = through.as_ref().unwrap_or(g);
@@ -193,17 +190,19 @@ impl Block {
         let d_activated = self.down.backward(kernels, input, InputGradient::Wanted, gradients).expect(wanted);
         drop((activated, through));
         let d_gate_up = gated_mlp::backward(kernels, self.activation, saved.gate_up_out, d_activated);
+        let mlp_input = normed(self.norms.before_mlp.as_ref(), kernels, &saved.middle);
         let dropout = mask(Place::GateUp, &self.gate_up);
         let input = BackwardInput {
-            x: &saved.mlp_input.y,
+            x: &mlp_input.y,
             saved: &saved.gate_up,
             dropout: dropout.as_ref(),
             dy: &d_gate_up,
         };
         let d_input = self.gate_up.backward(kernels, input, InputGradient::Wanted, gradients).expect(wanted);
         drop(d_gate_up);
-        let input = (&saved.middle, saved.mlp_input.inverse_rms.as_ref(), d_input);
+        let input = (&saved.middle, mlp_input.inverse_rms.as_ref(), d_input);
         before_normed(self.norms.before_mlp.as_ref(), kernels, input, (g, gradients));
+        drop(mlp_input);
 
         let through = before_after(
             self.norms.after_attention.as_ref(),
@@ -231,15 +230,12 @@ impl Block {
             }
             (Some(_) | None, _) => backward(saved.attention),
         };
+        let attention_input = normed(self.norms.before_attention.as_ref(), kernels, x);
         let dropout = mask(Place::Qkv, &self.qkv);
-        let input = BackwardInput {
-            x: &saved.attention_input.y,
-            saved: &saved.qkv,
-            dropout: dropout.as_ref(),
-            dy: &d_qkv,
-        };
+        let input =
+            BackwardInput { x: &attention_input.y, saved: &saved.qkv, dropout: dropout.as_ref(), dy: &d_qkv };
         if let Some(d_input) = self.qkv.backward(kernels, input, self.wanted_before(want), gradients) {
-            let input = (x, saved.attention_input.inverse_rms.as_ref(), d_input);
+            let input = (x, attention_input.inverse_rms.as_ref(), d_input);
             before_normed(self.norms.before_attention.as_ref(), kernels, input, (g, gradients));
         }
     }

@@ -33,6 +33,6 @@ fn kept_bytes(config: &DecoderConfig, n_tokens: usize) -> u64 {
     let DecoderConfig { hidden_size, intermediate_size, n_heads, n_kv_heads, head_dim, n_layers, .. } =
         *config;
     let attention = (2 * n_heads + 2 * n_kv_heads) * head_dim; // q, k, v and the output
-    let per_token = 4 * hidden_size + attention + 2 * intermediate_size;
+    let per_token = 2 * hidden_size + attention + 2 * intermediate_size;
     (n_layers * n_tokens * per_token * size_of::<f32>()) as u64
 }
