@@ -125,8 +125,16 @@ async fn presets_are_listed() {
     let service = Service::start().await;
     let listed = client(&service).await.list_presets(v1::ListPresetsRequest {}).await.expect("a list");
     let names: Vec<_> = listed.into_inner().presets.into_iter().map(|preset| preset.name).collect();
-    let expected =
-        ["lora", "lora-quick", "lora-thorough", "lora-low-memory", "full", "continued-pretraining"];
+    let expected = [
+        "lora",
+        "qlora",
+        "lora-quick",
+        "lora-thorough",
+        "lora-low-memory",
+        "full",
+        "dpo",
+        "continued-pretraining",
+    ];
     assert_eq!(names, expected);
 }
 
