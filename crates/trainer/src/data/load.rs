@@ -15,6 +15,7 @@ use super::encode::Encoder;
 use super::excess::{Fitted, fit};
 use super::format::{self, Example};
 use super::holdout::{ContentHash, content_hash, held_out};
+use super::notes::Counts;
 use super::prompts::{Chosen, HeldOutPrompt};
 use super::read::{Place, Row, Rows, file_name};
 use super::sample::{IGNORED, Sample};
@@ -143,20 +144,6 @@ struct Loader<'a> {
     counts: Counts,
 }
 
-/// What happened to samples that is no problem, but worth a note.
-#[derive(Default)]
-struct Counts {
-    n_dropped: usize,
-    n_cut: usize,
-    n_split: usize,
-    n_pieces: usize,
-    n_pieces_left_out: usize,
-    n_with_controls: usize,
-    n_without_end: usize,
-    has_conversations: bool,
-    has_other_text: bool,
-}
-
 /// What became of a row.
 struct Outcome {
     fitted: Fitted,
@@ -269,58 +256,6 @@ impl Loader<'_> {
     /// A missing template is one problem, not one for each row.
     fn is_hopeless(&self) -> bool {
         self.problems.iter().any(is_about_the_job)
-    }
-}
-
-impl Counts {
-    fn notes(&self, request: &Request<'_>) -> Vec<String> {
-        let limit = request.max_length;
-        let mut notes = Vec::new();
-        let mut note = |n: usize, text: String| {
-            if n > 0 {
-                notes.push(text);
-            }
-        };
-        note(self.n_dropped, format!("{} left out, longer than {limit} tokens", samples(self.n_dropped)));
-        note(
-            self.n_cut,
-            format!("{} cut off at {limit} tokens; their ends are not learned", samples(self.n_cut)),
-        );
-        note(
-            self.n_split,
-            format!("{} longer than {limit} tokens became {} pieces", samples(self.n_split), self.n_pieces),
-        );
-        note(
-            self.n_pieces_left_out,
-            format!("{} pieces of split samples left out, without a token to learn", self.n_pieces_left_out),
-        );
-        note(
-            self.n_with_controls,
-            format!(
-                "{} with control tokens of the model written out in a message; they act as control tokens",
-                samples(self.n_with_controls)
-            ),
-        );
-        note(
-            self.n_without_end,
-            format!(
-                "{} whose last learned token is no control token: the model may not learn to stop",
-                samples(self.n_without_end)
-            ),
-        );
-        if self.has_conversations
-            && let Some(template) =
-                request.encoder.template.as_ref().filter(|template| template.reads_the_clock())
-        {
-            notes.push(format!(
-                "the chat template {} writes today's date, so another day gives other tokens",
-                template.origin()
-            ));
-        }
-        if self.has_other_text && request.encoder.tokenizer.eos().is_none() {
-            notes.push("the tokenizer has no end token, so samples do not teach where to stop".to_owned());
-        }
-        notes
     }
 }
 
@@ -495,8 +430,4 @@ fn all_problems(mut problems: Vec<Problem>, n_unlisted: usize) -> Vec<Problem> {
         problems.push(Problem::new(ProblemKind::BadData, format!("{n_unlisted} more rows can't be used")));
     }
     problems
-}
-
-fn samples(n: usize) -> String {
-    if n == 1 { "1 sample".to_owned() } else { format!("{n} samples") }
 }

@@ -16,6 +16,7 @@ pub mod holdout;
 pub mod ids;
 pub mod load;
 pub mod mix;
+mod notes;
 pub mod order;
 pub mod pack;
 pub mod prompts;
