@@ -1,5 +1,7 @@
 //! The numbers of a run, with their units in their names.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// One optimizer step. Rates are divided by what was counted in this step.
@@ -73,6 +75,14 @@ pub struct Rewards {
     pub reward_margin: f64,
     /// Share of the pairs whose preferred answer has the higher reward, 0 to 1.
     pub reward_accuracy: f64,
+}
+
+impl fmt::Display for Rewards {
+    /// Margin and accuracy, as a line of progress has room for.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rewards_chosen: _, rewards_rejected: _, reward_margin, reward_accuracy } = self;
+        write!(f, "reward margin {reward_margin:.3}, accuracy {:.1} %", reward_accuracy * 100.0)
+    }
 }
 
 /// JSON has no NaN: a run that diverged writes `null`, and its events must stay readable.

@@ -94,10 +94,7 @@ fn held_out(evaluated: &Evaluated) -> String {
 
 /// What a method of preferences adds to a line; nothing for the others.
 fn rewards(rewards: Option<&Rewards>) -> String {
-    rewards.map_or_else(String::new, |rewards| {
-        let Rewards { rewards_chosen: _, rewards_rejected: _, reward_margin, reward_accuracy } = rewards;
-        format!("  reward margin {reward_margin:.3}, accuracy {:.1} %", reward_accuracy * 100.0)
-    })
+    rewards.map_or_else(String::new, |rewards| format!("  {rewards}"))
 }
 
 /// A prompt and its answer in one line, each by its beginning.

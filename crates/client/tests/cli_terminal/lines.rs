@@ -2,6 +2,7 @@ use ftl_client::terminal::{Lines, Run};
 use ftl_core::Event;
 use ftl_core::event::{NoteLevel, Sampled};
 use ftl_core::job::{Job, JobEvent, Phase, State};
+use ftl_core::metrics::{Rewards, Stepped};
 
 use super::{BEGIN, assert_golden, evaluated, event, job, phase, state, stepped};
 
@@ -69,4 +70,17 @@ fn reason_of_a_state_is_told() {
         ["job-00938nkrng INTERRUPTED: the worker died of signal 9"
             .replace("job-00938nkrng", job().id.as_str())]
     );
+}
+
+#[test]
+fn rewards_of_pairs_stand_behind_the_losses() {
+    let rewards =
+        Rewards { rewards_chosen: 0.5, rewards_rejected: -0.25, reward_margin: 0.75, reward_accuracy: 0.875 };
+    let of_pairs = Stepped { rewards: Some(rewards), ..stepped(1, 0.5) };
+    let lines = lines_of(
+        &job(),
+        &[event(BEGIN, Event::Stepped(of_pairs)), event(BEGIN, Event::Stepped(stepped(10, 0.5)))],
+    );
+    assert!(lines[0].contains("  reward margin 0.750, accuracy 87.5 %"), "{lines:?}");
+    assert!(!lines[1].contains("reward"), "{lines:?}");
 }

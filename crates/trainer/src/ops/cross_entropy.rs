@@ -48,9 +48,7 @@ impl<'a> Head<'a> {
     pub fn plain(weight: &'a Param) -> Self {
         Self { weight, softcap: None, adapted: None, dropout: None }
     }
-}
 
-impl<'a> Head<'a> {
     fn adapted_head(&self) -> Option<AdaptedHead<'a>> {
         let Self { weight: _, softcap, adapted, dropout } = *self;
         adapted.map(|linear| AdaptedHead { linear, softcap, dropout })
