@@ -43,7 +43,7 @@ pub struct BenchReport {
     /// Where it computed.
     pub device: String,
     /// In which precision.
-    pub precision: &'static str,
+    pub precision: String,
 }
 
 /// Smallest, middle and largest of some measurements.
@@ -97,7 +97,7 @@ pub fn bench(decoder: &mut Decoder, device: &OpenDevice, options: &BenchOptions)
         loss_nats,
         trained_parameters: optimizer.n_parameters(),
         device: device.name.to_string(),
-        precision: "f32",
+        precision: device.precision.to_string(),
     }
 }
 

@@ -3,9 +3,11 @@
 use std::fmt;
 
 use burn::tensor::Device;
-use ftl_core::spec::resolved::DeviceKind;
+use ftl_core::spec::resolved::{DeviceKind, ModelDtype};
 use ftl_core::{Problem, ProblemKind};
 use serde::Serialize;
+
+use crate::kernels::Precision;
 
 /// A device that can be used, and what the user should know of the choice.
 #[derive(Clone, Debug)]
@@ -14,6 +16,8 @@ pub struct OpenDevice {
     pub device: Device,
     /// What it is.
     pub name: DeviceName,
+    /// The type of activations and frozen weights.
+    pub precision: Precision,
     /// Why it was chosen, where the user left the choice to us.
     pub reason: Option<String>,
 }
@@ -36,31 +40,54 @@ impl fmt::Display for DeviceName {
     }
 }
 
-/// Opens a device.
+impl OpenDevice {
+    /// The CPU.
+    pub fn cpu() -> Self {
+        Self { device: Device::flex(), name: DeviceName::Cpu, precision: Precision::F32, reason: None }
+    }
+}
+
+/// Opens a device to compute in `dtype`.
 ///
 /// # Errors
-/// A GPU that this build or this machine does not have.
-pub fn open(kind: DeviceKind) -> Result<OpenDevice, Problem> {
+/// A GPU that this build or this machine does not have, or a type that the device does not compute in.
+pub fn open(kind: DeviceKind, dtype: ModelDtype) -> Result<OpenDevice, Problem> {
     match kind {
-        DeviceKind::Cpu => Ok(OpenDevice { device: Device::flex(), name: DeviceName::Cpu, reason: None }),
-        DeviceKind::Cuda(index) => cuda(index),
-        DeviceKind::Auto => match cuda(0) {
+        DeviceKind::Cpu => cpu(dtype),
+        DeviceKind::Cuda(index) => cuda(index, dtype),
+        DeviceKind::Auto => match cuda(0, dtype) {
             Ok(found) => Ok(OpenDevice { reason: Some("the first CUDA device".to_owned()), ..found }),
-            Err(problem) => {
-                let reason = Some(problem.message);
-                Ok(OpenDevice { device: Device::flex(), name: DeviceName::Cpu, reason })
-            }
+            Err(problem) => Ok(OpenDevice { reason: Some(problem.message), ..cpu(dtype)? }),
         },
     }
 }
 
+fn cpu(dtype: ModelDtype) -> Result<OpenDevice, Problem> {
+    let refused = match dtype {
+        ModelDtype::Auto | ModelDtype::F32 => return Ok(OpenDevice::cpu()),
+        ModelDtype::Bf16 => "bf16",
+        ModelDtype::F16 => "f16",
+    };
+    Err(Problem::new(ProblemKind::Device, format!("the CPU computes in f32 only, not in `{refused}`"))
+        .at("model.dtype")
+        .hint("use `auto` or `f32` on the CPU"))
+}
+
 #[cfg(feature = "cuda")]
-fn cuda(index: usize) -> Result<OpenDevice, Problem> {
-    use burn::tensor::DeviceType;
+fn cuda(index: usize, dtype: ModelDtype) -> Result<OpenDevice, Problem> {
+    use burn::tensor::{DType, DeviceType};
 
     let n_devices = Device::enumerate(DeviceType::Cuda).into_vec().len();
     if index < n_devices {
-        return Ok(OpenDevice { device: Device::cuda(index), name: DeviceName::Cuda(index), reason: None });
+        let device = Device::cuda(index);
+        let precision = match dtype {
+            ModelDtype::F32 => Precision::F32,
+            ModelDtype::F16 => Precision::F16,
+            ModelDtype::Bf16 => Precision::Bf16,
+            ModelDtype::Auto if device.supports_dtype(DType::BF16) => Precision::Bf16,
+            ModelDtype::Auto => Precision::F16,
+        };
+        return Ok(OpenDevice { device, name: DeviceName::Cuda(index), precision, reason: None });
     }
     let problem = match n_devices {
         0 => Problem::new(ProblemKind::Device, "no CUDA device was found on this machine")
@@ -74,7 +101,7 @@ fn cuda(index: usize) -> Result<OpenDevice, Problem> {
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda(_index: usize) -> Result<OpenDevice, Problem> {
+fn cuda(_index: usize, _dtype: ModelDtype) -> Result<OpenDevice, Problem> {
     Err(Problem::new(ProblemKind::Device, "this program was built without CUDA")
         .at("device.kind")
         .hint("build it with `--features cuda`, or use `--device cpu`"))

@@ -5,9 +5,9 @@ use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use burn::tensor::Device;
 use ftl_core::spec::resolved::{AdamW, MomentFormat, Quantization, Scales};
 use ftl_trainer::data::batch::Batch;
+use ftl_trainer::device::OpenDevice;
 use ftl_trainer::model::decoder::{Decoder, Keep, LossPass, TrainPass, Trained};
 use ftl_trainer::model::open::{Start, open_quantized};
 use ftl_trainer::ops::cross_entropy::Objective;
@@ -53,7 +53,7 @@ fn peak_of<R>(act: impl FnOnce() -> R) -> (R, usize) {
 
 /// The decoder, and the most bytes that were held at once while it was opened, beyond those before.
 fn opened(dir: &std::path::Path, start: Start, quantization: Quantization) -> (Decoder, usize) {
-    peak_of(|| open_quantized(dir, start, quantization, &Device::flex()).expect("a model"))
+    peak_of(|| open_quantized(dir, start, quantization, &OpenDevice::cpu()).expect("a model"))
 }
 
 fn write_config(dir: &std::path::Path, n_layers: usize) {

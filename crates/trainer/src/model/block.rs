@@ -338,7 +338,7 @@ fn before_after(
     gradients: &mut Gradients,
 ) -> Option<Tensor<2>> {
     let (norm, AfterNorm { x, inverse_rms }) = norm.zip(saved)?;
-    let mut dx = Tensor::zeros(x.dims(), &x.device());
+    let mut dx = kernels.narrow(Tensor::zeros(x.dims(), &x.device()));
     norm.backward(kernels, norm::BackwardInput { x: &x, inverse_rms: &inverse_rms, dy }, &mut dx, gradients);
     Some(dx)
 }

@@ -1,12 +1,13 @@
 //! A decoder out of its files, or out of random numbers.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use ftl_core::spec::resolved::Quantization;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 use sha2::{Digest, Sha256};
 
+use crate::device::OpenDevice;
 use crate::kernels::Kernels;
 use crate::model::block::{Block, Norms};
 use crate::model::config::{Bias, DecoderConfig, Head, LayerConfig};
@@ -40,7 +41,7 @@ pub enum Source<'a> {
 const CHUNK_VALUES: usize = 1 << 18;
 
 /// Builds the decoder, all of it frozen; what the files hold in 4 bits stays so.
-pub fn build(config: &DecoderConfig, source: &Source<'_>, device: &Device) -> Decoder {
+pub fn build(config: &DecoderConfig, source: &Source<'_>, device: &OpenDevice) -> Decoder {
     build_quantized(config, source, Quantization::None, device)
 }
 
@@ -49,9 +50,11 @@ pub fn build_quantized(
     config: &DecoderConfig,
     source: &Source<'_>,
     quantization: Quantization,
-    device: &Device,
+    device: &OpenDevice,
 ) -> Decoder {
-    let builder = Builder { config, source, quantization, device };
+    let kernels = Kernels::of(&device.device, device.precision);
+    let device = &device.device;
+    let builder = Builder { config, source, quantization, device, dtype: kernels.dtype() };
     let matrix =
         |name: &str| builder.param(vec![(name.to_owned(), vec![config.vocab_size, config.hidden_size])]);
     Decoder {
@@ -66,7 +69,7 @@ pub fn build_quantized(
         embed_lora: None,
         adapted_head: None,
         ropes: RopeTables::new(config, device),
-        kernels: Kernels::of(device),
+        kernels,
         device: device.clone(),
     }
 }
@@ -76,6 +79,7 @@ struct Builder<'a> {
     source: &'a Source<'a>,
     quantization: Quantization,
     device: &'a Device,
+    dtype: DType,
 }
 
 /// The numbers of one tensor, in row order, as many at a time as wanted.
@@ -187,8 +191,7 @@ impl Builder<'_> {
             Quantization::None => {
                 let mut values = vec![0.0; n_values];
                 numbers.next_into(&mut values);
-                let data = TensorData::new(values, piece.shape.clone());
-                Frozen::Dense(Tensor::from_data(data, self.device))
+                Frozen::Dense(self.tensor(values, piece.shape.clone()))
             }
             Quantization::Nf4(scales) => {
                 let mut quantizer = Quantizer::new(n_values);
@@ -215,8 +218,14 @@ impl Builder<'_> {
         for piece in &pieces {
             self.numbers(piece).next_into(&mut values[piece.values.clone()]);
         }
-        let value = Tensor::from_data(TensorData::new(values, [end / width, width]), self.device);
+        let value = self.tensor(values, vec![end / width, width]);
         Param { value, slot: None, owner: Owner::Base, pieces }
+    }
+
+    /// In the type of the computation, made here so that no more than that is sent to a GPU.
+    fn tensor(&self, values: Vec<f32>, shape: Vec<usize>) -> Tensor<2> {
+        let data = TensorData::new(values, shape).convert_dtype(self.dtype);
+        Tensor::from_data(data, (self.device, self.dtype))
     }
 
     fn numbers<'b>(&'b self, piece: &'b Piece) -> Numbers<'b> {

@@ -6,7 +6,7 @@ use std::ops::{Deref, Range};
 use burn::tensor::{Device, Tensor};
 
 use crate::data::batch::Batch;
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, wide};
 use crate::model::block::{Block, BlockBackward, BlockCache, Pass};
 use crate::model::config::DecoderConfig;
 use crate::model::families::EmbeddingScale;
@@ -127,7 +127,7 @@ impl NamedTensors {
 pub(crate) fn to_vec(tensor: &Tensor<2>, range: Range<usize>) -> Vec<f32> {
     let n: usize = tensor.dims().iter().product();
     let part = tensor.clone().reshape([n]).slice([range]);
-    part.into_data().try_into_vec().expect("the engine computes in f32")
+    wide(&part).into_data().try_into_vec().expect("the tensor was made f32")
 }
 
 impl Decoder {
@@ -145,6 +145,10 @@ impl Decoder {
                 n_slots += 1;
                 Slot(n_slots - 1)
             });
+            if param.slot.is_some() {
+                // Small updates would be lost in 16 bits.
+                param.value = wide(&param.value);
+            }
         });
     }
 
@@ -435,7 +439,7 @@ fn backpropagate<D: Deref<Target = Decoder>>(
     );
     drop(hidden);
     done(&mut decoder, Place::Head, gradients);
-    let mut g = Tensor::zeros(x.dims(), &decoder.device);
+    let mut g = kernels.narrow(Tensor::zeros(x.dims(), &decoder.device));
     let input = norm::BackwardInput { x: &x, inverse_rms: &inverse_rms, dy: &d_hidden };
     decoder.norm.backward(kernels, input, &mut g, gradients);
     drop((x, d_hidden));

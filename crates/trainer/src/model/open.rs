@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use burn::tensor::Device;
 use ftl_core::spec::resolved::Quantization;
 use ftl_core::{Problem, ProblemKind};
 
+use crate::device::OpenDevice;
 use crate::model::build::{Source, build_quantized};
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::Decoder;
@@ -32,7 +32,7 @@ pub enum Start {
 ///
 /// # Errors
 /// What is wrong with the directory, all at once; nothing is loaded before it was checked.
-pub fn open_decoder(dir: &Path, start: Start, device: &Device) -> Result<Decoder, Vec<Problem>> {
+pub fn open_decoder(dir: &Path, start: Start, device: &OpenDevice) -> Result<Decoder, Vec<Problem>> {
     open_quantized(dir, start, Quantization::None, device)
 }
 
@@ -45,7 +45,7 @@ pub fn open_quantized(
     dir: &Path,
     start: Start,
     quantization: Quantization,
-    device: &Device,
+    device: &OpenDevice,
 ) -> Result<Decoder, Vec<Problem>> {
     let config = DecoderConfig::read(dir)?;
     let seed = match start {

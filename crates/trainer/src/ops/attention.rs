@@ -18,7 +18,7 @@ use std::ops::Range;
 
 use burn::tensor::{Bool, Tensor, TensorData, activation};
 
-use crate::kernels::{Kernels, cpu};
+use crate::kernels::{Kernels, cast, cpu, wide};
 
 /// Queries per chunk of the plain version.
 const CHUNK: usize = 256;
@@ -90,7 +90,7 @@ pub fn forward(kernels: Kernels, qkv: Tensor<2>, segments: &[Range<usize>], shap
                 log_sum_exp: cpu::tensor::tensor(log_sum_exp, [n_tokens, shape.n_heads]),
             }
         }
-        Kernels::Plain => {
+        Kernels::Plain | Kernels::Cube(_) => {
             let chunks = plain_chunks(segments, shape).map(|chunk| {
                 let [q, k, v] = chunk.operands(&qkv, shape);
                 let scores = chunk.scores(q, k, shape).0; // [kv, group · queries, keys]
@@ -100,7 +100,7 @@ pub fn forward(kernels: Kernels, qkv: Tensor<2>, segments: &[Range<usize>], shap
                 (flat(y, shape.n_heads), flat(log_sum_exp, shape.n_heads))
             });
             let (y, log_sum_exp) = chunks.unzip::<_, _, Vec<_>, Vec<_>>();
-            Saved { qkv, y: Tensor::cat(y, 0), log_sum_exp: Tensor::cat(log_sum_exp, 0) }
+            Saved { qkv, y: kernels.narrow(Tensor::cat(y, 0)), log_sum_exp: Tensor::cat(log_sum_exp, 0) }
         }
     }
 }
@@ -124,11 +124,11 @@ pub fn backward(
             };
             cpu::tensor::tensor(cpu::attention::backward(&input, segments, shape), qkv.dims())
         }
-        Kernels::Plain => {
+        Kernels::Plain | Kernels::Cube(_) => {
             let mut dqkv = Tensor::zeros(qkv.dims(), &qkv.device());
             for chunk in plain_chunks(segments, shape) {
                 let [q, k, v] = chunk.operands(&qkv, shape);
-                let rows = |x: &Tensor<2>| x.clone().narrow(0, chunk.queries.start, chunk.queries.len());
+                let rows = |x: &Tensor<2>| wide(x).narrow(0, chunk.queries.start, chunk.queries.len());
                 let dy = heads(rows(dy), shape.n_heads, shape);
                 let y = heads(rows(&y), shape.n_heads, shape);
                 let log_sum_exp = heads(rows(&log_sum_exp), shape.n_heads, shape);
@@ -154,7 +154,7 @@ pub fn backward(
                 add(&chunk.keys, query_width, kv_width, dk);
                 add(&chunk.keys, query_width + kv_width, kv_width, dv);
             }
-            dqkv
+            kernels.narrow(dqkv)
         }
     }
 }
@@ -172,13 +172,12 @@ pub fn cached(q: Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, shape: &AttentionShape
         let queries = before + start..before + end;
         let keys = shape.first_key(queries.start)..queries.end;
         let chunk = PlainChunk { queries, keys: keys.clone(), segment_start: 0 };
-        let rows =
-            |x: &Tensor<2>| heads(x.clone().narrow(0, keys.start, keys.len()), shape.n_kv_heads, shape);
-        let q = heads(q.clone().narrow(0, start, end - start), shape.n_heads, shape);
+        let rows = |x: &Tensor<2>| heads(wide(x).narrow(0, keys.start, keys.len()), shape.n_kv_heads, shape);
+        let q = heads(wide(&q).narrow(0, start, end - start), shape.n_heads, shape);
         let p = activation::softmax(chunk.scores(q, rows(k), shape).0, 2);
         flat(p.matmul(rows(v)), shape.n_heads)
     });
-    Tensor::cat(chunks.collect(), 0)
+    cast(Tensor::cat(chunks.collect(), 0), k.dtype())
 }
 
 /// A chunk of queries and the keys that any of them sees, as rows of the batch.
@@ -204,7 +203,7 @@ impl PlainChunk {
         let AttentionShape { n_heads, n_kv_heads, head_dim, .. } = *shape;
         let part = |rows: &Range<usize>, first: usize, n: usize| {
             let columns = first * head_dim..(first + n) * head_dim;
-            heads(qkv.clone().slice([rows.clone(), columns]), n, shape)
+            heads(wide(&qkv.clone().slice([rows.clone(), columns])), n, shape)
         };
         [
             part(&self.queries, 0, n_heads),

@@ -16,14 +16,14 @@
 
 use std::ops::Deref;
 
-use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
+use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
 use super::dropout::{Key, Mask};
 use super::linear::{BackwardInput, InputGradient, Linear};
 use super::param::{Gradients, Param};
 use crate::data::sample::IGNORED;
 use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product};
-use crate::kernels::{Kernels, cpu};
+use crate::kernels::{Kernels, cpu, matmul, wide};
 
 /// Logits that exist at once, about 16 MiB in f32.
 const CHUNK_LOGITS: usize = 1 << 22;
@@ -105,7 +105,9 @@ pub fn forward_backward(
             adapted_forward_backward(kernels, head, (hidden, &supervised), (weights, gradients))
         }
         (None, Kernels::Cpu) => cpu_forward_backward(head, hidden, &supervised, (weights, gradients)),
-        (None, Kernels::Plain) => plain_forward_backward(head, hidden, &supervised, (weights, gradients)),
+        (None, Kernels::Plain | Kernels::Cube(_)) => {
+            plain_forward_backward(kernels, head, (hidden, &supervised), (weights, gradients))
+        }
     };
     match objective {
         Objective::Weighted(weights) => weighted(weights),
@@ -139,7 +141,8 @@ pub fn score(kernels: Kernels, head: Head<'_>, hidden: &Tensor<2>, targets: &[i3
 fn score_logits(kernels: Kernels, logits: Tensor<2>, targets: &[u32]) -> Vec<TokenScore> {
     match kernels {
         Kernels::Cpu => cpu::cross_entropy::score(&cpu::tensor::values(&logits), targets),
-        Kernels::Plain => {
+        Kernels::Plain | Kernels::Cube(_) => {
+            let logits = wide(&logits);
             let best = logits.clone().argmax(1);
             let best: Vec<i64> =
                 best.into_data().convert::<i64>().try_into_vec().expect("argmax gives integers");
@@ -168,7 +171,9 @@ pub fn logits(kernels: Kernels, head: Head<'_>, hidden: &Tensor<2>) -> Tensor<2>
 fn limited(kernels: Kernels, mut logits: Tensor<2>, softcap: Option<f32>) -> Tensor<2> {
     let Some(cap) = softcap else { return logits };
     match kernels {
-        Kernels::Plain => logits.div_scalar(cap).tanh().mul_scalar(cap),
+        Kernels::Plain | Kernels::Cube(_) => {
+            kernels.narrow(wide(&logits).div_scalar(cap).tanh().mul_scalar(cap))
+        }
         Kernels::Cpu => {
             let [_, vocab] = logits.dims();
             cpu::tensor::modify(&mut logits, |logits| cpu::cross_entropy::limit(logits, vocab, cap));
@@ -179,7 +184,9 @@ fn limited(kernels: Kernels, mut logits: Tensor<2>, softcap: Option<f32>) -> Ten
 
 fn products(kernels: Kernels, head: &Param, hidden: &Tensor<2>) -> Tensor<2> {
     match kernels {
-        Kernels::Plain => hidden.clone().matmul(head.value.clone().transpose()),
+        Kernels::Plain | Kernels::Cube(_) => {
+            matmul(kernels, (hidden, &head.value.clone().transpose()), kernels.dtype())
+        }
         Kernels::Cpu => {
             let ([n, width], [vocab, _]) = (hidden.dims(), head.value.dims());
             let (h, w) = (cpu::tensor::values(hidden), cpu::tensor::values(&head.value));
@@ -259,25 +266,26 @@ fn cpu_forward_backward(
 }
 
 fn plain_forward_backward(
+    kernels: Kernels,
     head: Head<'_>,
-    hidden: &Tensor<2>,
-    supervised: &Supervised,
+    (hidden, supervised): (&Tensor<2>, &Supervised),
     (weights, gradients): (&[f32], &mut Gradients),
 ) -> (Vec<f32>, Tensor<2>) {
     let device = hidden.device();
-    let mut dh = Tensor::zeros(hidden.dims(), &device);
+    let mut dh = kernels.narrow(Tensor::zeros(hidden.dims(), &device));
     let [vocab, _] = head.value.dims();
     let mut nll = Vec::with_capacity(supervised.rows.len());
     for (chunk, weights) in supervised.chunks(vocab).zip(weights.chunks(chunk_rows(vocab))) {
-        let chunk_h = gather(Kernels::Plain, hidden, chunk.rows);
-        let products = products(Kernels::Plain, head.weight, &chunk_h);
-        let (of_chunk, dz) = plain_gradient(products, head.softcap, (chunk.targets, weights));
+        let chunk_h = gather(kernels, hidden, chunk.rows);
+        let products = products(kernels, head.weight, &chunk_h);
+        let (of_chunk, dz) = plain_gradient(kernels, products, head.softcap, (chunk.targets, weights));
         nll.extend(of_chunk);
         if let Some(slot) = head.slot {
-            gradients.add(slot, dz.clone().transpose().matmul(chunk_h));
+            gradients.add(slot, matmul(kernels, (&dz.clone().transpose(), &chunk_h), DType::F32));
         }
         let rows = index_tensor(chunk.rows, hidden);
-        dh = dh.select_assign(0, rows, dz.matmul(head.value.clone()), IndexingUpdateOp::Add);
+        let chunk_dh = matmul(kernels, (&dz, &head.value), kernels.dtype());
+        dh = dh.select_assign(0, rows, chunk_dh, IndexingUpdateOp::Add);
     }
     (nll, dh)
 }
@@ -294,11 +302,11 @@ fn scale_rows(kernels: Kernels, mut dh: Tensor<2>, rows: &[u32], weights: &[f32]
             });
             dh
         }
-        Kernels::Plain => {
+        Kernels::Plain | Kernels::Cube(_) => {
             let mut of_rows = vec![0.0; n_tokens];
             rows.iter().zip(weights).for_each(|(row, weight)| of_rows[*row as usize] = *weight);
             let weights = column(&of_rows, &dh.device());
-            dh * weights
+            kernels.narrow(wide(&dh) * weights)
         }
     }
 }
@@ -311,11 +319,12 @@ fn column(values: &[f32], device: &Device) -> Tensor<2> {
 /// The negative log-likelihoods of products with a head, which are limited first, and the gradient of each times its
 /// weight.
 fn plain_gradient(
+    kernels: Kernels,
     products: Tensor<2>,
     softcap: Option<f32>,
     (targets, weights): (&[u32], &[f32]),
 ) -> (Vec<f32>, Tensor<2>) {
-    let logits = limited(Kernels::Plain, products, softcap);
+    let logits = limited(Kernels::Plain, wide(&products), softcap);
     // Its exponential is closer to p than burn's `softmax`, which loses digits in a large vocabulary on flex.
     let log_p = activation::log_softmax(logits.clone(), 1);
     let nll: Vec<f32> =
@@ -328,7 +337,7 @@ fn plain_gradient(
         Some(cap) => dz * logits.div_scalar(cap).square().neg().add_scalar(1.0),
         None => dz,
     };
-    (nll, dz)
+    (nll, kernels.narrow(dz))
 }
 
 /// A head with a low-rank update.
@@ -370,7 +379,7 @@ fn adapted_forward_backward(
     (hidden, supervised): (&Tensor<2>, &Supervised),
     (weights, gradients): (&[f32], &mut Gradients),
 ) -> (Vec<f32>, Tensor<2>) {
-    let mut dh = Tensor::zeros(hidden.dims(), &hidden.device());
+    let mut dh = kernels.narrow(Tensor::zeros(hidden.dims(), &hidden.device()));
     let ([_, width], [vocab, _]) = (hidden.dims(), head.linear.weight.dims());
     let mut nll = Vec::with_capacity(supervised.rows.len());
     let weighted = supervised.chunks(vocab).zip(weights.chunks(chunk_rows(vocab)));
@@ -379,8 +388,8 @@ fn adapted_forward_backward(
         let mask = head.mask(chunk_index);
         let (mut logits, saved) = head.linear.forward(kernels, &chunk_h, mask.as_ref());
         let dz = match kernels {
-            Kernels::Plain => {
-                let (of_chunk, dz) = plain_gradient(logits, head.softcap, (chunk.targets, weights));
+            Kernels::Plain | Kernels::Cube(_) => {
+                let (of_chunk, dz) = plain_gradient(kernels, logits, head.softcap, (chunk.targets, weights));
                 nll.extend(of_chunk);
                 dz
             }
@@ -397,7 +406,7 @@ fn adapted_forward_backward(
             .backward(kernels, input, InputGradient::Wanted, gradients)
             .expect("the gradient was asked for");
         match kernels {
-            Kernels::Plain => {
+            Kernels::Plain | Kernels::Cube(_) => {
                 let rows = index_tensor(chunk.rows, hidden);
                 dh = dh.select_assign(0, rows, chunk_dh, IndexingUpdateOp::Add);
             }
@@ -416,7 +425,7 @@ fn adapted_forward_backward(
 
 fn gather(kernels: Kernels, hidden: &Tensor<2>, rows: &[u32]) -> Tensor<2> {
     match kernels {
-        Kernels::Plain => hidden.clone().select(0, index_tensor(rows, hidden)),
+        Kernels::Plain | Kernels::Cube(_) => hidden.clone().select(0, index_tensor(rows, hidden)),
         Kernels::Cpu => {
             let [_, width] = hidden.dims();
             let h = cpu::tensor::values(hidden);

@@ -6,7 +6,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use crate::kernels::{Kernels, cpu};
+use crate::kernels::{Kernels, cpu, wide};
 
 /// SplitMix64's increment, 2⁶⁴ divided by the golden ratio.
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -66,7 +66,7 @@ impl Mask {
     /// `x` with dropped values zeroed and the others scaled up.
     pub fn apply(&self, kernels: Kernels, x: &Tensor<2>) -> Tensor<2> {
         match kernels {
-            Kernels::Plain => x.clone() * self.tensor(x),
+            Kernels::Plain | Kernels::Cube(_) => kernels.narrow(wide(x) * self.tensor(x)),
             Kernels::Cpu => cpu::tensor::tensor(cpu::dropout::apply(&cpu::tensor::values(x), self), x.dims()),
         }
     }
@@ -74,7 +74,9 @@ impl Mask {
     /// Adds the gradient of the input, `dy` through the same mask, to `dx`.
     pub fn backward(&self, kernels: Kernels, dy: &Tensor<2>, dx: &mut Tensor<2>) {
         match kernels {
-            Kernels::Plain => *dx = dx.clone() + dy.clone() * self.tensor(dy),
+            Kernels::Plain | Kernels::Cube(_) => {
+                *dx = kernels.narrow(wide(dx) + wide(dy) * self.tensor(dy));
+            }
             Kernels::Cpu => {
                 let dy = cpu::tensor::values(dy);
                 cpu::tensor::modify(dx, |dx| cpu::dropout::add(dx, &dy, self));

@@ -10,9 +10,9 @@
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
 use super::param::{Gradients, Param};
-use crate::kernels::Kernels;
 use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product, product};
 use crate::kernels::cpu::tensor;
+use crate::kernels::{Kernels, wide};
 
 /// The low-rank update of an embedding.
 #[derive(Clone, Debug)]
@@ -32,7 +32,9 @@ pub struct EmbeddingLora {
 /// - output: `[ids, hidden]`
 pub fn forward(kernels: Kernels, weight: &Param, ids: &[u32]) -> Tensor<2> {
     match kernels {
-        Kernels::Plain => weight.value.clone().select(0, indices(ids, weight)),
+        Kernels::Plain | Kernels::Cube(_) => {
+            kernels.narrow(weight.value.clone().select(0, indices(ids, weight)))
+        }
         Kernels::Cpu => {
             let [_, hidden] = weight.value.dims();
             let table = tensor::values(&weight.value);
@@ -47,10 +49,10 @@ pub fn forward(kernels: Kernels, weight: &Param, ids: &[u32]) -> Tensor<2> {
 pub fn backward(kernels: Kernels, weight: &Param, ids: &[u32], dy: &Tensor<2>, gradients: &mut Gradients) {
     let Some(slot) = weight.slot else { return };
     match kernels {
-        Kernels::Plain => {
+        Kernels::Plain | Kernels::Cube(_) => {
             let zeros = Tensor::zeros(weight.value.dims(), &weight.value.device());
             gradients
-                .add(slot, zeros.select_assign(0, indices(ids, weight), dy.clone(), IndexingUpdateOp::Add));
+                .add(slot, zeros.select_assign(0, indices(ids, weight), wide(dy), IndexingUpdateOp::Add));
         }
         Kernels::Cpu => {
             let [_, hidden] = weight.value.dims();
@@ -81,8 +83,9 @@ impl EmbeddingLora {
     /// `s u Bᵀ` added to `y`, `[ids, hidden]`.
     pub fn forward(&self, kernels: Kernels, ids: &[u32], mut y: Tensor<2>) -> Tensor<2> {
         match kernels {
-            Kernels::Plain => {
-                y + self.u_plain(ids).matmul(self.b.value.clone().transpose()).mul_scalar(self.scale)
+            Kernels::Plain | Kernels::Cube(_) => {
+                let update = self.u_plain(ids).matmul(wide(&self.b.value).transpose());
+                kernels.narrow(wide(&y) + update.mul_scalar(self.scale))
             }
             Kernels::Cpu => {
                 let ([hidden, r], n) = (self.b.value.dims(), ids.len());
@@ -99,13 +102,13 @@ impl EmbeddingLora {
     /// Adds the gradients of both factors to `gradients` if they are trained.
     pub fn backward(&self, kernels: Kernels, ids: &[u32], dy: &Tensor<2>, gradients: &mut Gradients) {
         match kernels {
-            Kernels::Plain => {
-                let dy = dy.clone().mul_scalar(self.scale);
+            Kernels::Plain | Kernels::Cube(_) => {
+                let dy = wide(dy).mul_scalar(self.scale);
                 if let Some(slot) = self.b.slot {
                     gradients.add(slot, dy.clone().transpose().matmul(self.u_plain(ids)));
                 }
                 if let Some(slot) = self.a.slot {
-                    let du = dy.matmul(self.b.value.clone()).transpose(); // [r, ids]
+                    let du = dy.matmul(wide(&self.b.value)).transpose(); // [r, ids]
                     let zeros = Tensor::zeros(self.a.value.dims(), &self.a.value.device());
                     gradients
                         .add(slot, zeros.select_assign(1, indices(ids, &self.a), du, IndexingUpdateOp::Add));
@@ -139,7 +142,7 @@ impl EmbeddingLora {
 
     /// `[ids, r]`.
     fn u_plain(&self, ids: &[u32]) -> Tensor<2> {
-        self.a.value.clone().select(1, indices(ids, &self.a)).transpose()
+        wide(&self.a.value.clone().select(1, indices(ids, &self.a))).transpose()
     }
 
     fn u_cpu(&self, ids: &[u32]) -> Vec<f32> {

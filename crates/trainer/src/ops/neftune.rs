@@ -10,7 +10,7 @@ use std::ops::Range;
 use burn::tensor::{Tensor, TensorData};
 
 use super::dropout::Key;
-use crate::kernels::{Kernels, cpu};
+use crate::kernels::{Kernels, cpu, wide};
 
 /// Noise of a microbatch.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ impl Noise {
     pub fn add(&self, kernels: Kernels, x: &mut Tensor<2>, segments: &[Range<usize>]) {
         let [n_tokens, hidden] = x.dims();
         match kernels {
-            Kernels::Plain => {
+            Kernels::Plain | Kernels::Cube(_) => {
                 let mut noise = vec![0.0; n_tokens * hidden];
                 for segment in segments {
                     let magnitude = self.magnitude(segment.len(), hidden);
@@ -37,7 +37,7 @@ impl Noise {
                         .for_each(|(noise, index)| *noise = magnitude * self.unit(index as u64));
                 }
                 let noise = Tensor::from_data(TensorData::new(noise, [n_tokens, hidden]), &x.device());
-                *x = x.clone() + noise;
+                *x = kernels.narrow(wide(x) + noise);
             }
             Kernels::Cpu => cpu::tensor::modify(x, |x| cpu::neftune::add(x, hidden, segments, self)),
         }

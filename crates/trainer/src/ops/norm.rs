@@ -12,7 +12,7 @@ use std::ops::Deref;
 use burn::tensor::Tensor;
 
 use super::param::{Gradients, Param};
-use crate::kernels::{Kernels, cpu};
+use crate::kernels::{Kernels, cpu, cube, wide};
 
 /// A normalization with its weight `[1, hidden]`.
 #[derive(Clone, Debug)]
@@ -80,6 +80,7 @@ impl RmsNorm {
                 let n_tokens = r.len();
                 (cpu::tensor::tensor(y, x.dims()), cpu::tensor::tensor(r, [n_tokens, 1]))
             }
+            Kernels::Cube(gpu) => cube::norm::forward(gpu, self, x),
         }
     }
 
@@ -111,6 +112,12 @@ impl RmsNorm {
                 }
                 let weight = self.meaning.factor_values(weight);
                 cpu::tensor::modify(dx, |dx| cpu::norm::backward(&dy, &x, &weight, &r, dx));
+            }
+            Kernels::Cube(gpu) => {
+                if let Some(slot) = self.weight.slot {
+                    gradients.add(slot, (wide(dy) * wide(x) * inverse_rms.clone()).sum_dim(0));
+                }
+                cube::norm::backward(gpu, self, input, dx);
             }
         }
     }

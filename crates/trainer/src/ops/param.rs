@@ -101,7 +101,7 @@ impl Gradients {
                 self.get(slot);
             }
             // There a first gradient is taken as it comes.
-            Kernels::Plain => {}
+            Kernels::Plain | Kernels::Cube(_) => {}
         }
     }
 

@@ -12,7 +12,7 @@ use burn::tensor::Tensor;
 use super::attention::AttentionShape;
 use super::norm::NormWeight;
 use super::param::{Gradients, Param};
-use crate::kernels::{Kernels, cpu};
+use crate::kernels::{Kernels, cpu, wide};
 
 /// The norms of queries and keys. As many values as a weight has are normalized together.
 #[derive(Clone, Debug)]
@@ -60,7 +60,8 @@ impl QkNorm {
         let [n_tokens, width] = qkv.dims();
         let parts = self.parts(shape);
         match kernels {
-            Kernels::Plain => {
+            Kernels::Plain | Kernels::Cube(_) => {
+                let qkv = &wide(qkv);
                 let (mut normed, mut inverse_rms) = (Vec::new(), Vec::new());
                 for part in &parts {
                     let x = part.groups(qkv);
@@ -69,7 +70,7 @@ impl QkNorm {
                     inverse_rms.push(r.reshape([n_tokens, part.n_groups()]));
                 }
                 normed.push(values_of(qkv, &parts));
-                (Tensor::cat(normed, 1), Tensor::cat(inverse_rms, 1))
+                (kernels.narrow(Tensor::cat(normed, 1)), Tensor::cat(inverse_rms, 1))
             }
             Kernels::Cpu => {
                 let weights = self.weights();
@@ -94,7 +95,8 @@ impl QkNorm {
         let [n_tokens, width] = qkv.dims();
         let parts = self.parts(shape);
         match kernels {
-            Kernels::Plain => {
+            Kernels::Plain | Kernels::Cube(_) => {
+                let (qkv, d) = (&wide(qkv), wide(&d));
                 let (mut dx, mut first_group) = (Vec::new(), 0);
                 for part in &parts {
                     let (x, dy) = (part.groups(qkv), part.groups(&d));
@@ -111,7 +113,7 @@ impl QkNorm {
                     dx.push((weighted * r - x * c).reshape([n_tokens, part.width]));
                 }
                 dx.push(values_of(&d, &parts));
-                Tensor::cat(dx, 1)
+                kernels.narrow(Tensor::cat(dx, 1))
             }
             Kernels::Cpu => {
                 let weights = self.weights();
@@ -143,7 +145,7 @@ impl QkNorm {
 
     /// `[1, 1, group]`.
     fn factors(&self, part: &Part<'_>) -> Tensor<3> {
-        self.meaning.factors(&part.weight.value).unsqueeze_dim(0)
+        self.meaning.factors(&wide(&part.weight.value)).unsqueeze_dim(0)
     }
 
     fn weights(&self) -> [impl Deref<Target = [f32]>; 2] {

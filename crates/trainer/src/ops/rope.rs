@@ -12,7 +12,7 @@
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::attention::AttentionShape;
-use crate::kernels::{Kernels, cpu};
+use crate::kernels::{Kernels, cpu, wide};
 
 /// Which way to turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,8 @@ pub fn rotate(
     let (head_dim, n_rotated) = (shape.head_dim, shape.n_heads + shape.n_kv_heads);
     let rotary_dim = table.cos_sin.dims()[1];
     match kernels {
-        Kernels::Plain => {
+        Kernels::Plain | Kernels::Cube(_) => {
+            let qkv = wide(&qkv);
             let [n_tokens, width] = qkv.dims();
             let index: Vec<i32> = positions.iter().map(|p| *p as i32).collect();
             let index = Tensor::<1, Int>::from_data(TensorData::new(index, [n_tokens]), &qkv.device());
@@ -67,7 +68,7 @@ pub fn rotate(
             }
             let turned = Tensor::cat(turned, 2).reshape([n_tokens, n_rotated * head_dim]);
             let rest = qkv.narrow(1, n_rotated * head_dim, width - n_rotated * head_dim);
-            Tensor::cat(vec![turned, rest], 1)
+            kernels.narrow(Tensor::cat(vec![turned, rest], 1))
         }
         Kernels::Cpu => {
             let width = qkv.dims()[1];

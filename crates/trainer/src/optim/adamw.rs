@@ -89,7 +89,7 @@ pub fn update(
     coefficients: &Coefficients,
 ) {
     match kernels {
-        Kernels::Plain => {
+        Kernels::Plain | Kernels::Cube(_) => {
             let Coefficients { new1, beta2, new2, epsilon, step_size, root_correction, kept, clip } =
                 *coefficients;
             let g = gradient.clone().mul_scalar(clip);

@@ -97,7 +97,7 @@ pub fn update(
     coefficients: &Coefficients,
 ) {
     match kernels {
-        Kernels::Plain => {
+        Kernels::Plain | Kernels::Cube(_) => {
             let mut exact = moments.dequantize(weight.dims());
             adamw::update(kernels, weight, gradient, &mut exact, coefficients);
             moments.first = Blocks::quantize(exact.first.reshape([-1]), &dynamic::SIGNED);

@@ -17,7 +17,7 @@ pub fn global_norm(kernels: Kernels, gradients: &Gradients) -> f64 {
 pub fn sum_of_squares(kernels: Kernels, gradient: &Tensor<2>) -> f64 {
     match kernels {
         Kernels::Cpu => cpu::reduce::sum_of_squares(&cpu::tensor::values(gradient)),
-        Kernels::Plain => f64::from(gradient.clone().square().sum().into_scalar::<f32>()),
+        Kernels::Plain | Kernels::Cube(_) => f64::from(gradient.clone().square().sum().into_scalar::<f32>()),
     }
 }
 

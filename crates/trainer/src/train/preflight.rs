@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
 use ftl_core::job::Phase;
 use ftl_core::spec::resolved::{Adapter, Lora, ModelInit};
 use ftl_core::{CheckedSpec, Observer, Problem, ProblemKind};
@@ -61,14 +60,14 @@ pub fn ready(
     observer: &mut dyn Observer,
 ) -> Result<Ready, TrainError> {
     phase(observer, Phase::Validating);
-    let device = device::open(spec.device.kind)?;
+    let device = device::open(spec.device.kind, spec.model.dtype)?;
     let reason = device.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    note(observer, format!("computing in f32 on {}{reason}", device.name));
+    note(observer, format!("computing in {} on {}{reason}", device.precision, device.name));
 
     phase(observer, Phase::Loading);
     let mut decoder = match (&spec.adapter, weights) {
-        (Adapter::None, Weights::Checkpoint(dir)) => open_decoder(dir, Start::Pretrained, &device.device)?,
-        (Adapter::None, Weights::Spec) | (Adapter::Lora(_), _) => base(spec, &device.device)?,
+        (Adapter::None, Weights::Checkpoint(dir)) => open_decoder(dir, Start::Pretrained, &device)?,
+        (Adapter::None, Weights::Spec) | (Adapter::Lora(_), _) => base(spec, &device)?,
     };
     let encoder = Encoder::load(&spec.model.path, spec.data.chat_template.as_deref())?;
     let shape = match &spec.adapter {
@@ -145,7 +144,7 @@ fn too_few_prompts(asked: u64, found: usize) -> Option<String> {
 }
 
 /// The model that the spec names, as it is before training and without an adapter.
-pub(super) fn base(spec: &CheckedSpec, device: &Device) -> Result<Decoder, TrainError> {
+pub(super) fn base(spec: &CheckedSpec, device: &OpenDevice) -> Result<Decoder, TrainError> {
     let start = match spec.model.init {
         ModelInit::Pretrained => Start::Pretrained,
         ModelInit::Random => Start::Random { seed: spec.train.seed },

@@ -129,7 +129,7 @@ fn base(run: &Run<'_, '_>) -> Result<Decoder, TrainError> {
         return Ok(run.decoder.without_adapter());
     }
     // Full fine-tuning goes on from a checkpoint, whose weights are others.
-    let mut base = preflight::base(run.spec, &run.decoder.device)?;
+    let mut base = preflight::base(run.spec, &run.device)?;
     base.grow_vocabulary(run.decoder.config.vocab_size);
     let longest = run.data.train.iter().chain(&run.data.eval).map(Sample::longest_segment).max();
     base.reserve_positions(longest.unwrap_or(0));

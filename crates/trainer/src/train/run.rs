@@ -15,6 +15,7 @@ use crate::data::load::Prepared;
 use crate::data::mix::Part;
 use crate::data::order::{Plan, Pool};
 use crate::data::sample::Sample;
+use crate::device::OpenDevice;
 use crate::error::TrainError;
 use crate::methods::reference::DataPart;
 use crate::methods::{Method, Microbatch, Onto, Tally, Totals};
@@ -44,6 +45,7 @@ const NOISE: u64 = u64::MAX;
 pub struct Run<'a, 'b> {
     pub(super) spec: &'a CheckedSpec,
     pub(super) out: &'a Path,
+    pub(super) device: OpenDevice,
     pub(super) decoder: Decoder,
     pub(super) adapter: Option<AdapterConfig>,
     pub(super) data: Prepared,
@@ -74,7 +76,7 @@ impl<'a, 'b> Run<'a, 'b> {
         identity: Identity,
         reporter: &'a mut Reporter<'b>,
     ) -> Self {
-        let Ready { device: _, decoder, adapter, data, predictor, max_length } = ready;
+        let Ready { device, decoder, adapter, data, predictor, max_length } = ready;
         let train = &spec.train;
         let plan = Plan::new(pool(spec, &data, max_length), train);
         let (keep, why) = keep::choose(train.gradient_checkpointing, &decoder.config, plan.most_tokens());
@@ -99,6 +101,7 @@ impl<'a, 'b> Run<'a, 'b> {
             history: Vec::new(),
             spec,
             out,
+            device,
             decoder,
             adapter,
             data,

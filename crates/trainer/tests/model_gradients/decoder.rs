@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use burn::tensor::Device;
 use ftl_trainer::data::batch::Batch;
 use ftl_trainer::data::sample::IGNORED;
+use ftl_trainer::device::OpenDevice;
 use ftl_trainer::kernels::Kernels;
 use ftl_trainer::model::build::{Source, build};
 use ftl_trainer::model::config::DecoderConfig;
@@ -117,7 +117,7 @@ impl Variant {
 /// A random decoder, frozen.
 pub fn random(config: Map<String, Value>, kernels: Kernels, draw: &mut Draw) -> Decoder {
     let config = DecoderConfig::from_json(config, Path::new("config.json")).expect("the config is sound");
-    let mut decoder = build(&config, &Source::Random { seed: 5 }, &Device::flex());
+    let mut decoder = build(&config, &Source::Random { seed: 5 }, &OpenDevice::cpu());
     decoder.kernels = kernels;
     decoder.reserve_positions(64);
     decoder.for_each_param_mut(&mut |param| {

@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use ftl_trainer::data::batch::Batch;
-use ftl_trainer::kernels::Kernels;
+use ftl_trainer::kernels::{Kernels, Precision};
 use ftl_trainer::model::decoder::{Keep, LossPass, Trained};
 use ftl_trainer::ops::param::Slot;
 
@@ -239,6 +239,6 @@ fn a_weight_that_is_not_a_number_shows_in_the_loss() {
 
 #[test]
 fn a_device_gets_the_kernels_that_it_can_run() {
-    assert_eq!(Kernels::of(&Device::flex()), Kernels::Cpu);
-    assert_eq!(Kernels::of(&Device::flex().autodiff()), Kernels::Plain);
+    assert_eq!(Kernels::of(&Device::flex(), Precision::F32), Kernels::Cpu);
+    assert_eq!(Kernels::of(&Device::flex().autodiff(), Precision::F32), Kernels::Plain);
 }

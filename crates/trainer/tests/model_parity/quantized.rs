@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
 use ftl_core::spec::resolved::{Quantization, Scales};
 use ftl_trainer::data::batch::Batch;
+use ftl_trainer::device::OpenDevice;
 use ftl_trainer::kernels::Kernels;
 use ftl_trainer::model::decoder::Decoder;
 use ftl_trainer::model::open::{Start, open_quantized};
@@ -19,7 +19,7 @@ use crate::outcome::values;
 const TOLERANCE: f64 = 2e-5;
 
 fn open(dir: &Path, quantization: Quantization) -> Decoder {
-    let opened = open_quantized(dir, Start::Pretrained, quantization, &Device::flex());
+    let opened = open_quantized(dir, Start::Pretrained, quantization, &OpenDevice::cpu());
     let mut decoder = opened.unwrap_or_else(|problems| panic!("{}: {problems:?}", dir.display()));
     decoder.reserve_positions(64);
     decoder

@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
+use ftl_trainer::device::OpenDevice;
 use ftl_trainer::model::build::{Source, build};
 use ftl_trainer::model::config::DecoderConfig;
 use ftl_trainer::model::decoder::Decoder;
@@ -44,7 +44,7 @@ pub fn decoder(dir: &Path) -> Decoder {
     let config = DecoderConfig::read(dir).expect("the golden model is supported");
     let files = WeightFiles::open(dir).expect("the golden model has weights");
     files.check(&config).expect("the weights fit the config");
-    let mut decoder = build(&config, &Source::Files(&files), &Device::flex());
+    let mut decoder = build(&config, &Source::Files(&files), &OpenDevice::cpu());
     decoder.reserve_positions(config.max_positions);
     decoder
 }

@@ -233,7 +233,11 @@ fn added_tokens_start_as_the_mean_and_are_trained() {
         // The model with the adapter knows the added ids.
         let start = ftl_trainer::model::open::Start::Random { seed: 42 };
         let open = || {
-            ftl_trainer::model::open::open_decoder(&job.path("model"), start, &burn::tensor::Device::flex())
+            ftl_trainer::model::open::open_decoder(
+                &job.path("model"),
+                start,
+                &ftl_trainer::device::OpenDevice::cpu(),
+            )
         };
         let mut decoder: Decoder = open().expect("a model");
         attach_directory(&mut decoder, &job.path("out/final")).expect("an adapter");

@@ -6,7 +6,7 @@
 use super::findings::Findings;
 use crate::error::{Problem, ProblemKind};
 use crate::spec::JobSpec;
-use crate::spec::resolved::{DataFormat, ModelDtype};
+use crate::spec::resolved::DataFormat;
 
 /// One function that is not there yet.
 struct Gap {
@@ -18,12 +18,7 @@ struct Gap {
     hint: &'static str,
 }
 
-const GAPS: [Gap; 3] = [
-    Gap {
-        key: "model.dtype",
-        asked: dtype,
-        hint: "this version computes in f32: use `f32`, or drop the key",
-    },
+const GAPS: [Gap; 2] = [
     Gap { key: "data.format", asked: format, hint: "bring the data to `messages` or `prompt_completion`" },
     Gap { key: "device.max_memory", asked: max_memory, hint: "drop it" },
 ];
@@ -35,14 +30,6 @@ pub(super) fn report(spec: &JobSpec, findings: &mut Findings) {
             let message = format!("{what} is not available in this version");
             findings.push(Problem::new(ProblemKind::NotAvailable, message).at(*key).hint(*hint));
         }
-    }
-}
-
-fn dtype(spec: &JobSpec) -> Option<String> {
-    match spec.model.dtype? {
-        ModelDtype::Bf16 => Some("`bf16`".to_owned()),
-        ModelDtype::F16 => Some("`f16`".to_owned()),
-        ModelDtype::Auto | ModelDtype::F32 => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Instant;
 
 use ftl_core::inference::{ChatMessage, InferencePart, Prompt, SamplingSpec};
-use ftl_core::spec::resolved::DeviceKind;
+use ftl_core::spec::resolved::{DeviceKind, ModelDtype};
 use ftl_core::{Problem, ProblemKind, StopReason, StopSignal};
 use ftl_trainer::adapter::open::{attach_directory, open_encoder};
 use ftl_trainer::data::encode::Encoder;
@@ -104,9 +104,9 @@ impl<'a> Speaker<'a> {
         let Weights { model, adapter, device } = weights;
         let one = |problem: Problem| vec![problem];
         let kind: DeviceKind = device.parse().map_err(|problem: Problem| one(problem.at("device")))?;
-        let open = device::open(kind).map_err(one)?;
+        let open = device::open(kind, ModelDtype::Auto).map_err(one)?;
         let encoder = open_encoder(model, adapter.as_deref()).map_err(one)?;
-        let mut decoder = open_decoder(model, Start::Pretrained, &open.device)?;
+        let mut decoder = open_decoder(model, Start::Pretrained, &open)?;
         if let Some(adapter) = adapter {
             attach_directory(&mut decoder, adapter)?;
         }

@@ -67,10 +67,10 @@ enum Recompute {
 
 /// Runs it.
 pub fn run(args: Args, format: Format) -> CommandResult {
-    let open = device::open(args.device.device.unwrap_or(DeviceKind::Auto))?;
+    let open = device::open(args.device.device.unwrap_or(DeviceKind::Auto), args.precision.dtype())?;
     let quantization = args.quantization()?;
     let start = Start::PretrainedOrRandom { seed: 0 };
-    let mut decoder = open_quantized(&args.model, start, quantization, &open.device)?;
+    let mut decoder = open_quantized(&args.model, start, quantization, &open)?;
     decoder.check_length(args.tokens)?;
     let trained = match args.method {
         Method::Full => Trained::Base,
@@ -110,7 +110,7 @@ pub fn run(args: Args, format: Format) -> CommandResult {
 
 impl Args {
     fn quantization(&self) -> Result<Quantization, Problem> {
-        match (self.method, self.precision.quantization()?) {
+        match (self.method, self.precision.quantization()) {
             (Method::Qlora, Quantization::None) => Ok(Quantization::Nf4(Scales::Double)),
             (Method::Full, Quantization::Nf4(_)) => {
                 let message = "quantized weights can't be trained, and `--method full` trains all of them";

@@ -57,7 +57,6 @@ struct Input {
 
 /// Runs it.
 pub fn run(args: Args, format: Format) -> CommandResult {
-    args.model.check_precision()?;
     let dir = &args.model.model;
     let config = args.model.config()?;
     let (prompts, tokenizer) = args.prompts(&config)?;

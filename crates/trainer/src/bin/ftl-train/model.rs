@@ -31,16 +31,11 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// Whether the model can be held and computed with as asked, before anything is read.
-    pub fn check_precision(&self) -> Result<(), Problem> {
-        self.precision.quantization().map(|_| ())
-    }
-
     /// Loads the model with its adapter.
     pub fn open(&self) -> Result<Decoder, TrainError> {
-        let quantization = self.precision.quantization()?;
-        let open = device::open(self.device.device.unwrap_or(DeviceKind::Auto))?;
-        let mut decoder = open_quantized(&self.model, Start::Pretrained, quantization, &open.device)?;
+        let open = device::open(self.device.device.unwrap_or(DeviceKind::Auto), self.precision.dtype())?;
+        let mut decoder =
+            open_quantized(&self.model, Start::Pretrained, self.precision.quantization(), &open)?;
         if let Some(dir) = &self.adapter {
             attach_directory(&mut decoder, dir)?;
         }

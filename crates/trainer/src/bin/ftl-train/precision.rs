@@ -1,8 +1,7 @@
 //! `--dtype` and `--quantization`, the same on every command that computes with a model.
 
 use clap::ValueEnum;
-use ftl_core::spec::resolved::{Quantization, Scales};
-use ftl_core::{Problem, ProblemKind};
+use ftl_core::spec::resolved::{ModelDtype, Quantization, Scales};
 
 /// In which numbers a model is held and computed with.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -31,25 +30,21 @@ enum Format {
 
 impl PrecisionArgs {
     /// How the linears of the blocks are held.
-    ///
-    /// # Errors
-    /// A precision that this version does not compute in.
-    pub fn quantization(self) -> Result<Quantization, Problem> {
-        match self.dtype {
-            Dtype::Auto | Dtype::F32 => {}
-            Dtype::Bf16 => return Err(no_dtype("bf16")),
-            Dtype::F16 => return Err(no_dtype("f16")),
-        }
-        Ok(match self.quantization {
+    pub fn quantization(self) -> Quantization {
+        match self.quantization {
             None => Quantization::None,
             Some(Format::Nf4) => Quantization::Nf4(Scales::F32),
             Some(Format::Nf4Double) => Quantization::Nf4(Scales::Double),
-        })
+        }
     }
-}
 
-fn no_dtype(name: &str) -> Problem {
-    Problem::new(ProblemKind::NotAvailable, format!("computing in `{name}` is not available in this version"))
-        .at("--dtype")
-        .hint("this version computes in f32: use `f32`, or drop the flag")
+    /// In which numbers to compute.
+    pub fn dtype(self) -> ModelDtype {
+        match self.dtype {
+            Dtype::Auto => ModelDtype::Auto,
+            Dtype::F32 => ModelDtype::F32,
+            Dtype::Bf16 => ModelDtype::Bf16,
+            Dtype::F16 => ModelDtype::F16,
+        }
+    }
 }

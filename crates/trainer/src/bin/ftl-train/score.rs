@@ -46,7 +46,6 @@ struct Input {
 
 /// Runs it.
 pub fn run(args: Args, format: Format) -> CommandResult {
-    args.model.check_precision()?;
     let rows = args.rows()?;
     let mut decoder = args.model.open()?;
     let mut file = match &args.logits {

@@ -20,15 +20,15 @@ pub use weight::{Frozen, Nf4Weight, Weight};
 
 use std::ops::Range;
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use dora::Dora;
 
 use super::dropout::Mask;
 use super::param::{Gradients, Param};
-use crate::kernels::Kernels;
 use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product, product};
 use crate::kernels::cpu::{self, reduce, tensor};
+use crate::kernels::{Kernels, matmul, wide};
 
 /// Linear layers that read the same input.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ impl Linear {
             return dora::forward(dora::Layer { linear: self, lora }, kernels, x, dropout);
         }
         match kernels {
-            Kernels::Plain => self.forward_plain(x, dropout),
+            Kernels::Plain | Kernels::Cube(_) => self.forward_plain(kernels, x, dropout),
             Kernels::Cpu => self.forward_cpu(x, dropout),
         }
     }
@@ -110,7 +110,7 @@ impl Linear {
             return dora::backward(dora::Layer { linear: self, lora }, kernels, &input, want, gradients);
         }
         match kernels {
-            Kernels::Plain => self.backward_plain(&input, want, gradients),
+            Kernels::Plain | Kernels::Cube(_) => self.backward_plain(kernels, &input, want, gradients),
             Kernels::Cpu => self.backward_cpu(&input, want, gradients),
         }
     }
@@ -137,17 +137,20 @@ impl Linear {
         self.lora.as_ref().filter(|lora| lora.parts.iter().any(|part| part.dora.is_some()))
     }
 
-    fn forward_plain(&self, x: &Tensor<2>, dropout: Option<&Mask>) -> (Tensor<2>, Saved) {
-        let mut y = x.clone().matmul(self.weight.dense().transpose());
+    fn forward_plain(&self, kernels: Kernels, x: &Tensor<2>, dropout: Option<&Mask>) -> (Tensor<2>, Saved) {
+        let dtype = kernels.dtype();
+        let mut y = matmul(kernels, (x, &self.weight.dense().transpose()), dtype);
         if let Some(bias) = &self.bias {
-            y = y + bias.value.clone();
+            y = y + kernels.narrow(bias.value.clone());
         }
         let Some(lora) = &self.lora else { return (y, Saved { u: None, dora: None }) };
-        let u = dropped(Kernels::Plain, x, dropout).matmul(lora.a.value.clone().transpose());
+        let a = lora.a.value.clone();
+        let u = matmul(kernels, (&dropped(kernels, x, dropout), &a.transpose()), dtype);
         for part in &lora.parts {
             let area = [0..x.dims()[0], part.outputs.clone()];
             let u = u.clone().narrow(1, part.ranks.start, part.ranks.len());
-            let update = u.matmul(part.b.value.clone().transpose()).mul_scalar(part.scale);
+            let b = part.b.value.clone().mul_scalar(part.scale);
+            let update = matmul(kernels, (&u, &b.transpose()), dtype);
             let sum = y.clone().slice(area.clone()) + update;
             y = y.slice_assign(area, sum);
         }
@@ -156,36 +159,42 @@ impl Linear {
 
     fn backward_plain(
         &self,
+        kernels: Kernels,
         input: &BackwardInput<'_>,
         want: InputGradient,
         gradients: &mut Gradients,
     ) -> Option<Tensor<2>> {
         let BackwardInput { x, saved, dropout, dy } = *input;
+        let dtype = kernels.dtype();
         if let Some(slot) = self.weight.slot() {
-            gradients.add(slot, dy.clone().transpose().matmul(x.clone()));
+            gradients.add(slot, matmul(kernels, (&dy.clone().transpose(), x), DType::F32));
         }
         if let Some(slot) = self.bias.as_ref().and_then(|bias| bias.slot) {
-            gradients.add(slot, dy.clone().sum_dim(0));
+            gradients.add(slot, wide(dy).sum_dim(0));
         }
-        let mut dx = (want == InputGradient::Wanted).then(|| dy.clone().matmul(self.weight.dense()));
+        let mut dx =
+            (want == InputGradient::Wanted).then(|| matmul(kernels, (dy, &self.weight.dense()), dtype));
         if let (Some(lora), Some(u)) = (&self.lora, &saved.u) {
-            let mut du = Tensor::zeros(u.dims(), &u.device());
+            let mut du = kernels.narrow(Tensor::zeros(u.dims(), &u.device()));
             for part in &lora.parts {
-                let dy = dy.clone().narrow(1, part.outputs.start, part.outputs.len()).mul_scalar(part.scale);
+                let dy = dy.clone().narrow(1, part.outputs.start, part.outputs.len());
                 if let Some(slot) = part.b.slot {
                     let u = u.clone().narrow(1, part.ranks.start, part.ranks.len());
-                    gradients.add(slot, dy.clone().transpose().matmul(u));
+                    let db = matmul(kernels, (&dy.clone().transpose(), &u), DType::F32);
+                    gradients.add(slot, db.mul_scalar(part.scale));
                 }
                 let area = [0..u.dims()[0], part.ranks.clone()];
-                du = du.slice_assign(area, dy.matmul(part.b.value.clone()));
+                let b = part.b.value.clone().mul_scalar(part.scale);
+                du = du.slice_assign(area, matmul(kernels, (&dy, &b), dtype));
             }
             if let Some(slot) = lora.a.slot {
-                gradients.add(slot, du.clone().transpose().matmul(dropped(Kernels::Plain, x, dropout)));
+                let d = dropped(kernels, x, dropout);
+                gradients.add(slot, matmul(kernels, (&du.clone().transpose(), &d), DType::F32));
             }
             if let Some(dx) = &mut dx {
-                let back = du.matmul(lora.a.value.clone());
+                let back = matmul(kernels, (&du, &lora.a.value), dtype);
                 match dropout {
-                    Some(mask) => mask.backward(Kernels::Plain, &back, dx),
+                    Some(mask) => mask.backward(kernels, &back, dx),
                     None => *dx = dx.clone() + back,
                 }
             }

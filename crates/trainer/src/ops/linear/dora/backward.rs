@@ -3,9 +3,9 @@
 use burn::tensor::Tensor;
 
 use super::{Kept, Layer, Saved, rows, update_plain};
-use crate::kernels::Kernels;
 use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product};
 use crate::kernels::cpu::{self, reduce, tensor};
+use crate::kernels::{Kernels, wide};
 use crate::ops::linear::{BackwardInput, InputGradient, dropped};
 use crate::ops::param::{Gradients, Param};
 
@@ -17,10 +17,18 @@ pub(in super::super) fn backward(
     want: InputGradient,
     gradients: &mut Gradients,
 ) -> Option<Tensor<2>> {
-    add_magnitude_gradients(layer, kernels, input, gradients);
     match kernels {
-        Kernels::Plain => backward_plain(layer, input, want, gradients),
-        Kernels::Cpu => backward_cpu(layer, input, want, gradients),
+        Kernels::Cpu => {
+            add_magnitude_gradients(layer, kernels, input, gradients);
+            backward_cpu(layer, input, want, gradients)
+        }
+        Kernels::Plain | Kernels::Cube(_) => {
+            let (x, dy) = (wide(input.x), wide(input.dy));
+            let input = BackwardInput { x: &x, dy: &dy, ..*input };
+            add_magnitude_gradients(layer, kernels, &input, gradients);
+            let dx = backward_plain(layer, &input, want, gradients);
+            dx.map(|dx| kernels.narrow(dx))
+        }
     }
 }
 
@@ -53,13 +61,13 @@ fn add_magnitude_gradients(
     let zeros = || Tensor::zeros([1, n_out], &dy.device());
     let (products, divisors) = match (from_output, &saved.kept) {
         (Some(y), _) => {
-            let bias = linear.bias.as_ref().map_or_else(zeros, |bias| bias.value.clone());
+            let bias = linear.bias.as_ref().map_or_else(zeros, |bias| wide(&bias.value));
             (column_products(kernels, dy, y, &bias), saved.norms.clone() * saved.factors.clone())
         }
         (None, Kept::Turned(turned)) => (column_products(kernels, dy, turned, &zeros()), saved.norms.clone()),
         (None, Kept::Output(_)) => {
             let u = of_layer.u.as_ref().expect("a layer with an update keeps u");
-            let base = x.clone().matmul(linear.weight.dense().transpose());
+            let base = x.clone().matmul(wide(&linear.weight.dense()).transpose());
             let turned = base.clone() + update_plain(lora, u, base.dims());
             (column_products(kernels, dy, &turned, &zeros()), saved.norms.clone())
         }
@@ -73,7 +81,7 @@ fn add_magnitude_gradients(
 /// `Σ_t dy[t] ⊙ (y[t] − shift)`, `[1, out]`.
 fn column_products(kernels: Kernels, dy: &Tensor<2>, y: &Tensor<2>, shift: &Tensor<2>) -> Tensor<2> {
     match kernels {
-        Kernels::Plain => (dy.clone() * (y.clone() - shift.clone())).sum_dim(0),
+        Kernels::Plain | Kernels::Cube(_) => (dy.clone() * (y.clone() - shift.clone())).sum_dim(0),
         Kernels::Cpu => {
             let (dy, y, shift) = (tensor::values(dy), tensor::values(y), tensor::values(shift));
             tensor::tensor(rows::column_products(&dy, &y, &shift), [1, shift.len()])
@@ -90,7 +98,7 @@ fn backward_plain(
     let BackwardInput { x, saved: of_layer, dropout, dy } = *input;
     let saved = kept(input);
     let u = of_layer.u.as_ref().expect("a layer with an update keeps u");
-    let weight = linear.weight.dense();
+    let weight = wide(&linear.weight.dense());
     let d = dropped(Kernels::Plain, x, dropout);
     let e = dy.clone() * saved.factors.clone();
     // What goes through the base beside `dy`, where something is dropped.

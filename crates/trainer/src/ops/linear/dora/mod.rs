@@ -32,7 +32,7 @@ use burn::tensor::Tensor;
 use super::{Linear, Lora, Weight, dropped};
 use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product, product};
 use crate::kernels::cpu::{dora as rows, tensor};
-use crate::kernels::{Kernels, cpu::tensor::Values};
+use crate::kernels::{Kernels, cpu::tensor::Values, wide};
 use crate::ops::dropout::Mask;
 use crate::ops::param::Param;
 
@@ -76,8 +76,8 @@ pub(super) struct Layer<'a> {
 pub fn base_squares(kernels: Kernels, weight: &Weight, outputs: Range<usize>) -> Tensor<2> {
     let n_outputs = outputs.len();
     match kernels {
-        Kernels::Plain => {
-            let rows = weight.dense().narrow(0, outputs.start, n_outputs);
+        Kernels::Plain | Kernels::Cube(_) => {
+            let rows = wide(&weight.dense()).narrow(0, outputs.start, n_outputs);
             rows.square().sum_dim(1).reshape([1, n_outputs])
         }
         Kernels::Cpu => {
@@ -99,9 +99,9 @@ fn part_norms(kernels: Kernels, weight: &Weight, lora: &Lora, part: usize) -> Te
     let dora = part.dora.as_ref().expect("the caller asks for a part that has it");
     let (n_outputs, r, scale) = (part.outputs.len(), part.ranks.len(), part.scale);
     match kernels {
-        Kernels::Plain => {
+        Kernels::Plain | Kernels::Cube(_) => {
             let a = lora.a.value.clone().narrow(0, part.ranks.start, r);
-            let w = weight.dense().narrow(0, part.outputs.start, n_outputs);
+            let w = wide(&weight.dense()).narrow(0, part.outputs.start, n_outputs);
             let gram = a.clone().matmul(a.clone().transpose());
             let b = part.b.value.clone();
             let p = w.matmul(a.transpose()).mul_scalar(2.0 * scale)
@@ -151,11 +151,11 @@ pub(super) fn forward(
 ) -> (Tensor<2>, super::Saved) {
     let (factors, norms) = factors(kernels, layer);
     let (y, u, turned) = match kernels {
-        Kernels::Plain => forward_plain(layer, &factors, (x, dropout)),
+        Kernels::Plain | Kernels::Cube(_) => forward_plain(layer, &factors, (&wide(x), dropout)),
         Kernels::Cpu => forward_cpu(layer, &factors, (x, dropout)),
     };
     let kept = turned.map_or_else(|| Kept::Output(y.clone()), Kept::Turned);
-    (y, super::Saved { u: Some(u), dora: Some(Saved { factors, norms, kept }) })
+    (kernels.narrow(y), super::Saved { u: Some(u), dora: Some(Saved { factors, norms, kept }) })
 }
 
 /// y, u, and `d Vᵀ` where something is dropped.
@@ -167,7 +167,7 @@ fn forward_plain(
     (x, dropout): (&Tensor<2>, Option<&Mask>),
 ) -> Outputs {
     let Layer { linear, lora } = layer;
-    let weight = || linear.weight.dense().transpose();
+    let weight = || wide(&linear.weight.dense()).transpose();
     let d = dropped(Kernels::Plain, x, dropout);
     let u = d.clone().matmul(lora.a.value.clone().transpose());
     let base = d.matmul(weight());
@@ -178,7 +178,7 @@ fn forward_plain(
         Some(_) => x.clone().matmul(weight()) - base + turned_scaled,
     };
     if let Some(bias) = &linear.bias {
-        y = y + bias.value.clone();
+        y = y + wide(&bias.value);
     }
     (y, u, dropout.map(|_| turned))
 }

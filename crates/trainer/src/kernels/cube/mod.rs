@@ -1,0 +1,33 @@
+//! Kernels for GPUs, written in CubeCL: one source for CUDA C++ and SPIR-V.
+//!
+//! Each replaces the plain version of an operation in [`crate::ops`], which is its reference in the tests. A kernel reads
+//! and writes activations in the type of the computation and reckons in `f32`. Tensors are made contiguous before a
+//! launch, since a burn tensor may have padded rows.
+
+pub mod matmul;
+pub mod norm;
+mod reduce;
+mod tensor;
+
+use burn::tensor::{DType, Device};
+
+use super::{Kernels, Precision};
+
+/// How a GPU computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gpu {
+    /// The type of activations and frozen weights.
+    pub precision: Precision,
+}
+
+impl Gpu {
+    /// The type of activations.
+    pub fn dtype(self) -> DType {
+        self.precision.dtype()
+    }
+}
+
+/// The kernels of a device that is not the CPU.
+pub fn kernels_of(_device: &Device, precision: Precision) -> Kernels {
+    Kernels::Cube(Gpu { precision })
+}

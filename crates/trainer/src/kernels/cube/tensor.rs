@@ -1,0 +1,58 @@
+//! The way from a burn tensor on a GPU to its buffer and back, without copies.
+
+use burn::backend::cubecl::dtype_to_storage_type;
+use burn::tensor::{DType, Shape, Tensor};
+use burn_cubecl::Cube;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::ir::ElemType;
+
+/// The buffer of a tensor, its values in row order.
+pub fn buffer<const D: usize>(tensor: &Tensor<D>) -> CubeTensor {
+    into_contiguous(strided(tensor))
+}
+
+/// The buffer of a tensor, whose values may be in any order: for kernels that go by its strides.
+pub fn strided<const D: usize>(tensor: &Tensor<D>) -> CubeTensor {
+    let primitive = tensor.clone().try_into_primitive::<Cube>();
+    primitive.expect("GPU kernels are chosen for plain CubeCL tensors only")
+}
+
+/// Takes a tensor to be written in place; copies first if somebody else holds its buffer.
+pub fn owned<const D: usize>(tensor: Tensor<D>) -> CubeTensor {
+    let primitive = tensor.try_into_primitive::<Cube>();
+    let buffer = into_contiguous(primitive.expect("GPU kernels are chosen for plain CubeCL tensors only"));
+    if buffer.can_mut() { buffer } else { buffer.copy() }
+}
+
+/// Memory for a tensor beside another one. Its values are what lay there.
+pub fn empty<const D: usize>(beside: &CubeTensor, shape: [usize; D], dtype: DType) -> CubeTensor {
+    let n_bytes = shape.iter().product::<usize>() * dtype.size();
+    let handle = beside.client.empty(n_bytes);
+    CubeTensor::new_contiguous(
+        beside.client.clone(),
+        beside.device.clone(),
+        Shape::from(shape),
+        handle,
+        dtype,
+    )
+}
+
+/// The tensor of a buffer.
+pub fn tensor<const D: usize>(buffer: CubeTensor) -> Tensor<D> {
+    Tensor::from_primitive::<Cube>(buffer)
+}
+
+/// CubeCL's name for the type of a buffer's values.
+pub fn element(buffer: &CubeTensor) -> ElemType {
+    dtype_to_storage_type(buffer.dtype)
+}
+
+/// How many values of a row a thread reads at once: as many as fit into 16 bytes and divide the row.
+pub fn vector_size(width: usize, dtype: DType) -> usize {
+    let mut size = 16 / dtype.size();
+    while !width.is_multiple_of(size) {
+        size /= 2;
+    }
+    size
+}

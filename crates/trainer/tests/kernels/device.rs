@@ -1,0 +1,46 @@
+//! Where the kernels run, and how results are compared.
+
+use std::sync::OnceLock;
+
+use burn::tensor::{DType, Device, DeviceKind, DeviceType, Tensor};
+use ftl_trainer::kernels::{Gpu, Kernels, Precision};
+
+/// A GPU, or what stands for one; `None` where there is nothing.
+pub fn device() -> Option<Device> {
+    static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
+    DEVICE.get_or_init(find).clone()
+}
+
+fn find() -> Option<Device> {
+    let has = |of| !Device::enumerate(of).into_vec().is_empty();
+    if has(DeviceType::Cuda) {
+        return Some(Device::cuda(0));
+    }
+    if has(DeviceType::Vulkan) {
+        return Some(Device::vulkan(DeviceKind::DefaultDevice));
+    }
+    eprintln!("skipped: no GPU and no software Vulkan (Debian's mesa-vulkan-drivers)");
+    None
+}
+
+/// Kernels that compute in `f32`.
+pub const F32: Gpu = Gpu { precision: Precision::F32 };
+
+/// The same as the value that operations take.
+pub const KERNELS: Kernels = Kernels::Cube(F32);
+
+/// The values of a tensor in row order.
+pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.cast(DType::F32).into_data().try_into_vec().expect("the tensor was made f32")
+}
+
+/// Fails if values differ by more than `tolerance` of the largest wanted one.
+#[track_caller]
+pub fn assert_close(what: &str, got: &[f32], want: &[f32], tolerance: f32) {
+    assert_eq!(got.len(), want.len(), "{what}: as many values");
+    let largest = want.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    for (index, (got, want)) in got.iter().zip(want).enumerate() {
+        let difference = (got - want).abs();
+        assert!(difference <= tolerance * largest.max(1e-6), "{what}: value {index} is {got}, not {want}");
+    }
+}
