@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use ftl_core::spec::resolved::{DeviceKind, Quantization, Scales};
+use ftl_core::spec::resolved::{Quantization, Scales};
 use ftl_core::{Problem, ProblemKind};
 use ftl_trainer::adapter::lora::{self, LoraSource};
 use ftl_trainer::adapter::peft::AdapterConfig;
 use ftl_trainer::bench::{BenchOptions, BenchReport, bench};
+use ftl_trainer::memory;
 use ftl_trainer::model::decoder::{Keep, Trained};
 use ftl_trainer::model::open::{Start, open_quantized};
-use ftl_trainer::{device, memory};
 use serde_json::json;
 
 use crate::output::{CommandResult, DeviceArg, Ended, Format, print};
@@ -67,7 +67,7 @@ enum Recompute {
 
 /// Runs it.
 pub fn run(args: Args, format: Format) -> CommandResult {
-    let open = device::open(args.device.device.unwrap_or(DeviceKind::Auto), args.precision.dtype())?;
+    let open = args.device.open_for_training(args.precision.dtype())?;
     let quantization = args.quantization()?;
     let start = Start::PretrainedOrRandom { seed: 0 };
     let mut decoder = open_quantized(&args.model, start, quantization, &open)?;
