@@ -7,7 +7,7 @@ static int number(const char *name, int otherwise) {
     return text ? atoi(text) : otherwise;
 }
 
-struct memory { unsigned long long total, free, used; };
+struct memory { unsigned version; unsigned long long total, reserved, free, used; };
 
 int nvmlInit_v2(void) { return 0; }
 int nvmlShutdown(void) { return 0; }
@@ -18,7 +18,7 @@ int nvmlSystemGetCudaDriverVersion_v2(int *version) { return nvmlSystemGetCudaDr
 int nvmlDeviceGetCount_v2(unsigned *n) { *n = number("FAKE_CARDS", 1); return 0; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) { *device = &number; return 0; }
 int nvmlDeviceGetName(void *device, char *text, unsigned length) { strncpy(text, "Fake 3000", length); return 0; }
-int nvmlDeviceGetMemoryInfo(void *device, struct memory *memory) {
+int nvmlDeviceGetMemoryInfo_v2(void *device, struct memory *memory) {
     memory->total = 8192ull << 20;
     memory->free = (unsigned long long)number("FAKE_FREE_MIB", 7000) << 20;
     memory->used = memory->total - memory->free;
