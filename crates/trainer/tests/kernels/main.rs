@@ -5,6 +5,7 @@
 
 mod device;
 mod norm;
+mod products;
 
 /// Shapes, segments and values come from here, so that a failure can be repeated.
 mod random;

@@ -4,10 +4,12 @@
 //! and writes activations in the type of the computation and reckons in `f32`. Tensors are made contiguous before a
 //! launch, since a burn tensor may have padded rows.
 
+pub mod lora;
 pub mod matmul;
 pub mod norm;
 mod reduce;
-mod tensor;
+pub mod tensor;
+mod wgmma;
 
 use burn::tensor::{DType, Device};
 
