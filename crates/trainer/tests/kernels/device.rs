@@ -16,8 +16,8 @@ fn find() -> Option<Device> {
     if has(DeviceType::Cuda) {
         return Some(Device::cuda(0));
     }
-    if has(DeviceType::Vulkan) {
-        return Some(Device::vulkan(DeviceKind::DefaultDevice));
+    if has(DeviceType::Wgpu) {
+        return Some(Device::wgpu(DeviceKind::DefaultDevice));
     }
     eprintln!("skipped: no GPU and no software Vulkan (Debian's mesa-vulkan-drivers)");
     None

@@ -8,6 +8,7 @@ pub mod matmul;
 pub mod norm;
 mod reduce;
 mod tensor;
+pub mod variants;
 
 use burn::tensor::{DType, Device};
 
