@@ -43,6 +43,17 @@ pub mod matmul {
     }
 }
 
+/// 4-bit weights.
+pub mod nf4 {
+    use burn::tensor::Tensor;
+
+    use crate::ops::linear::Nf4Weight;
+
+    never! {
+        fn dense(weight: &Nf4Weight) -> Tensor<2>;
+    }
+}
+
 /// RMS normalization.
 pub mod norm {
     use burn::tensor::Tensor;

@@ -5,6 +5,7 @@
 //! launch, since a burn tensor may have padded rows.
 
 pub mod matmul;
+pub mod nf4;
 pub mod norm;
 mod reduce;
 mod tensor;
