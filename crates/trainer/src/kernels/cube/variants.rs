@@ -21,6 +21,8 @@ impl Variants {
     pub fn of(device: DeviceProperties, target: TargetProperties) -> Vec<Box<dyn CubeKernel>> {
         let (device, target) = (Arc::new(device), Arc::new(target));
         let mut variants = Self { device, target, kernels: Vec::new() };
+        super::adamw::variants(&mut variants);
+        super::adamw8bit::variants(&mut variants);
         super::nf4::variants(&mut variants);
         super::norm::variants(&mut variants);
         variants.kernels
