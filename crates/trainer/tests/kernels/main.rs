@@ -3,7 +3,9 @@
 //! They run on the first CUDA device, or through Vulkan: on a computer without a GPU that is Mesa's software Vulkan, which
 //! knows neither tensor cores nor bf16. Without any such device the tests say that they are skipped.
 
+mod adamw;
 mod device;
+mod nf4;
 mod norm;
 mod products;
 
