@@ -4,9 +4,17 @@
 //! and writes activations in the type of the computation and reckons in `f32`. Tensors are made contiguous before a
 //! launch, since a burn tensor may have padded rows.
 
+pub mod cross_entropy;
+pub mod gated_mlp;
+mod grid;
 pub mod matmul;
 pub mod norm;
+pub mod norm_weight;
+pub mod qk_norm;
+pub mod random;
 mod reduce;
+pub mod rope;
+pub mod rows;
 mod tensor;
 
 use burn::tensor::{DType, Device};
