@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use burn::backend::cubecl::dtype_to_storage_type;
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{DType, Int, Shape, Tensor};
 use burn_cubecl::Cube;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
@@ -13,6 +13,12 @@ use cubecl::prelude::CubeCount;
 /// The buffer of a tensor, its values in row order.
 pub fn buffer<const D: usize>(tensor: &Tensor<D>) -> CubeTensor {
     into_contiguous(strided(tensor))
+}
+
+/// The buffer of whole numbers.
+pub fn numbers(tensor: &Tensor<1, Int>) -> CubeTensor {
+    let primitive = tensor.clone().try_into_primitive::<Cube>();
+    into_contiguous(primitive.expect("GPU kernels are chosen for plain CubeCL tensors only"))
 }
 
 /// The buffer of a tensor, whose values may be in any order: for kernels that go by its strides.
