@@ -8,6 +8,7 @@ mod device;
 mod dropout;
 mod gated_mlp;
 mod norm;
+mod products;
 mod qk_norm;
 mod rope;
 mod rows;

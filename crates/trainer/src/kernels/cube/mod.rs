@@ -7,6 +7,7 @@
 pub mod cross_entropy;
 pub mod gated_mlp;
 mod grid;
+pub mod lora;
 pub mod matmul;
 pub mod norm;
 pub mod norm_weight;
@@ -15,7 +16,8 @@ pub mod random;
 mod reduce;
 pub mod rope;
 pub mod rows;
-mod tensor;
+pub mod tensor;
+mod wgmma;
 
 use burn::tensor::{DType, Device};
 
