@@ -41,7 +41,7 @@ pub(super) enum Maker<'a> {
 /// What the backward pass of a chunk needs.
 enum Saved {
     Plain,
-    Adapted(linear::Saved),
+    Adapted(Box<linear::Saved>),
 }
 
 impl<'a> Maker<'a> {
@@ -72,7 +72,7 @@ impl<'a> Maker<'a> {
             Self::Plain(head) => (super::products(kernels, head.weight, h), Saved::Plain),
             Self::Adapted(head) => {
                 let (logits, saved) = head.linear.forward(kernels, h, head.mask(chunk_index).as_ref());
-                (logits, Saved::Adapted(saved))
+                (logits, Saved::Adapted(Box::new(saved)))
             }
         }
     }
@@ -131,7 +131,7 @@ pub(super) fn forward_backward(
     }
     let dh = if dh.len() == 1 { dh.remove(0) } else { Tensor::cat(dh, 0) };
     let dh = places.spread(gpu, dh);
-    (Nll::OnDevice { nll, rows: places.counted() }, dh)
+    (Nll::OnDevice { nll: Box::new(nll), rows: places.counted() }, dh)
 }
 
 /// As [`score`](super::score). What is dropped is what the gradient's pass drops.

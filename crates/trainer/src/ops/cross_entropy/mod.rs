@@ -90,7 +90,7 @@ pub enum Nll {
     /// A GPU computes them. Reading them waits until it has, so it is better done once the backward pass is on its way.
     OnDevice {
         /// Those of all rows that went through the head.
-        nll: Tensor<1>,
+        nll: Box<Tensor<1>>,
         /// Which of these rows count; `None`: all.
         rows: Option<Vec<u32>>,
     },
