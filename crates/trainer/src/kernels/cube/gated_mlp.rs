@@ -63,13 +63,13 @@ pub fn backward(_gpu: Gpu, activation: Activation, gate_up: Tensor<2>, dy: &Tens
 fn forward_values<F: Float, N: Size>(
     gate_up: &[Vector<F, N>],
     y: &mut [Vector<F, N>],
-    n: usize,
+    n_places: usize,
     n_vectors: usize,
     #[comptime] activation: Activation,
     #[define(F)] _type: ElemType,
 ) {
     let place = ABSOLUTE_POS;
-    if place < n {
+    if place < n_places {
         let gate_place = place + place / n_vectors * n_vectors;
         let gate = Vector::<f32, N>::cast_from(gate_up[gate_place]);
         let up = Vector::<f32, N>::cast_from(gate_up[gate_place + n_vectors]);
@@ -82,13 +82,13 @@ fn forward_values<F: Float, N: Size>(
 fn backward_values<F: Float, N: Size>(
     gate_up: &mut [Vector<F, N>],
     dy: &[Vector<F, N>],
-    n: usize,
+    n_places: usize,
     n_vectors: usize,
     #[comptime] activation: Activation,
     #[define(F)] _type: ElemType,
 ) {
     let place = ABSOLUTE_POS;
-    if place < n {
+    if place < n_places {
         let gate_place = place + place / n_vectors * n_vectors;
         let gate = Vector::<f32, N>::cast_from(gate_up[gate_place]);
         let up = Vector::<f32, N>::cast_from(gate_up[gate_place + n_vectors]);

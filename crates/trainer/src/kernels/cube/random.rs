@@ -104,7 +104,7 @@ pub fn add_noise(_gpu: Gpu, noise: &Noise, magnitudes: &Tensor<1>, x: &mut Tenso
 fn mask_values<F: Float, N: Size>(
     x: &[Vector<F, N>],
     y: &mut [Vector<F, N>],
-    n: usize,
+    n_places: usize,
     key_low: u32,
     key_high: u32,
     threshold_low: u32,
@@ -114,7 +114,7 @@ fn mask_values<F: Float, N: Size>(
     #[define(F)] _type: ElemType,
 ) {
     let place = ABSOLUTE_POS;
-    if place < n {
+    if place < n_places {
         let mut factor = Vector::<f32, N>::new(0.0);
         #[unroll]
         for lane in 0..factor.vector_size() {
@@ -135,14 +135,14 @@ fn mask_values<F: Float, N: Size>(
 fn add_noise_values<F: Float, N: Size>(
     x: &mut [Vector<F, N>],
     magnitudes: &[f32],
-    n: usize,
+    n_places: usize,
     n_vectors: usize,
     key_low: u32,
     key_high: u32,
     #[define(F)] _type: ElemType,
 ) {
     let place = ABSOLUTE_POS;
-    if place < n {
+    if place < n_places {
         let mut unit = Vector::<f32, N>::new(0.0);
         #[unroll]
         for lane in 0..unit.vector_size() {

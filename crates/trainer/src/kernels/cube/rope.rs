@@ -60,7 +60,7 @@ fn rotate_pairs<F: Float, N: Size>(
     qkv: &mut [Vector<F, N>],
     positions: &[u32],
     cos_sin: &[Vector<f32, N>],
-    n: usize,
+    n_places: usize,
     n_heads: usize,
     half: usize,
     head: usize,
@@ -69,7 +69,7 @@ fn rotate_pairs<F: Float, N: Size>(
     #[define(F)] _type: ElemType,
 ) {
     let place = ABSOLUTE_POS;
-    if place < n {
+    if place < n_places {
         let pair = place % half;
         let head_index = place / half;
         let token = head_index / n_heads;

@@ -44,12 +44,12 @@ fn gather_values<F: Float, N: Size>(
     x: &[Vector<F, N>],
     index: &[u32],
     y: &mut [Vector<F, N>],
-    n: usize,
+    n_places: usize,
     n_vectors: usize,
     #[define(F)] _type: ElemType,
 ) {
     let place = ABSOLUTE_POS;
-    if place < n {
+    if place < n_places {
         let row = index[place / n_vectors];
         let mut value = Vector::<F, N>::new(F::new(0.0));
         if row != NO_ROW {

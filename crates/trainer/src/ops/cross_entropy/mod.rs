@@ -14,9 +14,9 @@
 //!
 //! Where logits are limited (Gemma 2), c tanh(z / c) stands for z, and dz is multiplied by its slope, 1 − tanh²(z / c).
 
-mod cube;
+mod gpu;
 
-pub use cube::Chunk;
+pub use gpu::Chunk;
 
 use std::ops::Deref;
 
@@ -28,7 +28,7 @@ use crate::kernels::{Kernels, cpu, matmul, wide};
 use crate::ops::dropout::{Key, Mask};
 use crate::ops::linear::{BackwardInput, InputGradient, Linear};
 use crate::ops::param::{Gradients, Param};
-use cube::Maker;
+use gpu::Maker;
 
 /// Logits that exist at once, about 16 MiB in f32.
 const CHUNK_LOGITS: usize = 1 << 22;
@@ -90,7 +90,7 @@ pub enum Nll {
     /// A GPU computes them. Reading them waits until it has, so it is better done once the backward pass is on its way.
     OnDevice {
         /// Those of all rows that went through the head.
-        nll: Tensor<1>,
+        nll: Box<Tensor<1>>,
         /// Which of these rows count; `None`: all.
         rows: Option<Vec<u32>>,
     },
@@ -139,7 +139,7 @@ pub fn forward_backward(
         let (nll, dh) = match (head.adapted_head(), kernels) {
             (_, Kernels::Cube(gpu)) => {
                 let input = (hidden, &supervised);
-                return cube::forward_backward(gpu, Maker::of(head), input, (weights, gradients));
+                return gpu::forward_backward(gpu, Maker::of(head), input, (weights, gradients));
             }
             (Some(head), Kernels::Plain | Kernels::Cpu) => {
                 adapted_forward_backward(kernels, head, (hidden, &supervised), (weights, gradients))
@@ -161,7 +161,7 @@ pub fn forward_backward(
         }
         Objective::Coupled(derivative) => {
             let scores = match (head.adapted_head(), kernels) {
-                (_, Kernels::Cube(gpu)) => cube::score(gpu, Maker::of(head), hidden, &supervised),
+                (_, Kernels::Cube(gpu)) => gpu::score(gpu, Maker::of(head), hidden, &supervised),
                 (Some(head), Kernels::Plain | Kernels::Cpu) => {
                     adapted_scores(kernels, head, hidden, &supervised)
                 }
@@ -178,7 +178,7 @@ pub fn score(kernels: Kernels, head: Head<'_>, hidden: &Tensor<2>, targets: &[i3
     let supervised = Supervised::of(targets);
     if let Kernels::Cube(gpu) = kernels {
         let head = Head { dropout: None, ..head };
-        return cube::score(gpu, Maker::of(head), hidden, &supervised);
+        return gpu::score(gpu, Maker::of(head), hidden, &supervised);
     }
     let mut scores = Vec::with_capacity(supervised.rows.len());
     for chunk in supervised.chunks(head.value.dims()[0]) {

@@ -41,7 +41,7 @@ pub(super) enum Maker<'a> {
 /// What the backward pass of a chunk needs.
 enum Saved {
     Plain,
-    Adapted(linear::Saved),
+    Adapted(Box<linear::Saved>),
 }
 
 impl<'a> Maker<'a> {
@@ -72,18 +72,19 @@ impl<'a> Maker<'a> {
             Self::Plain(head) => (super::products(kernels, head.weight, h), Saved::Plain),
             Self::Adapted(head) => {
                 let (logits, saved) = head.linear.forward(kernels, h, head.mask(chunk_index).as_ref());
-                (logits, Saved::Adapted(saved))
+                (logits, Saved::Adapted(Box::new(saved)))
             }
         }
     }
 
     fn backward(
         &self,
-        kernels: Kernels,
+        gpu: Gpu,
         (h, dz, chunk_index): (&Tensor<2>, &Tensor<2>, usize),
         saved: Saved,
         gradients: &mut Gradients,
     ) -> Tensor<2> {
+        let kernels = Kernels::Cube(gpu);
         match (self, saved) {
             (Self::Adapted(head), Saved::Adapted(saved)) => {
                 let mask = head.mask(chunk_index);
@@ -93,7 +94,7 @@ impl<'a> Maker<'a> {
             }
             (Self::Plain(head), Saved::Plain) => {
                 if let Some(slot) = head.slot {
-                    gradients.add(slot, matmul(kernels, (&dz.clone().transpose(), h), DType::F32));
+                    gradients.add_product(gpu, slot, (&dz.clone().transpose(), h));
                 }
                 matmul(kernels, (dz, &head.value), kernels.dtype())
             }
@@ -126,11 +127,11 @@ pub(super) fn forward_backward(
         let chunk_h = part(&h, range);
         let (logits, saved) = maker.forward(kernels, &chunk_h, chunk_index);
         let dz = cube::cross_entropy::gradient(gpu, logits, (chunk, &weights), &mut nll);
-        dh.push(maker.backward(kernels, (&chunk_h, &dz, chunk_index), saved, gradients));
+        dh.push(maker.backward(gpu, (&chunk_h, &dz, chunk_index), saved, gradients));
     }
     let dh = if dh.len() == 1 { dh.remove(0) } else { Tensor::cat(dh, 0) };
     let dh = places.spread(gpu, dh);
-    (Nll::OnDevice { nll, rows: places.counted() }, dh)
+    (Nll::OnDevice { nll: Box::new(nll), rows: places.counted() }, dh)
 }
 
 /// As [`score`](super::score). What is dropped is what the gradient's pass drops.
