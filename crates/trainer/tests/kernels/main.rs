@@ -7,6 +7,7 @@ mod adamw;
 mod device;
 mod nf4;
 mod norm;
+mod optimizer;
 
 /// Shapes, segments and values come from here, so that a failure can be repeated.
 mod random;
