@@ -78,13 +78,13 @@ pub enum By {
 
 /// A weight with what its update reads and writes.
 #[derive(Debug)]
-pub struct Update<'a> {
+pub struct Update<'a, M = Moments> {
     /// The weight.
     pub weight: Tensor<2>,
     /// Its gradient.
     pub gradient: &'a Tensor<2>,
     /// Its moments.
-    pub moments: &'a mut Moments,
+    pub moments: &'a mut M,
 }
 
 /// For gradients of so many values each, in the order of their slots.
@@ -283,7 +283,7 @@ fn sum_squares<N: Size>(
     first_partial: usize,
     n_cubes: usize,
 ) {
-    let cube = CUBE_POS as usize;
+    let cube = CUBE_POS;
     if cube >= n_cubes {
         terminate!();
     }
@@ -329,10 +329,10 @@ fn sum_slots(
     first_slot: usize,
     n_slots: usize,
 ) {
-    if CUBE_POS as usize >= n_slots {
+    if CUBE_POS >= n_slots {
         terminate!();
     }
-    let slot = first_slot + CUBE_POS as usize;
+    let slot = first_slot + CUBE_POS;
     let start = starts[slot] as usize;
     let end = starts[slot + 1] as usize;
     let mut sum = 0.0f32;
@@ -392,7 +392,7 @@ fn update_all<N: Size>(
         terminate!();
     }
     let size = N::value();
-    let cube = CUBE_POS as usize;
+    let cube = CUBE_POS;
     let mut start = 0usize;
     #[unroll]
     for i in 0..gradients.len() {
