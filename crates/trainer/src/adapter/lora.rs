@@ -16,7 +16,7 @@ use crate::model::families::{EMBED_TOKENS, LM_HEAD};
 use crate::model::tensor_file::TensorSpec;
 use crate::ops::embedding::EmbeddingLora;
 use crate::ops::linear::dora::{self, Dora};
-use crate::ops::linear::{Linear, Lora, LoraPart};
+use crate::ops::linear::{HalfFactors, Linear, Lora, LoraPart};
 use crate::ops::param::{Owner, Param, Piece};
 
 /// Where an adapter's weights come from.
@@ -226,6 +226,7 @@ impl Maker<'_> {
             },
             parts,
             dropout_prob: self.config.lora_dropout_prob,
+            half: HalfFactors::default(),
         })
     }
 

@@ -34,6 +34,17 @@ macro_rules! never {
     };
 }
 
+/// Low-rank updates.
+pub mod lora {
+    use burn::tensor::Tensor;
+
+    use crate::ops::linear::Lora;
+
+    never! {
+        fn block_diagonal(lora: &Lora, n_outputs: usize) -> Tensor<2>;
+    }
+}
+
 /// AdamW over all trained weights.
 pub mod adamw {
     use burn::tensor::{Device, Tensor};
@@ -94,8 +105,26 @@ pub mod adamw8bit {
 pub mod matmul {
     use burn::tensor::{DType, Tensor};
 
+    /// Two matrices.
+    pub type Sides<'a> = (&'a Tensor<2>, &'a Tensor<2>);
+
     never! {
-        fn product(sides: (&Tensor<2>, &Tensor<2>), out: DType) -> Tensor<2>;
+        fn product(sides: Sides<'_>, out: DType) -> Tensor<2>;
+        fn scaled_product(sides: Sides<'_>, alpha: f32, out: DType) -> Tensor<2>;
+        fn sum_of_products(first: Sides<'_>, second: Sides<'_>) -> Tensor<2>;
+        fn add_product(sides: Sides<'_>, sum: Option<Tensor<2>>) -> Tensor<2>;
+    }
+}
+
+/// Views.
+pub mod tensor {
+    use std::ops::Range;
+
+    use burn::tensor::Tensor;
+
+    /// Some columns of a matrix.
+    pub fn columns(matrix: &Tensor<2>, range: Range<usize>) -> Tensor<2> {
+        matrix.clone().narrow(1, range.start, range.len())
     }
 }
 

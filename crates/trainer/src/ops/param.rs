@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::kernels::{Kernels, cpu};
+use crate::kernels::{Gpu, Kernels, cpu, cube};
 
 /// A weight. Vectors (norms, biases) have the shape `[1, n]`, so that all weights are one type.
 #[derive(Clone, Debug)]
@@ -111,6 +111,12 @@ impl Gradients {
             Some(sum) => sum + gradient,
             None => gradient,
         };
+        self.sums[slot.0] = OnceLock::from(sum);
+    }
+
+    /// Adds a product of activations, `[out, tokens]` and `[tokens, in]`.
+    pub fn add_product(&mut self, gpu: Gpu, slot: Slot, sides: (&Tensor<2>, &Tensor<2>)) {
+        let sum = cube::matmul::add_product(gpu, sides, self.sums[slot.0].take());
         self.sums[slot.0] = OnceLock::from(sum);
     }
 

@@ -8,6 +8,7 @@ mod device;
 mod nf4;
 mod norm;
 mod optimizer;
+mod products;
 
 /// Shapes, segments and values come from here, so that a failure can be repeated.
 mod random;

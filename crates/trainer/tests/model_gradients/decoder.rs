@@ -10,7 +10,7 @@ use ftl_trainer::model::build::{Source, build};
 use ftl_trainer::model::config::DecoderConfig;
 use ftl_trainer::model::decoder::{Decoder, Keep, LossPass};
 use ftl_trainer::ops::dropout::Key;
-use ftl_trainer::ops::linear::{Linear, Lora, LoraPart};
+use ftl_trainer::ops::linear::{HalfFactors, Linear, Lora, LoraPart};
 use ftl_trainer::ops::neftune::Noise;
 use ftl_trainer::ops::param::{Owner, Param, Piece, Slot};
 use serde_json::{Map, Value, json};
@@ -154,7 +154,7 @@ fn add_lora(linear: &mut Linear, name: &str, parts: &[[usize; 2]], draw: &mut Dr
         made.push(LoraPart { outputs, ranks, b, scale: 1.5, dora: None });
     }
     let a = factor(format!("{name}.a"), [n_ranks, n_in]);
-    linear.lora = Some(Lora { a, parts: made, dropout_prob: 0.3 });
+    linear.lora = Some(Lora { a, parts: made, dropout_prob: 0.3, half: HalfFactors::default() });
 }
 
 /// Random tokens; the first two of each segment have no label.

@@ -9,7 +9,7 @@ use ftl_trainer::kernels::Kernels;
 use ftl_trainer::ops::dropout::{Key, Mask};
 use ftl_trainer::ops::linear::dora::{self, Dora};
 use ftl_trainer::ops::linear::{
-    BackwardInput, Frozen, InputGradient, Linear, Lora, LoraPart, Nf4Weight, Weight,
+    BackwardInput, Frozen, HalfFactors, InputGradient, Linear, Lora, LoraPart, Nf4Weight, Weight,
 };
 use ftl_trainer::ops::param::{Gradients, Param, Piece, Slot};
 use ftl_trainer::quant::Quantizer;
@@ -99,7 +99,8 @@ impl Layer {
             LoraPart { outputs: part.outputs.clone(), ranks, b, scale: part.scale, dora }
         });
         let parts = parts.collect();
-        let lora = Some(Lora { a: param("a"), parts, dropout_prob: DROPOUT_PROB });
+        let lora =
+            Some(Lora { a: param("a"), parts, dropout_prob: DROPOUT_PROB, half: HalfFactors::default() });
         let bias = self.bias.then(|| param("bias"));
         (Linear { weight, bias, lora }, Gradients::zeros(shapes, &Device::flex(), kernels))
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn::tensor::{Device, Tensor};
 use ftl_trainer::kernels::Kernels;
 use ftl_trainer::ops::dropout::{Key, Mask};
-use ftl_trainer::ops::linear::{BackwardInput, InputGradient, Linear, Lora, LoraPart};
+use ftl_trainer::ops::linear::{BackwardInput, HalfFactors, InputGradient, Linear, Lora, LoraPart};
 use ftl_trainer::ops::param::{Gradients, Param, Slot};
 
 use crate::draw::Draw;
@@ -110,7 +110,7 @@ impl Layer {
                 end = ranks.end;
                 LoraPart { outputs: part.outputs.clone(), ranks, b: next(), scale: part.scale, dora: None }
             });
-            Lora { a, parts: parts.collect(), dropout_prob: DROPOUT_PROB }
+            Lora { a, parts: parts.collect(), dropout_prob: DROPOUT_PROB, half: HalfFactors::default() }
         });
         (Linear { weight: weight.into(), bias, lora }, Gradients::zeros(shapes, &Device::flex(), kernels))
     }

@@ -6,7 +6,7 @@ use ftl_trainer::kernels::Kernels;
 use ftl_trainer::ops::cross_entropy::{Head, Objective, forward_backward, logits, score};
 use ftl_trainer::ops::dropout::{Key, Mask};
 use ftl_trainer::ops::embedding::{self, EmbeddingLora};
-use ftl_trainer::ops::linear::{Linear, Lora, LoraPart};
+use ftl_trainer::ops::linear::{HalfFactors, Linear, Lora, LoraPart};
 use ftl_trainer::ops::param::{Gradients, Param, Slot};
 
 use crate::draw::Draw;
@@ -133,7 +133,12 @@ impl AdaptedHead {
             scale: self.scale,
             dora: None,
         };
-        let lora = Lora { a: trained(a, 0), parts: vec![part], dropout_prob: DROPOUT_PROB };
+        let lora = Lora {
+            a: trained(a, 0),
+            parts: vec![part],
+            dropout_prob: DROPOUT_PROB,
+            half: HalfFactors::default(),
+        };
         Linear { weight: Param::frozen(weight).into(), bias: None, lora: Some(lora) }
     }
 

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use ftl_core::spec::resolved::Scales;
 use ftl_trainer::kernels::Kernels;
 use ftl_trainer::ops::linear::{
-    BackwardInput, Frozen, InputGradient, Linear, Lora, LoraPart, Nf4Weight, Weight,
+    BackwardInput, Frozen, HalfFactors, InputGradient, Linear, Lora, LoraPart, Nf4Weight, Weight,
 };
 use ftl_trainer::ops::param::{Gradients, Param, Piece, Slot};
 use ftl_trainer::quant::{Nf4Tensor, Quantizer};
@@ -105,7 +105,7 @@ impl Operation for Layer {
         let lora = self.lora.clone().map(|(outputs, rank)| {
             shapes = vec![a.dims(), b.dims()];
             let part = LoraPart { outputs, ranks: 0..rank, b: trained(&b, 1), scale: LORA_SCALE, dora: None };
-            Lora { a: trained(&a, 0), parts: vec![part], dropout_prob: 0.0 }
+            Lora { a: trained(&a, 0), parts: vec![part], dropout_prob: 0.0, half: HalfFactors::default() }
         });
         let linear = Linear {
             weight: Weight::Nf4(Nf4Weight::new(self.n_in, pieces, parts)),

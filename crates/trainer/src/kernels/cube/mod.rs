@@ -6,12 +6,14 @@
 
 pub mod adamw;
 pub mod adamw8bit;
+pub mod lora;
 pub mod matmul;
 pub mod nf4;
 pub mod norm;
 mod reduce;
-mod tensor;
+pub mod tensor;
 pub mod variants;
+mod wgmma;
 
 use burn::tensor::{DType, Device};
 

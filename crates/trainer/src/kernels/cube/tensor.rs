@@ -1,5 +1,7 @@
 //! The way from a burn tensor on a GPU to its buffer and back, without copies.
 
+use std::ops::Range;
+
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::tensor::{DType, Shape, Tensor};
 use burn_cubecl::Cube;
@@ -37,6 +39,15 @@ pub fn empty<const D: usize>(beside: &CubeTensor, shape: [usize; D], dtype: DTyp
         handle,
         dtype,
     )
+}
+
+/// Some columns of a matrix, where they are.
+pub fn columns(matrix: &Tensor<2>, range: Range<usize>) -> Tensor<2> {
+    let mut part = strided(matrix);
+    let n_bytes = range.start * part.meta.strides()[1] * part.dtype.size();
+    part.handle = part.handle.offset_start(n_bytes as u64);
+    part.meta.shape_mut()[1] = range.len();
+    tensor(part)
 }
 
 /// The tensor of a buffer.

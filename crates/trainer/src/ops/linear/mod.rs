@@ -14,8 +14,10 @@
 //! [`dora`] has what DoRA changes.
 
 pub mod dora;
+mod gpu;
 mod weight;
 
+pub use gpu::HalfFactors;
 pub use weight::{Frozen, Nf4Weight, Weight};
 
 use std::ops::Range;
@@ -50,6 +52,8 @@ pub struct Lora {
     pub parts: Vec<LoraPart>,
     /// Probability of dropping an input of A while training.
     pub dropout_prob: f64,
+    /// What products on a GPU read.
+    pub half: HalfFactors,
 }
 
 /// The low-rank update of one part.
@@ -93,7 +97,8 @@ impl Linear {
             return dora::forward(dora::Layer { linear: self, lora }, kernels, x, dropout);
         }
         match kernels {
-            Kernels::Plain | Kernels::Cube(_) => self.forward_plain(kernels, x, dropout),
+            Kernels::Plain => self.forward_plain(kernels, x, dropout),
+            Kernels::Cube(gpu) => self.forward_gpu(gpu, x, dropout),
             Kernels::Cpu => self.forward_cpu(x, dropout),
         }
     }
@@ -110,7 +115,8 @@ impl Linear {
             return dora::backward(dora::Layer { linear: self, lora }, kernels, &input, want, gradients);
         }
         match kernels {
-            Kernels::Plain | Kernels::Cube(_) => self.backward_plain(kernels, &input, want, gradients),
+            Kernels::Plain => self.backward_plain(kernels, &input, want, gradients),
+            Kernels::Cube(gpu) => self.backward_gpu(gpu, &input, want, gradients),
             Kernels::Cpu => self.backward_cpu(&input, want, gradients),
         }
     }
@@ -294,6 +300,7 @@ impl Lora {
 
     /// As [`for_each_param`](Self::for_each_param), in the same order, to change them.
     pub fn for_each_param_mut(&mut self, change: &mut dyn FnMut(&mut Param)) {
+        self.half.forget();
         change(&mut self.a);
         for part in &mut self.parts {
             change(&mut part.b);
