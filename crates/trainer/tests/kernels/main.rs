@@ -10,6 +10,7 @@ mod dropout;
 mod gated_mlp;
 mod nf4;
 mod norm;
+mod optimizer;
 mod products;
 mod qk_norm;
 mod rope;
