@@ -6,6 +6,7 @@
 
 pub mod adamw;
 pub mod adamw8bit;
+pub mod attention;
 pub mod lora;
 pub mod matmul;
 pub mod nf4;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use burn::backend::cubecl::dtype_to_storage_type;
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{DType, Int, Shape, Tensor};
 use burn_cubecl::Cube;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
@@ -19,6 +19,12 @@ pub fn buffer<const D: usize>(tensor: &Tensor<D>) -> CubeTensor {
 pub fn strided<const D: usize>(tensor: &Tensor<D>) -> CubeTensor {
     let primitive = tensor.clone().try_into_primitive::<Cube>();
     primitive.expect("GPU kernels are chosen for plain CubeCL tensors only")
+}
+
+/// The buffer of a tensor of integers, its values in row order.
+pub fn integers<const D: usize>(tensor: &Tensor<D, Int>) -> CubeTensor {
+    let primitive = tensor.clone().try_into_primitive::<Cube>();
+    into_contiguous(primitive.expect("GPU kernels are chosen for plain CubeCL tensors only"))
 }
 
 /// Takes a tensor to be written in place; copies first if somebody else holds its buffer.
