@@ -101,6 +101,18 @@ pub mod adamw8bit {
     }
 }
 
+/// Attention.
+pub mod attention {
+    use burn::tensor::{Int, Tensor};
+
+    use crate::ops::attention::{AttentionShape, Saved};
+
+    never! {
+        fn forward(qkv: &Tensor<2>, spans: &Tensor<2, Int>, shape: &AttentionShape) -> (Tensor<2>, Tensor<2>);
+        fn backward(saved: &Saved, dy: &Tensor<2>, spans: &Tensor<2, Int>, shape: &AttentionShape) -> Tensor<2>;
+    }
+}
+
 /// Products.
 pub mod matmul {
     use burn::tensor::{DType, Tensor};
