@@ -176,9 +176,10 @@ pub fn update(
     updates: Vec<Update<'_>>,
     coefficients: &Coefficients,
 ) -> Vec<Tensor<2>> {
-    let mut trained: Vec<_> = updates.into_iter().map(Trained::new).collect();
-    let Some(first) = trained.first() else { return Vec::new() };
-    let client = first.weight.client.clone();
+    let Some(first) = updates.first() else { return Vec::new() };
+    let empty = Tensor::empty([0, 0], &first.weight.device());
+    let mut trained: Vec<_> = updates.into_iter().map(|update| Trained::new(update, &empty)).collect();
+    let client = trained[0].weight.client.clone();
     let at_once = at_once(&client) / 4;
     for size in [4, 2, 1] {
         let fit: Vec<_> =
@@ -222,10 +223,10 @@ struct Trained<'a> {
 }
 
 impl<'a> Trained<'a> {
-    fn new(Update { weight, gradient, moments }: Update<'a>) -> Self {
-        let empty = Tensor::empty([0, 0], &weight.device());
+    /// What is taken out of the moments leaves `empty` there meanwhile.
+    fn new(Update { weight, gradient, moments }: Update<'a>, empty: &Tensor<2>) -> Self {
         let first = owned(std::mem::replace(&mut moments.first, empty.clone()));
-        let second = owned(std::mem::replace(&mut moments.second, empty));
+        let second = owned(std::mem::replace(&mut moments.second, empty.clone()));
         Self { weight: owned(weight), gradient: buffer(gradient), first, second, moments }
     }
 

@@ -23,8 +23,10 @@ impl Variants {
         let mut variants = Self { device, target, kernels: Vec::new() };
         super::adamw::variants(&mut variants);
         super::adamw8bit::variants(&mut variants);
+        super::lora::variants(&mut variants);
         super::nf4::variants(&mut variants);
         super::norm::variants(&mut variants);
+        super::wgmma::variants(&mut variants);
         variants.kernels
     }
 
