@@ -6,6 +6,7 @@
 
 pub mod adamw;
 pub mod adamw8bit;
+pub mod global_norm;
 pub mod lora;
 pub mod matmul;
 pub mod nf4;

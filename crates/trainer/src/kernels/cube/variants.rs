@@ -23,6 +23,7 @@ impl Variants {
         let mut variants = Self { device, target, kernels: Vec::new() };
         super::adamw::variants(&mut variants);
         super::adamw8bit::variants(&mut variants);
+        super::global_norm::variants(&mut variants);
         super::lora::variants(&mut variants);
         super::nf4::variants(&mut variants);
         super::norm::variants(&mut variants);
