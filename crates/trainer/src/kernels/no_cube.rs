@@ -111,6 +111,18 @@ pub mod adamw8bit {
     }
 }
 
+/// Attention.
+pub mod attention {
+    use burn::tensor::{Int, Tensor};
+
+    use crate::ops::attention::{AttentionShape, Saved};
+
+    never! {
+        fn forward(qkv: &Tensor<2>, spans: &Tensor<2, Int>, shape: &AttentionShape) -> (Tensor<2>, Tensor<2>);
+        fn backward(saved: &Saved, dy: &Tensor<2>, spans: &Tensor<2, Int>, shape: &AttentionShape) -> Tensor<2>;
+    }
+}
+
 /// Products.
 pub mod matmul {
     use burn::tensor::{DType, Tensor};
@@ -157,6 +169,111 @@ pub mod norm {
 
     never! {
         fn forward(norm: &RmsNorm, x: &Tensor<2>) -> (Tensor<2>, Tensor<2>);
+        fn forward_added(
+            norm: &RmsNorm,
+            x: &Tensor<2>,
+            added: Tensor<2>,
+        ) -> (Tensor<2>, Tensor<2>, Tensor<2>);
+        fn backward_alone(norm: &RmsNorm, input: BackwardInput<'_>) -> Tensor<2>;
         fn backward(norm: &RmsNorm, input: BackwardInput<'_>, dx: &mut Tensor<2>);
+    }
+}
+
+/// The gradients of norms' weights.
+pub mod norm_weight {
+    use burn::tensor::Tensor;
+
+    use crate::ops::norm::Groups;
+
+    never! {
+        fn gradient(input: (&Tensor<2>, &Tensor<2>, &Tensor<2>), groups: Groups) -> Tensor<2>;
+    }
+}
+
+/// The norms of queries and keys.
+pub mod qk_norm {
+    use burn::tensor::Tensor;
+
+    use crate::ops::attention::AttentionShape;
+    use crate::ops::qk_norm::{BackwardInput, QkNorm};
+    use crate::ops::rope::Rotation;
+
+    never! {
+        fn forward(
+            norm: &QkNorm,
+            input: (&Tensor<2>, &AttentionShape),
+            rotation: Option<Rotation<'_>>,
+        ) -> (Tensor<2>, Tensor<2>);
+        fn backward(
+            norm: &QkNorm,
+            input: BackwardInput<'_>,
+            d: (Tensor<2>, Option<Rotation<'_>>),
+        ) -> Tensor<2>;
+    }
+}
+
+/// The gate of the MLP.
+pub mod gated_mlp {
+    use burn::tensor::Tensor;
+
+    use crate::ops::gated_mlp::Activation;
+
+    never! {
+        fn forward(activation: Activation, gate_up: &Tensor<2>) -> Tensor<2>;
+        fn backward(activation: Activation, gate_up: Tensor<2>, dy: &Tensor<2>) -> Tensor<2>;
+    }
+}
+
+/// Rotary positions.
+pub mod rope {
+    use burn::tensor::{Int, Tensor};
+
+    use crate::ops::attention::AttentionShape;
+    use crate::ops::rope::Turn;
+
+    never! {
+        fn rotate(
+            qkv: Tensor<2>,
+            angles: (&Tensor<1, Int>, &Tensor<2>),
+            how: (Turn, &AttentionShape),
+        ) -> Tensor<2>;
+    }
+}
+
+/// Rows of the cross-entropy.
+pub mod cross_entropy {
+    use burn::tensor::Tensor;
+
+    use crate::ops::cross_entropy::Chunk;
+
+    never! {
+        fn gradient(logits: Tensor<2>, of_rows: (Chunk<'_>, &Tensor<1>), nll: &mut Tensor<1>) -> Tensor<2>;
+        fn score(logits: &Tensor<2>, chunk: Chunk<'_>, scores: &mut Tensor<2>);
+    }
+}
+
+/// Rows by their numbers.
+pub mod rows {
+    use burn::tensor::{Int, Tensor};
+
+    use crate::ops::embedding::Additions;
+
+    never! {
+        fn gather(x: &Tensor<2>, index: &Tensor<1, Int>) -> Tensor<2>;
+        fn add(x: &Tensor<2>, additions: Additions, sum: Tensor<2>) -> Tensor<2>;
+    }
+}
+
+/// Dropout and noise.
+pub mod random {
+    use burn::tensor::Tensor;
+
+    use crate::ops::dropout::Mask;
+    use crate::ops::neftune::Noise;
+
+    never! {
+        fn dropped(mask: &Mask, x: &Tensor<2>) -> Tensor<2>;
+        fn add_dropped(mask: &Mask, x: &Tensor<2>, sum: &mut Tensor<2>);
+        fn add_noise(noise: &Noise, magnitudes: &Tensor<1>, x: &mut Tensor<2>);
     }
 }

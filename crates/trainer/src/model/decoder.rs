@@ -11,6 +11,7 @@ use crate::model::block::{Block, BlockBackward, BlockCache, Pass};
 use crate::model::config::DecoderConfig;
 use crate::model::families::EmbeddingScale;
 use crate::model::rope::RopeTables;
+use crate::ops::attention::Segments;
 use crate::ops::cross_entropy::{self, Head, Objective, TokenScore};
 use crate::ops::dropout::Key;
 use crate::ops::embedding::{self, EmbeddingLora};
@@ -18,7 +19,7 @@ use crate::ops::linear::{InputGradient, Linear};
 use crate::ops::neftune::Noise;
 use crate::ops::norm::{self, RmsNorm};
 use crate::ops::param::{Gradients, Owner, Param, Slot};
-use crate::ops::rope::RopeTable;
+use crate::ops::rope::{self, RopeTable};
 
 /// A decoder-only language model.
 #[derive(Clone, Debug)]
@@ -202,8 +203,8 @@ impl Decoder {
 
     /// Hidden states after the final norm, `[tokens, hidden]`.
     pub fn hidden(&self, batch: &Batch) -> Tensor<2> {
-        let ropes = self.ropes_for(batch);
-        let pass = self.pass(batch, &ropes, None);
+        let (ropes, segments) = (self.ropes_for(batch), self.segments_of(batch));
+        let pass = self.pass(batch, (&ropes, &segments), None);
         let mut x = self.embedded(&batch.ids);
         for (layer_index, block) in self.blocks.iter().enumerate() {
             x = block.forward(&x, layer_index, &pass).0;
@@ -227,8 +228,8 @@ impl Decoder {
         }
         let positions = (before as u32..cache.ids.len() as u32).collect();
         let batch = Batch { ids: ids.to_vec(), positions, ..Batch::default() };
-        let ropes = self.ropes_for(&batch);
-        let pass = self.pass(&batch, &ropes, None);
+        let (ropes, segments) = (self.ropes_for(&batch), self.segments_of(&batch));
+        let pass = self.pass(&batch, (&ropes, &segments), None);
         let mut x = self.embedded(ids);
         for (block, cache) in self.blocks.iter().zip(&mut cache.blocks) {
             x = block.forward_cached(&x, &pass, cache);
@@ -347,7 +348,20 @@ impl Decoder {
     pub fn ropes_for(&self, batch: &Batch) -> Vec<RopeTable> {
         let longest = batch.positions.iter().max().map_or(0, |last| *last as usize + 1);
         assert!(longest <= self.ropes.n_positions(), "positions must be reserved before a pass");
-        self.ropes.for_length(longest)
+        let mut ropes = self.ropes.for_length(longest);
+        match self.kernels {
+            Kernels::Plain | Kernels::Cpu => {}
+            Kernels::Cube(_) => {
+                let positions = rope::positions_on(&self.device, &batch.positions);
+                ropes.iter_mut().for_each(|table| table.positions = Some(positions.clone()));
+            }
+        }
+        ropes
+    }
+
+    /// The segments of a batch, for attention.
+    pub fn segments_of<'a>(&self, batch: &'a Batch) -> Segments<'a> {
+        Segments::new(self.kernels, &batch.segments, &self.device)
     }
 
     /// What goes into the first block.
@@ -371,8 +385,13 @@ impl Decoder {
         }
     }
 
-    fn pass<'a>(&self, batch: &'a Batch, ropes: &'a [RopeTable], dropout: Option<Key>) -> Pass<'a> {
-        Pass { kernels: self.kernels, ropes, batch, dropout }
+    fn pass<'a>(
+        &self,
+        batch: &'a Batch,
+        (ropes, segments): (&'a [RopeTable], &'a Segments<'a>),
+        dropout: Option<Key>,
+    ) -> Pass<'a> {
+        Pass { kernels: self.kernels, ropes, batch, segments, dropout }
     }
 }
 
@@ -410,7 +429,7 @@ fn backpropagate<D: Deref<Target = Decoder>>(
 ) -> Vec<f32> {
     let TrainPass { keep, dropout, noise } = how;
     let kernels = decoder.kernels;
-    let ropes = decoder.ropes_for(batch);
+    let (ropes, segments) = (decoder.ropes_for(batch), decoder.segments_of(batch));
     // The largest gradient, and the first: taken before the activations, it finds its old place.
     if let Some(slot) = decoder.output_head().weight.slot {
         gradients.reserve(slot);
@@ -421,7 +440,7 @@ fn backpropagate<D: Deref<Target = Decoder>>(
     }
     let mut inputs = Vec::with_capacity(decoder.blocks.len());
     for (layer_index, block) in decoder.blocks.iter().enumerate() {
-        let (y, saved) = block.forward(&x, layer_index, &decoder.pass(batch, &ropes, dropout));
+        let (y, saved) = block.forward(&x, layer_index, &decoder.pass(batch, (&ropes, &segments), dropout));
         let saved = match keep {
             Keep::Everything => Some(saved),
             Keep::BlockInputs => None,
@@ -439,14 +458,13 @@ fn backpropagate<D: Deref<Target = Decoder>>(
     );
     drop(hidden);
     done(&mut decoder, Place::Head, gradients);
-    let mut g = kernels.narrow(Tensor::zeros(x.dims(), &decoder.device));
     let input = norm::BackwardInput { x: &x, inverse_rms: &inverse_rms, dy: &d_hidden };
-    decoder.norm.backward(kernels, input, &mut g, gradients);
+    let mut g = decoder.norm.backward_alone(kernels, input, gradients);
     drop((x, d_hidden));
     done(&mut decoder, Place::Norm, gradients);
     while let Some((x, saved)) = inputs.pop() {
         let layer_index = inputs.len();
-        let (block, pass) = (&decoder.blocks[layer_index], decoder.pass(batch, &ropes, dropout));
+        let (block, pass) = (&decoder.blocks[layer_index], decoder.pass(batch, (&ropes, &segments), dropout));
         for_each_param_of(block, &mut |param| {
             if let Some(slot) = param.slot {
                 gradients.reserve(slot);
@@ -471,5 +489,5 @@ fn backpropagate<D: Deref<Target = Decoder>>(
         lora.backward(kernels, &batch.ids, &g, gradients);
     }
     done(&mut decoder, Place::Embedding, gradients);
-    nll
+    nll.read()
 }

@@ -4,11 +4,18 @@
 //! knows neither tensor cores nor bf16. Without any such device the tests say that they are skipped.
 
 mod adamw;
+mod attention;
+mod cross_entropy;
 mod device;
+mod dropout;
+mod gated_mlp;
 mod nf4;
 mod norm;
 mod optimizer;
 mod products;
+mod qk_norm;
+mod rope;
+mod rows;
 
 /// Shapes, segments and values come from here, so that a failure can be repeated.
 mod random;

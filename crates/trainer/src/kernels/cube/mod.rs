@@ -6,12 +6,21 @@
 
 pub mod adamw;
 pub mod adamw8bit;
+pub mod attention;
+pub mod cross_entropy;
+pub mod gated_mlp;
 pub mod global_norm;
+mod grid;
 pub mod lora;
 pub mod matmul;
 pub mod nf4;
 pub mod norm;
+pub mod norm_weight;
+pub mod qk_norm;
+pub mod random;
 mod reduce;
+pub mod rope;
+pub mod rows;
 pub mod tensor;
 pub mod variants;
 mod wgmma;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use burn::backend::cubecl::dtype_to_storage_type;
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{DType, Int, Shape, Tensor};
 use burn_cubecl::Cube;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
@@ -15,10 +15,22 @@ pub fn buffer<const D: usize>(tensor: &Tensor<D>) -> CubeTensor {
     into_contiguous(strided(tensor))
 }
 
+/// The buffer of whole numbers.
+pub fn numbers(tensor: &Tensor<1, Int>) -> CubeTensor {
+    let primitive = tensor.clone().try_into_primitive::<Cube>();
+    into_contiguous(primitive.expect("GPU kernels are chosen for plain CubeCL tensors only"))
+}
+
 /// The buffer of a tensor, whose values may be in any order: for kernels that go by its strides.
 pub fn strided<const D: usize>(tensor: &Tensor<D>) -> CubeTensor {
     let primitive = tensor.clone().try_into_primitive::<Cube>();
     primitive.expect("GPU kernels are chosen for plain CubeCL tensors only")
+}
+
+/// The buffer of a tensor of integers, its values in row order.
+pub fn integers<const D: usize>(tensor: &Tensor<D, Int>) -> CubeTensor {
+    let primitive = tensor.clone().try_into_primitive::<Cube>();
+    into_contiguous(primitive.expect("GPU kernels are chosen for plain CubeCL tensors only"))
 }
 
 /// Takes a tensor to be written in place; copies first if somebody else holds its buffer.
