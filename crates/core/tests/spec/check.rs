@@ -50,14 +50,6 @@ fn functions_that_are_not_there_are_refused_by_name() {
             json!({ "device": { "max_memory": "8GiB" } }),
             "device.max_memory: a limit of `8GiB` is not available in this version; drop it",
         ),
-        (
-            json!({ "device": { "kind": "vulkan" } }),
-            "device.kind: `vulkan` is not available in this version; use `auto`, `cpu` or `cuda`",
-        ),
-        (
-            json!({ "device": { "kind": "vulkan:1" } }),
-            "device.kind: `vulkan:1` is not available in this version; use `auto`, `cpu` or `cuda`",
-        ),
     ];
     for (patch, expected) in cases {
         refused(patch, NotAvailable, expected);

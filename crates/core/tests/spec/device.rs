@@ -39,12 +39,14 @@ fn devices_are_read_as_they_are_written() {
         ("cpu", DeviceKind::Cpu, "cpu"),
         ("cuda", DeviceKind::Cuda(0), "cuda:0"),
         ("cuda:1", DeviceKind::Cuda(1), "cuda:1"),
+        ("vulkan", DeviceKind::Vulkan(0), "vulkan:0"),
+        ("vulkan:2", DeviceKind::Vulkan(2), "vulkan:2"),
     ] {
         assert_eq!(text.parse(), Ok(device));
         assert_eq!(device.to_string(), written);
         assert_eq!(written.parse(), Ok(device));
     }
-    for text in ["", "CPU", "auto:0", "cpu:", "cuda:", "cuda:x", "cuda:-1", "cuda:99999", "rocm"] {
+    for text in ["", "CPU", "auto:0", "cpu:", "cuda:", "cuda:x", "cuda:-1", "cuda:99999", "vulkan:", "rocm"] {
         assert_eq!(text.parse::<DeviceKind>().expect_err(text).message, format!("`{text}` is not a device"));
     }
 }

@@ -61,7 +61,7 @@ async fn numbers_out_of_range_are_refused_all_at_once() {
             top_k: Some(0),
             seed: None,
         }),
-        device: Some("vulkan".to_owned()),
+        device: Some("rocm".to_owned()),
     };
     let status = client.generate(request).await.expect_err("nothing of it is right");
     assert_refused(&status, Code::InvalidArgument, "MISSING_KEY", ("prompt", "the prompt is empty"));

@@ -45,6 +45,64 @@ pub mod lora {
     }
 }
 
+/// AdamW over all trained weights.
+pub mod adamw {
+    use burn::tensor::{Device, Tensor};
+
+    use crate::optim::adamw::{Coefficients, Moments};
+
+    /// Of no device.
+    #[derive(Clone, Copy, Debug)]
+    pub enum Norm {}
+
+    /// Whose gradient decides.
+    #[derive(Clone, Copy, Debug)]
+    pub enum By {
+        /// That of all weights.
+        All,
+        /// That of one weight.
+        Slot(usize),
+    }
+
+    /// A weight with what its update reads and writes.
+    #[derive(Debug)]
+    pub struct Update<'a> {
+        /// The weight.
+        pub weight: Tensor<2>,
+        /// Its gradient.
+        pub gradient: &'a Tensor<2>,
+        /// Its moments.
+        pub moments: &'a mut Moments,
+    }
+
+    never! {
+        fn norm(sizes: &[usize], device: &Device) -> Norm;
+        fn measure(norm: &mut Norm, gradients: &[(usize, &Tensor<2>)]);
+        fn decide(norm: &mut Norm, max_norm: Option<f64>);
+        fn squares(norm: &Norm) -> Vec<f32>;
+        fn update(decider: (&Norm, By), updates: Vec<Update<'_>>, coefficients: &Coefficients) -> Vec<Tensor<2>>;
+    }
+}
+
+/// AdamW with moments in 8 bits.
+pub mod adamw8bit {
+    use burn::tensor::Tensor;
+
+    use super::adamw::{By, Norm};
+    use crate::optim::adamw::Coefficients;
+    use crate::optim::adamw8bit::BlockMoments;
+
+    never! {
+        fn update(
+            decider: (&Norm, By),
+            weight: Tensor<2>,
+            gradient: &Tensor<2>,
+            moments: &mut BlockMoments,
+            coefficients: &Coefficients,
+        ) -> Tensor<2>;
+    }
+}
+
 /// Products.
 pub mod matmul {
     use burn::tensor::{DType, Tensor};
@@ -69,6 +127,17 @@ pub mod tensor {
     /// Some columns of a matrix.
     pub fn columns(matrix: &Tensor<2>, range: Range<usize>) -> Tensor<2> {
         matrix.clone().narrow(1, range.start, range.len())
+    }
+}
+
+/// 4-bit weights.
+pub mod nf4 {
+    use burn::tensor::Tensor;
+
+    use crate::ops::linear::Nf4Weight;
+
+    never! {
+        fn dense(weight: &Nf4Weight) -> Tensor<2>;
     }
 }
 

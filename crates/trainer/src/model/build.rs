@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ftl_core::spec::resolved::Quantization;
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 use sha2::{Digest, Sha256};
@@ -16,6 +16,7 @@ use crate::model::families::{
     BlockNorms, EMBED_TOKENS, FINAL_NORM, LM_HEAD, LayerLinear, qk_norm_tensors, weight_name,
 };
 use crate::model::rope::RopeTables;
+use crate::model::rough;
 use crate::model::weights::WeightFiles;
 use crate::ops::attention::AttentionShape;
 use crate::ops::linear::{Frozen, Linear, Nf4Weight, Weight};
@@ -32,6 +33,11 @@ pub enum Source<'a> {
     /// stream of its own, so a weight does not depend on the order in which they are drawn.
     Random {
         /// The run's seed.
+        seed: u64,
+    },
+    /// The same spread, made in parallel and in a hundredth of the time, to measure speed with.
+    Rough {
+        /// Where they come from.
         seed: u64,
     },
 }
@@ -86,6 +92,7 @@ struct Builder<'a> {
 enum Numbers<'a> {
     Stored { files: &'a WeightFiles, name: &'a str, n_read: usize },
     Normal { rng: Box<ChaCha8Rng>, normal: Normal<f32> },
+    Rough(rough::Numbers),
     Same(f32),
 }
 
@@ -97,6 +104,7 @@ impl Numbers<'_> {
                 *n_read += out.len();
             }
             Self::Normal { rng, normal } => out.fill_with(|| normal.sample(rng)),
+            Self::Rough(numbers) => numbers.next_into(out),
             Self::Same(value) => out.fill(*value),
         }
     }
@@ -170,7 +178,7 @@ impl Builder<'_> {
     fn weight(&self, tensors: Vec<(String, Vec<usize>)>) -> Weight {
         let stored = match self.source {
             Source::Files(files) => tensors.iter().any(|(name, _)| files.is_nf4(name)),
-            Source::Random { .. } => false,
+            Source::Random { .. } | Source::Rough { .. } => false,
         };
         if self.quantization == Quantization::None && !stored {
             return Weight::Dense(self.param(tensors));
@@ -236,8 +244,16 @@ impl Builder<'_> {
                     .expect("the config's check keeps initializer_range positive");
                 Numbers::Normal { rng: Box::new(stream(*seed, &piece.name)), normal }
             }
-            Source::Random { .. } if piece.name.ends_with(".bias") => Numbers::Same(0.0),
-            Source::Random { .. } => Numbers::Same(self.config.family.norm_weight.neutral()),
+            Source::Rough { seed } if piece.shape.len() == 2 => {
+                let std = self.config.initializer_range as f32;
+                Numbers::Rough(rough::Numbers::new(stream(*seed, &piece.name).next_u64(), std))
+            }
+            Source::Random { .. } | Source::Rough { .. } if piece.name.ends_with(".bias") => {
+                Numbers::Same(0.0)
+            }
+            Source::Random { .. } | Source::Rough { .. } => {
+                Numbers::Same(self.config.family.norm_weight.neutral())
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod fingerprint;
 pub mod json_file;
 pub mod open;
 pub mod rope;
+mod rough;
 pub mod tensor_file;
 pub mod vocabulary;
 pub mod weights;

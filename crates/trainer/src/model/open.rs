@@ -21,8 +21,8 @@ pub enum Start {
         /// Where they come from.
         seed: u64,
     },
-    /// The directory's files, or random numbers when it has none.
-    PretrainedOrRandom {
+    /// The directory's files, or numbers to measure speed with when it has none.
+    PretrainedOrRough {
         /// Where they come from.
         seed: u64,
     },
@@ -48,17 +48,30 @@ pub fn open_quantized(
     device: &OpenDevice,
 ) -> Result<Decoder, Vec<Problem>> {
     let config = DecoderConfig::read(dir)?;
-    let seed = match start {
-        Start::Random { seed } => Some(seed),
-        Start::PretrainedOrRandom { seed } if !has_weights(dir) => Some(seed),
-        Start::Pretrained | Start::PretrainedOrRandom { .. } => None,
+    let source = match start {
+        Start::Random { seed } => Some(Source::Random { seed }),
+        Start::PretrainedOrRough { seed } if !has_weights(dir) => Some(Source::Rough { seed }),
+        Start::Pretrained | Start::PretrainedOrRough { .. } => None,
     };
-    if let Some(seed) = seed {
-        return Ok(build_quantized(&config, &Source::Random { seed }, quantization, device));
+    if let Some(source) = source {
+        return Ok(build_to_stay(&config, &source, quantization, device));
     }
     let files = WeightFiles::open(dir).map_err(|problem| vec![problem])?;
     files.check(&config)?;
-    Ok(build_quantized(&config, &Source::Files(&files), quantization, device))
+    Ok(build_to_stay(&config, &Source::Files(&files), quantization, device))
+}
+
+/// Weights live as long as the model: on a GPU each takes memory of its own, of exactly its size, beside the pools of what
+/// comes and goes in a step.
+fn build_to_stay(
+    config: &DecoderConfig,
+    source: &Source<'_>,
+    quantization: Quantization,
+    device: &OpenDevice,
+) -> Decoder {
+    device
+        .device
+        .memory_persistent_allocations((), |()| build_quantized(config, source, quantization, device))
 }
 
 fn has_weights(dir: &Path) -> bool {

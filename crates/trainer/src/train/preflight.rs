@@ -60,9 +60,8 @@ pub fn ready(
     observer: &mut dyn Observer,
 ) -> Result<Ready, TrainError> {
     phase(observer, Phase::Validating);
-    let device = device::open(spec.device.kind, spec.model.dtype)?;
-    let reason = device.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    note(observer, format!("computing in {} on {}{reason}", device.precision, device.name));
+    let device = device::open(spec.device.kind, spec.model.dtype)?.for_training(spec.model.dtype)?;
+    note(observer, device.describe());
 
     phase(observer, Phase::Loading);
     let mut decoder = match (&spec.adapter, weights) {

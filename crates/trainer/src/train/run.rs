@@ -1,6 +1,7 @@
 //! The loop of a run and what it does between steps.
 
 use std::path::Path;
+use std::time::Instant;
 
 use ftl_core::job::{Phase, State};
 use ftl_core::metrics::{Rewards, Stepped};
@@ -156,10 +157,18 @@ impl<'a, 'b> Run<'a, 'b> {
         self.evaluate_if_due(stop);
         self.predict_if_due(stop)?;
         self.training();
+        let mut compiling = self.device.compiles_kernels().then(Instant::now);
         while !self.is_over() {
             let Some(stepped) = self.take_step(stop)? else {
                 return self.stop();
             };
+            if let Some(start) = compiling.take() {
+                let secs = start.elapsed().as_secs_f64();
+                note(
+                    self.reporter,
+                    format!("the first step took {secs:.1} s, in which kernels were compiled"),
+                );
+            }
             loss_nats = Some(stepped.loss_nats);
             if due(self.spec.train.logging, self.step, &self.plan) || self.step == total_steps {
                 self.observe(Event::Stepped(stepped));
@@ -245,7 +254,7 @@ impl<'a, 'b> Run<'a, 'b> {
             if stop.raised().is_some() {
                 return Ok(None);
             }
-            let mut step = self.optimizer.begin_step(self.decoder.kernels, learning_rate);
+            let mut step = self.optimizer.begin_step(&self.decoder, learning_rate);
             let update = &mut |param: &mut Param, gradients: &mut Gradients| step.update(param, gradients);
             let onto = Onto::Weights { decoder: &mut self.decoder, update };
             self.method.backward(onto, microbatch, (&totals, pass(0)), (&mut self.gradients, &mut tally));

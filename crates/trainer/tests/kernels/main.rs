@@ -3,10 +3,12 @@
 //! They run on the first CUDA device, or through Vulkan: on a computer without a GPU that is Mesa's software Vulkan, which
 //! knows neither tensor cores nor bf16. Without any such device the tests say that they are skipped.
 
+mod adamw;
 mod cross_entropy;
 mod device;
 mod dropout;
 mod gated_mlp;
+mod nf4;
 mod norm;
 mod products;
 mod qk_norm;

@@ -16,7 +16,8 @@ pub struct DeviceSpec {
     /// Memory that the run may take, in bytes or as in `8GiB`. Default: what is free.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_memory: Option<MaxMemory>,
-    /// `auto`, `cpu`, `cuda`, `cuda:1` or `vulkan`. `auto` says what it chose and why.
+    /// `auto`, `cpu`, `cuda`, `cuda:1`, `vulkan` or `vulkan:1`. `auto` takes the first CUDA device, else the CPU, and says
+    /// why.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "auto"))]
     pub kind: Option<String>,
@@ -89,6 +90,7 @@ impl fmt::Display for DeviceKind {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda(index) => write!(f, "cuda:{index}"),
+            Self::Vulkan(index) => write!(f, "vulkan:{index}"),
         }
     }
 }
@@ -97,7 +99,7 @@ impl FromStr for DeviceKind {
     type Err = Problem;
 
     /// # Errors
-    /// A [`Problem`] without a field: [`ProblemKind::NotAvailable`] for Vulkan, else [`ProblemKind::InvalidValue`].
+    /// A [`Problem`] without a field: [`ProblemKind::InvalidValue`].
     fn from_str(text: &str) -> Result<Self, Problem> {
         let (name, index) = match text.split_once(':') {
             Some((name, index)) => (name, index.parse::<u16>().ok().map(usize::from)),
@@ -107,13 +109,9 @@ impl FromStr for DeviceKind {
             ("auto", _) if text == name => Ok(Self::Auto),
             ("cpu", _) if text == name => Ok(Self::Cpu),
             ("cuda", Some(index)) => Ok(Self::Cuda(index)),
-            ("vulkan", Some(_)) => Err(Problem::new(
-                ProblemKind::NotAvailable,
-                format!("`{text}` is not available in this version"),
-            )
-            .hint("use `auto`, `cpu` or `cuda`")),
+            ("vulkan", Some(index)) => Ok(Self::Vulkan(index)),
             (_, _) => Err(Problem::new(ProblemKind::InvalidValue, format!("`{text}` is not a device"))
-                .hint("use `auto`, `cpu`, `cuda` or, for the second GPU, `cuda:1`")),
+                .hint("use `auto`, `cpu`, `cuda` or, for the second GPU, `cuda:1`; `vulkan` and `vulkan:1` likewise")),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Keys and values of the spec whose function this version does not have. To take a feature in, delete its line here
-//! and give it a place in `resolved`. (Devices are parsed, so `vulkan` is refused by `DeviceKind::from_str`.)
+//! and give it a place in `resolved`.
 //!
 //! A key that is set to "off" asks for nothing and passes.
 

@@ -112,4 +112,6 @@ pub enum DeviceKind {
     Cpu,
     /// An NVIDIA GPU by index.
     Cuda(usize),
+    /// A device of Vulkan by index.
+    Vulkan(usize),
 }

@@ -21,6 +21,7 @@ use link::{Link, from_server};
 /// Runs `ftl-server worker`: to be called before other threads exist, with what follows the word `worker`.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     ftl_trainer::device::keep_heap();
+    ftl_trainer::device::prepare();
     if args.into_iter().next().is_some() {
         return unusable("`worker` takes no arguments; it is started by the server");
     }

@@ -1,16 +1,17 @@
 //! `ftl-train bench`: steady-state training speed and memory.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use clap::ValueEnum;
-use ftl_core::spec::resolved::{DeviceKind, Quantization, Scales};
+use ftl_core::spec::resolved::{Quantization, Scales};
 use ftl_core::{Problem, ProblemKind};
 use ftl_trainer::adapter::lora::{self, LoraSource};
 use ftl_trainer::adapter::peft::AdapterConfig;
-use ftl_trainer::bench::{BenchOptions, BenchReport, bench};
+use ftl_trainer::bench::{BenchOptions, BenchReport, Split, bench};
+use ftl_trainer::memory;
 use ftl_trainer::model::decoder::{Keep, Trained};
 use ftl_trainer::model::open::{Start, open_quantized};
-use ftl_trainer::{device, memory};
 use serde_json::json;
 
 use crate::output::{CommandResult, DeviceArg, Ended, Format, print};
@@ -34,10 +35,13 @@ pub struct Args {
     /// Tokens of a row.
     #[arg(long, value_name = "TOKENS", default_value_t = 256)]
     tokens: usize,
+    /// Segments of a row, as packing makes them.
+    #[arg(long, value_name = "SEGMENTS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    segments: u16,
     /// Steps that are timed.
     #[arg(long, value_name = "STEPS", default_value_t = 12)]
     steps: usize,
-    /// Steps before.
+    /// Steps before, of which the first compiles kernels on a GPU.
     #[arg(long, value_name = "STEPS", default_value_t = 3)]
     warmup: usize,
     /// Which activations are kept for the backward pass.
@@ -67,10 +71,12 @@ enum Recompute {
 
 /// Runs it.
 pub fn run(args: Args, format: Format) -> CommandResult {
-    let open = device::open(args.device.device.unwrap_or(DeviceKind::Auto), args.precision.dtype())?;
+    let open = args.device.open_for_training(args.precision.dtype())?;
     let quantization = args.quantization()?;
-    let start = Start::PretrainedOrRandom { seed: 0 };
+    let start = Start::PretrainedOrRough { seed: 0 };
+    let begin = Instant::now();
     let mut decoder = open_quantized(&args.model, start, quantization, &open)?;
+    let load_millis = begin.elapsed().as_secs_f64() * 1e3;
     decoder.check_length(args.tokens)?;
     let trained = match args.method {
         Method::Full => Trained::Base,
@@ -85,6 +91,7 @@ pub fn run(args: Args, format: Format) -> CommandResult {
     let options = BenchOptions {
         n_rows: args.batch,
         n_tokens: args.tokens,
+        n_segments: args.segments.into(),
         n_steps: args.steps,
         n_warmup_steps: args.warmup,
         keep: match args.gradient_checkpointing {
@@ -99,8 +106,7 @@ pub fn run(args: Args, format: Format) -> CommandResult {
         Format::Json => {
             let mut document = serde_json::to_value(&report).expect("a report is plain data");
             document["peak_rss_bytes"] = json!(peak_rss_bytes);
-            // Null where nothing was measured: the driver's figure comes with the first run on a GPU.
-            document["peak_gpu_bytes"] = json!(null);
+            document["load_millis"] = json!(load_millis);
             document["versions"] = json!({"ftl-train": env!("CARGO_PKG_VERSION"), "burn": "0.22.1"});
             print(&document.to_string());
         }
@@ -124,12 +130,27 @@ impl Args {
 }
 
 fn text(report: &BenchReport, peak_rss_bytes: Option<u64>) -> String {
-    let BenchReport { tokens_per_sec: speed, step_millis, device, precision, trained_parameters, .. } =
-        report;
-    let memory = peak_rss_bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
+    let BenchReport {
+        tokens_per_sec: speed,
+        step_millis,
+        first_step_millis,
+        split_millis: Split { passes, update },
+        first_loss_nats,
+        first_grad_norm,
+        loss_nats,
+        peak_gpu_bytes,
+        trained_parameters,
+        device,
+        precision,
+    } = report;
+    let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+    let memory = peak_rss_bytes.map_or_else(|| "unknown".to_owned(), mib);
+    let gpu = peak_gpu_bytes.map(|bytes| format!(" and {} on the GPU", mib(bytes))).unwrap_or_default();
     format!(
-        "{:.0} tokens/s ({:.0} to {:.0}), step {:.0} ms, peak memory {memory}, {trained_parameters} trained \
-         parameters, {precision} on {device}",
+        "{:.0} tokens/s ({:.0} to {:.0}), step {:.0} ms, peak memory {memory}{gpu}, {trained_parameters} trained \
+         parameters, {precision} on {device}\n\
+         first step {first_step_millis:.0} ms, passes {passes:.0} ms and update {update:.0} ms of a step; loss \
+         {first_loss_nats:.4} at first, {loss_nats:.4} at last, gradient norm {first_grad_norm:.4} at first",
         speed.median, speed.min, speed.max, step_millis.median
     )
 }

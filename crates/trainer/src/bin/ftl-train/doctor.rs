@@ -15,10 +15,13 @@ pub fn run(format: Format) -> CommandResult {
 }
 
 fn text(diagnosis: &Diagnosis) -> String {
-    let Diagnosis { devices, cpu, cuda, disks, findings } = diagnosis;
+    let Diagnosis { devices, cpu, cuda, vulkan, disks, findings } = diagnosis;
     let mut lines = vec![format!("can train on    {}", devices.join(", "))];
     lines.push(format!("cpu             {}", cpu_text(cpu)));
     lines.extend(cuda_lines(cuda));
+    for (index, device) in vulkan.iter().enumerate() {
+        lines.push(format!("vulkan:{index:<9}{}", device.name));
+    }
     for Disk { purpose, path, free_bytes } in disks {
         lines.push(format!("{purpose:<16} {} free in {}", gib(*free_bytes), path.display()));
     }
@@ -48,12 +51,14 @@ fn cpu_text(cpu: &Cpu) -> String {
 }
 
 fn cuda_lines(cuda: &Cuda) -> Vec<String> {
-    let Cuda { is_built_in, driver, libcuda, nvrtc, headers } = cuda;
+    let Cuda { is_built_in, driver, libcuda, nvrtc, nvrtc_version, headers } = cuda;
     let mut lines = Vec::new();
     if let Some(driver) = driver {
-        lines.push(format!("NVIDIA driver   {}", driver.version));
+        let cuda = driver.cuda.map(|version| format!(", CUDA {version}")).unwrap_or_default();
+        lines.push(format!("NVIDIA driver   {}{cuda}", driver.version));
         for (index, gpu) in driver.gpus.iter().enumerate() {
-            let capability = gpu.compute_capability.as_deref().unwrap_or("unknown");
+            let capability =
+                gpu.compute_capability.map_or_else(|| "unknown".to_owned(), |found| found.to_string());
             lines.push(format!(
                 "cuda:{index:<11}{}, compute capability {capability}, {} of memory, {} free",
                 gpu.name,
@@ -63,10 +68,14 @@ fn cuda_lines(cuda: &Cuda) -> Vec<String> {
         }
     }
     if *is_built_in {
-        for (name, path) in [("libcuda", libcuda), ("NVRTC", nvrtc), ("CUDA headers", headers)] {
+        let version =
+            nvrtc_version.as_ref().map(|version| format!(", version {version}")).unwrap_or_default();
+        for (name, path, more) in
+            [("libcuda", libcuda, ""), ("NVRTC", nvrtc, &version), ("CUDA headers", headers, "")]
+        {
             let found =
                 path.as_ref().map_or_else(|| "not found".to_owned(), |path| path.display().to_string());
-            lines.push(format!("{name:<16}{found}"));
+            lines.push(format!("{name:<16}{found}{more}"));
         }
     }
     lines

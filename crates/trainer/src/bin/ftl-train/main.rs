@@ -51,6 +51,7 @@ enum Command {
 
 fn main() -> ExitCode {
     ftl_trainer::device::keep_heap();
+    ftl_trainer::device::prepare();
     let Cli { command, json } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return output::usage(&error),

@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 
 use ftl_core::Problem;
-use ftl_core::spec::resolved::DeviceKind;
 use ftl_trainer::adapter::open::{adapted_config, attach_directory, open_encoder};
 use ftl_trainer::data::encode::Encoder;
-use ftl_trainer::device;
 use ftl_trainer::error::TrainError;
 use ftl_trainer::model::config::DecoderConfig;
 use ftl_trainer::model::decoder::Decoder;
@@ -33,7 +31,7 @@ pub struct ModelArgs {
 impl ModelArgs {
     /// Loads the model with its adapter.
     pub fn open(&self) -> Result<Decoder, TrainError> {
-        let open = device::open(self.device.device.unwrap_or(DeviceKind::Auto), self.precision.dtype())?;
+        let open = self.device.open(self.precision.dtype())?;
         let mut decoder =
             open_quantized(&self.model, Start::Pretrained, self.precision.quantization(), &open)?;
         if let Some(dir) = &self.adapter {

@@ -3,8 +3,9 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use ftl_core::spec::resolved::DeviceKind;
+use ftl_core::spec::resolved::{DeviceKind, ModelDtype};
 use ftl_core::{Problem, ProblemKind};
+use ftl_trainer::device::{self, OpenDevice};
 use ftl_trainer::error::TrainError;
 use serde_json::json;
 
@@ -121,7 +122,31 @@ pub fn is_terminal() -> bool {
 /// `--device`, the same on every command that computes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DeviceArg {
-    /// Where to compute: auto, cpu, cuda or cuda:N.
+    /// Where to compute: auto, cpu, cuda[:N] or vulkan[:N].
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<DeviceKind>,
+}
+
+impl DeviceArg {
+    /// Opens it to score and to generate.
+    pub fn open(&self, dtype: ModelDtype) -> Result<OpenDevice, Problem> {
+        Ok(said(device::open(self.kind(), dtype)?))
+    }
+
+    /// Opens it to train.
+    pub fn open_for_training(&self, dtype: ModelDtype) -> Result<OpenDevice, Problem> {
+        Ok(said(device::open(self.kind(), dtype)?.for_training(dtype)?))
+    }
+
+    fn kind(&self) -> DeviceKind {
+        self.device.unwrap_or(DeviceKind::Auto)
+    }
+}
+
+/// Says what was chosen, and why, where the choice was ours.
+fn said(open: OpenDevice) -> OpenDevice {
+    if open.reason.is_some() {
+        note(&open.describe());
+    }
+    open
 }

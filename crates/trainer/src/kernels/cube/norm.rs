@@ -10,6 +10,7 @@ use cubecl::prelude::*;
 use super::Gpu;
 use super::reduce::{sum_of_vector, sum_over_cube};
 use super::tensor::{buffer, element, empty, owned, tensor, vector_size};
+use super::variants::{Variants, activations, variant};
 use crate::ops::norm::{BackwardInput, NormWeight, RmsNorm};
 
 /// Threads of a cube.
@@ -124,6 +125,29 @@ pub(super) fn offset(meaning: NormWeight) -> f32 {
     match meaning {
         NormWeight::Factor => 0.0,
         NormWeight::OnePlus => 1.0,
+    }
+}
+
+/// What is compiled without a device.
+pub(super) fn variants(variants: &mut Variants) {
+    let threads = CubeDim::new_1d(N_THREADS as u32);
+    for (activation, size) in activations() {
+        for (weight, size) in [(activation, size), (activation, 1), (f32::elem_type_native(), size)] {
+            let types = [activation, weight];
+            variant!(variants, threads, forward_rows::ForwardRows, [_ _ _ _ _ _ _], size, types);
+            variant!(variants, threads, forward_added_rows::ForwardAddedRows, [_ _ _ _ _ _ _ _], size, types);
+            for outcome in [Outcome::Written, Outcome::Added] {
+                variant!(
+                    variants,
+                    threads,
+                    backward_rows::BackwardRows,
+                    [_ _ _ _ _ _ _],
+                    size,
+                    outcome,
+                    types
+                );
+            }
+        }
     }
 }
 

@@ -1,15 +1,16 @@
 //! What this machine can train on, and what is missing. Looks at files and asks the system; nothing here starts
 //! CUDA, so nothing can hang or bring the process down.
-//!
-//! What a GPU needs beside the driver: NVRTC on the loader's path, since kernels are compiled when they are first
-//! used, and the CUDA headers, which CubeCL looks for in `CUDA_PATH`, /usr/local/cuda and /opt/cuda.
+
+mod gpu;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::device::{self, NvidiaDriver};
+use crate::device;
+
+pub use gpu::Cuda;
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
@@ -20,6 +21,8 @@ pub struct Diagnosis {
     pub cpu: Cpu,
     /// NVIDIA GPUs and what they need.
     pub cuda: Cuda,
+    /// Devices of Vulkan, by index; empty also where this program was built without it.
+    pub vulkan: Vec<device::VulkanDevice>,
     /// Room on disk.
     pub disks: Vec<Disk>,
     /// What stands in the way of something, or may do so.
@@ -39,21 +42,6 @@ pub struct Cpu {
     pub memory_bytes: Option<u64>,
     /// Memory that can be had now.
     pub available_bytes: Option<u64>,
-}
-
-/// NVIDIA GPUs and what they need.
-#[derive(Clone, Debug, Serialize)]
-pub struct Cuda {
-    /// Whether this program was built for them.
-    pub is_built_in: bool,
-    /// The driver; `None`: it does not answer.
-    pub driver: Option<NvidiaDriver>,
-    /// The driver's library.
-    pub libcuda: Option<PathBuf>,
-    /// The compiler of kernels.
-    pub nvrtc: Option<PathBuf>,
-    /// The directory of CUDA's headers.
-    pub headers: Option<PathBuf>,
 }
 
 /// Room on the disk of a directory.
@@ -95,18 +83,17 @@ pub enum Level {
 const LITTLE_DISK_BYTES: u64 = 2 << 30;
 /// Less than this, and only toys can be trained.
 const LITTLE_MEMORY_BYTES: u64 = 2 << 30;
-/// The header that every kernel includes.
-const A_HEADER: &str = "cuda_fp16.h";
 
 /// Looks at the machine.
 pub fn diagnose() -> Diagnosis {
     let mut findings = Vec::new();
     let cpu = cpu();
     cpu_findings(&cpu, &mut findings);
-    let (cuda, gpus) = cuda(&mut findings);
-    let mut devices = gpus;
+    let (cuda, mut devices) = gpu::cuda(&mut findings);
+    let vulkan = device::vulkan_devices();
+    devices.extend((0..vulkan.len()).map(|index| format!("vulkan:{index}")));
     devices.push("cpu".to_owned());
-    Diagnosis { devices, cpu, cuda, disks: disks(&mut findings), findings }
+    Diagnosis { devices, cpu, cuda, vulkan, disks: disks(&mut findings), findings }
 }
 
 fn finding(level: Level, message: impl Into<String>, hint: &str) -> Finding {
@@ -165,111 +152,6 @@ fn kib_in(path: &str, key: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
-
-/// What there is for GPUs, and the names of those that can be used.
-fn cuda(findings: &mut Vec<Finding>) -> (Cuda, Vec<String>) {
-    let libraries = library_directories();
-    let library = |name: &str| find_library(&libraries, name);
-    let has_gpu = Path::new("/proc/driver/nvidia/version").exists();
-    let driver = device::nvidia_driver();
-    let cuda = Cuda {
-        is_built_in: device::BUILT_WITH_CUDA,
-        libcuda: library("libcuda.so"),
-        nvrtc: library("libnvrtc.so"),
-        headers: cuda_directory().map(|dir| dir.join("include")).filter(|dir| dir.join(A_HEADER).exists()),
-        driver: driver.as_ref().ok().cloned(),
-    };
-    let n_gpus = cuda.driver.as_ref().map_or(0, |driver| driver.gpus.len());
-    if !cuda.is_built_in {
-        let level = if has_gpu { Level::Warning } else { Level::Info };
-        let hint = if has_gpu { "build it with `--features cuda` to use the NVIDIA GPU" } else { "" };
-        findings.push(finding(level, "this program was built without CUDA", hint));
-        return (cuda, Vec::new());
-    }
-    if n_gpus == 0 {
-        let message = match (has_gpu, driver) {
-            (true, Err(reason)) => format!("the NVIDIA driver does not answer: {reason}"),
-            (true, Ok(_)) => "the NVIDIA driver has no GPU for this process".to_owned(),
-            (false, _) => "this machine has no NVIDIA driver".to_owned(),
-        };
-        let level = if has_gpu { Level::Error } else { Level::Info };
-        findings.push(finding(
-            level,
-            message,
-            "check with `nvidia-smi`; in a container, pass the GPU through",
-        ));
-        return (cuda, Vec::new());
-    }
-    let mut is_complete = true;
-    for (part, what, hint) in [
-        (&cuda.libcuda, "the driver's library libcuda.so", "install the NVIDIA driver's libraries"),
-        (
-            &cuda.nvrtc,
-            "NVRTC (libnvrtc.so), which compiles kernels",
-            "install the CUDA toolkit or the wheel nvidia-cuda-nvrtc, and put it on LD_LIBRARY_PATH",
-        ),
-        (
-            &cuda.headers,
-            "the CUDA headers",
-            "install the CUDA toolkit or the wheels nvidia-cuda-runtime and nvidia-cuda-cccl, and set CUDA_PATH to \
-             the directory above `include`",
-        ),
-    ] {
-        if part.is_none() {
-            is_complete = false;
-            findings.push(finding(Level::Error, format!("{what} can't be found"), hint));
-        }
-    }
-    let names =
-        if is_complete { (0..n_gpus).map(|index| format!("cuda:{index}")).collect() } else { Vec::new() };
-    (cuda, names)
-}
-
-/// Where CubeCL looks for CUDA.
-fn cuda_directory() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("CUDA_PATH") {
-        return Some(PathBuf::from(path));
-    }
-    let usual = ["/usr/local/cuda", "/opt/cuda"].into_iter().map(PathBuf::from).find(|path| path.exists());
-    usual.or_else(|| Path::new("/usr/bin/nvcc").exists().then(|| PathBuf::from("/usr")))
-}
-
-/// Where the loader looks for libraries: `LD_LIBRARY_PATH`, its configuration, and the usual places.
-fn library_directories() -> Vec<PathBuf> {
-    let mut directories: Vec<PathBuf> =
-        std::env::var_os("LD_LIBRARY_PATH").iter().flat_map(std::env::split_paths).collect();
-    let mut files = vec![PathBuf::from("/etc/ld.so.conf")];
-    let more = fs::read_dir("/etc/ld.so.conf.d").into_iter().flatten().flatten();
-    files.extend(more.map(|entry| entry.path()));
-    for text in files.iter().filter_map(|file| fs::read_to_string(file).ok()) {
-        let paths = text.lines().map(str::trim).filter(|line| line.starts_with('/'));
-        directories.extend(paths.map(PathBuf::from));
-    }
-    for usual in ["/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib"] {
-        directories.push(PathBuf::from(usual));
-        directories.push(Path::new(usual).join(format!("{}-linux-gnu", std::env::consts::ARCH)));
-    }
-    directories.retain(|directory| !directory.as_os_str().is_empty());
-    directories
-}
-
-/// The first file that is called so, with or without a version behind.
-fn find_library(directories: &[PathBuf], name: &str) -> Option<PathBuf> {
-    directories.iter().find_map(|directory| {
-        let plain = directory.join(name);
-        if plain.exists() {
-            return Some(plain);
-        }
-        let mut versions: Vec<PathBuf> = fs::read_dir(directory)
-            .ok()?
-            .flatten()
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&format!("{name}.")))
-            .map(|entry| entry.path())
-            .collect();
-        versions.sort();
-        versions.into_iter().next()
-    })
 }
 
 fn disks(findings: &mut Vec<Finding>) -> Vec<Disk> {
