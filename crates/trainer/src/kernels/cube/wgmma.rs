@@ -20,6 +20,7 @@ use cubecl::prelude::*;
 use cubecl::zspace::shape;
 
 use super::tensor::{element, empty};
+use super::variants::{Variants, variant};
 
 /// Rows of a cube's tile, 64 for each group of 128 threads.
 const TILE_M: usize = 128;
@@ -74,7 +75,11 @@ pub type Pair<'a> = (&'a CubeTensor, &'a CubeTensor);
 
 /// Whether a device has these instructions. Cards after Hopper have the copy engine too, and know more of it.
 pub fn is_available(client: &Client) -> bool {
-    let tma = &client.features().tma;
+    has_instructions(client.properties())
+}
+
+fn has_instructions(device: &DeviceProperties) -> bool {
+    let tma = &device.features.tma;
     tma.contains(Tma::Base) && !tma.contains(Tma::Im2colWide)
 }
 
@@ -258,6 +263,36 @@ impl Launch<'_> {
             variant,
             types,
         );
+    }
+}
+
+/// What is compiled without a device.
+pub(super) fn variants(variants: &mut Variants) {
+    if !has_instructions(variants.device()) {
+        return;
+    }
+    let threads = CubeDim::new_1d(N_THREADS);
+    let (bf16, f16) = (half::bf16::elem_type_native(), half::f16::elem_type_native());
+    let f32 = f32::elem_type_native();
+    for sums in [32, 64, 128] {
+        for (majors, onto, types, ptx_type) in [
+            ([Major::K, Major::K], Onto::Nothing, [bf16, bf16], "bf16"),
+            ([Major::K, Major::Other], Onto::Nothing, [bf16, bf16], "bf16"),
+            ([Major::Other, Major::Other], Onto::Nothing, [bf16, f32], "bf16"),
+            ([Major::Other, Major::Other], Onto::Sum, [bf16, f32], "bf16"),
+            ([Major::K, Major::Other], Onto::Nothing, [f16, f16], "f16"),
+        ] {
+            let variant = Variant { majors: [majors; 2], onto, ptx_type };
+            variant!(
+                variants,
+                threads,
+                multiply_tiles::MultiplyTiles,
+                [_ _ _ _ _ _ _ _ _ _],
+                sums,
+                variant,
+                types
+            );
+        }
     }
 }
 
