@@ -261,7 +261,8 @@ class Check:
             self.write()
 
     def all(self):
-        self.has_peer = run([self.args.python, "-c", "import torch, transformers, peft"], 90)["code"] == 0
+        look = "import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ('torch', 'transformers', 'peft'))))"
+        self.has_peer = run([self.args.python, "-c", look], 30)["code"] == 0
         parts = [
             ("machine", self.machine),
             ("smallest", self.smallest),

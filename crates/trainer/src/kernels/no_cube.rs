@@ -51,9 +51,9 @@ pub mod adamw {
 
     use crate::optim::adamw::{Coefficients, Moments};
 
-    /// Of no device.
+    /// Made by a GPU only. That it could be made keeps the compiler from calling what follows unreachable.
     #[derive(Clone, Copy, Debug)]
-    pub enum Norm {}
+    pub struct Norm;
 
     /// Whose gradient decides.
     #[derive(Clone, Copy, Debug)]
@@ -66,13 +66,13 @@ pub mod adamw {
 
     /// A weight with what its update reads and writes.
     #[derive(Debug)]
-    pub struct Update<'a> {
+    pub struct Update<'a, M = Moments> {
         /// The weight.
         pub weight: Tensor<2>,
         /// Its gradient.
         pub gradient: &'a Tensor<2>,
         /// Its moments.
-        pub moments: &'a mut Moments,
+        pub moments: &'a mut M,
     }
 
     never! {
@@ -88,18 +88,28 @@ pub mod adamw {
 pub mod adamw8bit {
     use burn::tensor::Tensor;
 
-    use super::adamw::{By, Norm};
+    use super::adamw::{By, Norm, Update};
     use crate::optim::adamw::Coefficients;
     use crate::optim::adamw8bit::BlockMoments;
 
     never! {
         fn update(
             decider: (&Norm, By),
-            weight: Tensor<2>,
-            gradient: &Tensor<2>,
-            moments: &mut BlockMoments,
+            update: Update<'_, BlockMoments>,
             coefficients: &Coefficients,
         ) -> Tensor<2>;
+    }
+}
+
+/// Attention.
+pub mod attention {
+    use burn::tensor::{Int, Tensor};
+
+    use crate::ops::attention::{AttentionShape, Saved};
+
+    never! {
+        fn forward(qkv: &Tensor<2>, spans: &Tensor<2, Int>, shape: &AttentionShape) -> (Tensor<2>, Tensor<2>);
+        fn backward(saved: &Saved, dy: &Tensor<2>, spans: &Tensor<2, Int>, shape: &AttentionShape) -> Tensor<2>;
     }
 }
 

@@ -4,12 +4,14 @@
 //! knows neither tensor cores nor bf16. Without any such device the tests say that they are skipped.
 
 mod adamw;
+mod attention;
 mod cross_entropy;
 mod device;
 mod dropout;
 mod gated_mlp;
 mod nf4;
 mod norm;
+mod optimizer;
 mod products;
 mod qk_norm;
 mod rope;

@@ -30,6 +30,8 @@ const N_THREADS: usize = 256;
 const CHUNK: usize = 4096;
 /// Tensors of one launch at most. More would save little: each buffer costs time of its own.
 const MAX_TENSORS: usize = 16;
+/// Buffers of a launch that are no weight's: one of ours, and one that tells a kernel how long all of them are.
+const N_OTHERS: usize = 2;
 /// What says that a gradient is not finite, in the place of a factor.
 const NOT_FINITE: f32 = -1.0;
 
@@ -76,13 +78,13 @@ pub enum By {
 
 /// A weight with what its update reads and writes.
 #[derive(Debug)]
-pub struct Update<'a> {
+pub struct Update<'a, M = Moments> {
     /// The weight.
     pub weight: Tensor<2>,
     /// Its gradient.
     pub gradient: &'a Tensor<2>,
     /// Its moments.
-    pub moments: &'a mut Moments,
+    pub moments: &'a mut M,
 }
 
 /// For gradients of so many values each, in the order of their slots.
@@ -109,8 +111,7 @@ pub fn measure(_gpu: Gpu, norm: &mut Norm, gradients: &[(usize, &Tensor<2>)]) {
     let Some((first, _)) = gradients.first() else { return };
     let buffers: Vec<_> = gradients.iter().map(|(slot, gradient)| (*slot, buffer(gradient))).collect();
     let client = buffers[0].1.client.clone();
-    // Bound beside the gradients: the partial sums, and what CubeCL tells a kernel about its buffers.
-    let at_once = at_once(&client, 1);
+    let at_once = at_once(&client);
     let size_of = |(_, buffer): &(usize, CubeTensor)| vector_size(n_values(buffer), DType::F32);
     let follows =
         |a: &(usize, CubeTensor), b: &(usize, CubeTensor)| b.0 == a.0 + 1 && size_of(a) == size_of(b);
@@ -178,7 +179,7 @@ pub fn update(
     let mut trained: Vec<_> = updates.into_iter().map(Trained::new).collect();
     let Some(first) = trained.first() else { return Vec::new() };
     let client = first.weight.client.clone();
-    let at_once = at_once(&client, 1) / 4;
+    let at_once = at_once(&client) / 4;
     for size in [4, 2, 1] {
         let fit: Vec<_> =
             trained.iter().filter(|one| vector_size(n_values(&one.weight), DType::F32) == size).collect();
@@ -244,11 +245,14 @@ fn n_values(buffer: &CubeTensor) -> usize {
     buffer.meta.shape().iter().product()
 }
 
-/// How many buffers one launch can take beside `n_others`.
-fn at_once(client: &Client, n_others: usize) -> usize {
-    // One more tells a kernel how long its buffers are.
-    let free = client.properties().hardware.max_bindings as usize - n_others - 1;
-    free.min(4 * MAX_TENSORS)
+/// How many buffers one launch takes beside the others.
+fn at_once(client: &Client) -> usize {
+    let wanted = match client.name() {
+        "cuda" => 4 * MAX_TENSORS,
+        // Other drivers take long to compile the code for many, and their launches cost less.
+        _ => 8,
+    };
+    wanted.min(client.properties().hardware.max_bindings as usize - N_OTHERS)
 }
 
 /// What is compiled without a device.
@@ -279,7 +283,7 @@ fn sum_squares<N: Size>(
     first_partial: usize,
     n_cubes: usize,
 ) {
-    let cube = CUBE_POS as usize;
+    let cube = CUBE_POS;
     if cube >= n_cubes {
         terminate!();
     }
@@ -325,10 +329,10 @@ fn sum_slots(
     first_slot: usize,
     n_slots: usize,
 ) {
-    if CUBE_POS as usize >= n_slots {
+    if CUBE_POS >= n_slots {
         terminate!();
     }
-    let slot = first_slot + CUBE_POS as usize;
+    let slot = first_slot + CUBE_POS;
     let start = starts[slot] as usize;
     let end = starts[slot + 1] as usize;
     let mut sum = 0.0f32;
@@ -388,7 +392,7 @@ fn update_all<N: Size>(
         terminate!();
     }
     let size = N::value();
-    let cube = CUBE_POS as usize;
+    let cube = CUBE_POS;
     let mut start = 0usize;
     #[unroll]
     for i in 0..gradients.len() {

@@ -9,7 +9,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::Gpu;
-use super::adamw::{By, Norm};
+use super::adamw::{By, Norm, Update};
 use super::tensor::{buffer, cube_count, owned, tensor};
 use super::variants::{Variants, variant};
 use crate::optim::adamw::Coefficients;
@@ -28,9 +28,7 @@ const UNSIGNED: usize = 2 * BLOCK;
 pub fn update(
     _gpu: Gpu,
     (norm, by): (&Norm, By),
-    weight: Tensor<2>,
-    gradient: &Tensor<2>,
-    moments: &mut BlockMoments,
+    Update { weight, gradient, moments }: Update<'_, BlockMoments>,
     coefficients: &Coefficients,
 ) -> Tensor<2> {
     let device = weight.device();
@@ -155,7 +153,7 @@ fn update_blocks(
     }
     sync_cube();
     for step in 0..N_BLOCKS {
-        let block = CUBE_POS as usize * N_BLOCKS + step;
+        let block = CUBE_POS * N_BLOCKS + step;
         // The same for all threads of a cube, which meet below.
         if block * BLOCK < n_values {
             let at = block * BLOCK + unit;

@@ -6,6 +6,7 @@
 
 pub mod adamw;
 pub mod adamw8bit;
+pub mod attention;
 pub mod cross_entropy;
 pub mod gated_mlp;
 mod grid;

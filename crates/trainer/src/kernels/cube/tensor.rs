@@ -27,6 +27,12 @@ pub fn strided<const D: usize>(tensor: &Tensor<D>) -> CubeTensor {
     primitive.expect("GPU kernels are chosen for plain CubeCL tensors only")
 }
 
+/// The buffer of a tensor of integers, its values in row order.
+pub fn integers<const D: usize>(tensor: &Tensor<D, Int>) -> CubeTensor {
+    let primitive = tensor.clone().try_into_primitive::<Cube>();
+    into_contiguous(primitive.expect("GPU kernels are chosen for plain CubeCL tensors only"))
+}
+
 /// Takes a tensor to be written in place; copies first if somebody else holds its buffer.
 pub fn owned<const D: usize>(tensor: Tensor<D>) -> CubeTensor {
     let primitive = tensor.try_into_primitive::<Cube>();

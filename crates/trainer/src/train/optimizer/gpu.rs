@@ -51,9 +51,8 @@ impl Optimizer {
                         updates.push(Update { weight, gradient, moments });
                     }
                     WeightMoments::Blockwise8Bit(moments) => {
-                        let decider = (&norm, By::All);
-                        weights[slot] =
-                            Some(adamw8bit::update(gpu, decider, weight, gradient, moments, &coefficients));
+                        let update = Update { weight, gradient, moments };
+                        weights[slot] = Some(adamw8bit::update(gpu, (&norm, By::All), update, &coefficients));
                     }
                 }
             }
@@ -112,7 +111,7 @@ impl StepInParts<'_> {
                 updated.pop().expect("one was given")
             }
             WeightMoments::Blockwise8Bit(moments) => {
-                adamw8bit::update(gpu, decider, weight, gradient, moments, coefficients)
+                adamw8bit::update(gpu, decider, Update { weight, gradient, moments }, coefficients)
             }
         };
     }
