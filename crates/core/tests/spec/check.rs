@@ -47,10 +47,6 @@ fn functions_that_are_not_there_are_refused_by_name() {
             "data.format: `sharegpt` is not available in this version; bring the data to `messages` or `prompt_completion`",
         ),
         (
-            json!({ "device": { "max_memory": "8GiB" } }),
-            "device.max_memory: a limit of `8GiB` is not available in this version; drop it",
-        ),
-        (
             json!({ "device": { "kind": "vulkan" } }),
             "device.kind: `vulkan` is not available in this version; use `auto`, `cpu` or `cuda`",
         ),

@@ -18,14 +18,13 @@ struct Gap {
     hint: &'static str,
 }
 
-const GAPS: [Gap; 3] = [
+const GAPS: [Gap; 2] = [
     Gap {
         key: "model.dtype",
         asked: dtype,
         hint: "this version computes in f32: use `f32`, or drop the key",
     },
     Gap { key: "data.format", asked: format, hint: "bring the data to `messages` or `prompt_completion`" },
-    Gap { key: "device.max_memory", asked: max_memory, hint: "drop it" },
 ];
 
 /// Reports every function that the spec asks for and this version does not have.
@@ -58,8 +57,4 @@ fn format(spec: &JobSpec) -> Option<String> {
         | DataFormat::Preference
         | DataFormat::Tokens => None,
     }
-}
-
-fn max_memory(spec: &JobSpec) -> Option<String> {
-    spec.device.max_memory.as_ref().map(|amount| format!("a limit of `{amount}`"))
 }

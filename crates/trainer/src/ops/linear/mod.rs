@@ -16,6 +16,7 @@
 pub mod dora;
 mod weight;
 
+pub(crate) use weight::tile_rows;
 pub use weight::{Frozen, Nf4Weight, Weight};
 
 use std::ops::Range;
