@@ -49,6 +49,7 @@ pub struct Ledger {
     now: MemoryParts,
     peak: MemoryParts,
     peak_bytes: u64,
+    most_held_bytes: u64,
 }
 
 impl Ledger {
@@ -57,6 +58,7 @@ impl Ledger {
         let n_bytes = n_bytes as u64;
         let place = self.heap.take(n_bytes);
         *amount(&mut self.now, part) += n_bytes;
+        self.most_held_bytes = self.most_held_bytes.max(self.now.total());
         if self.heap.end() > self.peak_bytes {
             self.peak_bytes = self.heap.end();
             self.peak = self.now;
@@ -101,6 +103,11 @@ impl Ledger {
     pub fn touch(&mut self, part: Part, n_bytes: usize) {
         let held = self.take(part, n_bytes);
         self.give(held);
+    }
+
+    /// The most that was held at once, wherever it lay.
+    pub fn most_held_bytes(&self) -> u64 {
+        self.most_held_bytes
     }
 
     /// The parts at the peak, with what lay unused between them.

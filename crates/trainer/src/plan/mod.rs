@@ -132,6 +132,11 @@ impl Precision {
     }
 }
 
+/// The most that a run holds at once, without what lies unused between.
+pub fn most_held_bytes(shape: &ModelShape, work: &Workload, machine: &Machine) -> u64 {
+    walk::Walk::through(shape, work, machine).most_held_bytes()
+}
+
 /// What memory holds at the peak of a run.
 pub fn peak(shape: &ModelShape, work: &Workload, machine: &Machine) -> MemoryParts {
     walk::Walk::through(shape, work, machine).peak()

@@ -63,7 +63,7 @@ pub fn rehearse(
     work: &Workload,
     pass: TrainPass,
 ) {
-    moments.iter_mut().for_each(|moments| make_real(decoder.kernels, moments));
+    make_real(decoder, moments);
     if work.eval_tokens > 0 {
         decoder.score(&batch(work.eval_tokens, work.longest_segment));
     }
@@ -103,19 +103,27 @@ fn batch(n_tokens: usize, longest: usize) -> Batch {
     batch
 }
 
-/// Fresh moments are zeros that the system has promised and not yet given. A CPU is made to give them; a GPU has.
-fn make_real(kernels: Kernels, moments: &mut WeightMoments) {
-    match kernels {
+/// Makes the CPU give what it has only promised: fresh moments are zeros that nobody wrote yet, and the two ends of a tied
+/// pair that an adapter keeps are one tensor until the first update. A GPU gives at once, and copies with each update.
+fn make_real(decoder: &mut Decoder, moments: &mut [WeightMoments]) {
+    match decoder.kernels {
         Kernels::Plain => return,
         Kernels::Cpu => {}
     }
-    let values = |tensor: &mut Tensor<2>| cpu::tensor::modify(tensor, write_each_page);
-    match moments {
-        WeightMoments::F32(Moments { first, second }) => [first, second].into_iter().for_each(values),
-        WeightMoments::Blockwise8Bit(BlockMoments { first, second }) => {
-            for blocks in [first, second] {
-                cpu::tensor::modify_bytes(&mut blocks.codes, write_each_page);
-                cpu::tensor::modify(&mut blocks.absmax, write_each_page);
+    decoder.for_each_param_mut(&mut |param| {
+        if param.slot.is_some() {
+            cpu::tensor::modify(&mut param.value, |_| ());
+        }
+    });
+    let write = |tensor: &mut Tensor<2>| cpu::tensor::modify(tensor, write_each_page);
+    for moments in moments {
+        match moments {
+            WeightMoments::F32(Moments { first, second }) => [first, second].into_iter().for_each(write),
+            WeightMoments::Blockwise8Bit(BlockMoments { first, second }) => {
+                for blocks in [first, second] {
+                    cpu::tensor::modify_bytes(&mut blocks.codes, write_each_page);
+                    cpu::tensor::modify(&mut blocks.absmax, write_each_page);
+                }
             }
         }
     }

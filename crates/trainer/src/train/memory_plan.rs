@@ -113,9 +113,12 @@ pub fn choose(
 /// available or the spec has a limit.
 pub fn is_tested(planner: &Planner) -> bool {
     match (planner.device, planner.budget) {
-        (DeviceName::Cuda(_), _) | (DeviceName::Cpu, Budget::Asked(_)) => true,
+        (DeviceName::Cuda(_), _) => true,
+        (DeviceName::Cpu, _) if planner.spec.device.max_memory_bytes.is_some() => true,
+        (DeviceName::Cpu, Budget::Asked(bytes) | Budget::Free(bytes)) => {
+            planner.peak_bytes() as f64 > bytes as f64 * UNTESTED_SHARE
+        }
         (DeviceName::Cpu, Budget::Unknown) => false,
-        (DeviceName::Cpu, Budget::Free(free)) => planner.peak_bytes() as f64 > free as f64 * UNTESTED_SHARE,
     }
 }
 
