@@ -65,6 +65,9 @@ CASES = {
     "qlora gemma2 2x384, 2 microbatches": case(
         GEMMA2, 2, 384, quantization={"kind": "nf4"}, train={"gradient_accumulation_steps": 2}),
     "lora phi3 packed 2x512": case(PHI3, 2, 512, data={"packing": True}),
+    "lora smol135m 1x1024 block, scored and asked": case(
+        "smol135m", 1, 1024, train={"gradient_checkpointing": "block"}, data={"eval": {"path": "eval.jsonl"}},
+        predictions={"count": 2, "max_new_tokens": 8}),
     "lora qwen3 1x512 with embedding and head": case(
         QWEN3, 1, 512, {"kind": "lora", "r": 8, "modules_to_save": ["embed_tokens", "lm_head"]}),
 }
@@ -99,6 +102,9 @@ def write(the_case, directory):
     else:
         (model / "config.json").write_text(json.dumps(the_case["model"]))
     (directory / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(the_case)))
+    held_out = [{"input_ids": row, "labels": [-100] * (len(row) // 2) + row[len(row) // 2:]}
+                for row in (ids(random.Random(i), the_case["tokens"]) for i in range(2))]
+    (directory / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held_out))
     spec = {
         "model": {"path": "model", "init": "random"},
         "data": {"train": ["train.jsonl"], "format": "tokens", "max_length": the_case["tokens"]},

@@ -127,6 +127,8 @@ fn workload(change: fn(&mut Workload)) -> Workload {
         dropout: Dropout::Absent,
         eval_tokens: 0,
         reference: Reference::None,
+        answer_tokens: 0,
+        tokenizer_bytes: 0,
     };
     change(&mut work);
     work

@@ -5,6 +5,7 @@
 //! Planner      what is asked for, and what it takes        spec, config, lengths -> MemoryPlan
 //!   shape      sizes of model and adapter
 //!   walk       the run with sizes in the place of tensors, in the engine's order
+//!   load       what is held throughout
 //!   block      one block of it, forward and backward
 //!   ledger     who holds how much, over a heap that leaves the gaps that the real one leaves
 //! budget       what may be taken
@@ -20,6 +21,7 @@ mod block;
 pub mod budget;
 mod heap;
 mod ledger;
+mod load;
 mod planner;
 mod proposals;
 mod shape;
@@ -55,6 +57,10 @@ pub struct Workload {
     pub eval_tokens: usize,
     /// What scores pairs before the first step.
     pub reference: Reference,
+    /// Tokens of the longest held-out prompt with its answer; 0: none is answered.
+    pub answer_tokens: usize,
+    /// What the tokenizer takes, until the data are read or, where prompts are answered, to the end.
+    pub tokenizer_bytes: usize,
 }
 
 /// When weights are updated.

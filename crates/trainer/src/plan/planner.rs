@@ -16,12 +16,14 @@ use crate::model::config::DecoderConfig;
 use crate::model::decoder::Keep;
 use crate::train::preflight::max_length;
 
-/// What the CPU's program touches of its own code and data while it trains, with the stacks and arenas of its threads.
+/// What the CPU's program touches of its own code and data while it trains, and each thread's stack and buffers.
 const CPU_RUNTIME_BYTES: u64 = 12 << 20;
+const THREAD_BYTES: u64 = 2 << 20;
 /// What a CUDA context with its compiled kernels takes.
 const GPU_RUNTIME_BYTES: u64 = 512 << 20;
-/// A tokenizer in memory for each byte of its file.
-const TOKENIZER_FACTOR: u64 = 10;
+/// A tokenizer in memory for each byte of its file, and what stays of it in pieces that nothing else fits into.
+const TOKENIZER_FACTOR: u64 = 8;
+const TOKENIZER_REST_FACTOR: u64 = 2;
 /// An id and a label.
 const TOKEN_BYTES: u64 = 8;
 /// Bytes of a data file for each token at least, in most languages and formats.
@@ -210,21 +212,30 @@ impl Planner {
                 Method::Dpo { .. } if keeps_modules => Reference::SecondModel,
                 Method::Dpo { .. } => Reference::Shared,
             },
+            answer_tokens: self.spec.predictions.map_or(0, |_| longest_segment),
+            tokenizer_bytes: match self.device {
+                DeviceName::Cpu => (TOKENIZER_FACTOR * self.tokenizer_file_bytes()) as usize,
+                DeviceName::Cuda(_) => 0,
+            },
         }
     }
 
     fn machine(&self) -> Machine {
+        let n_threads = rayon::current_num_threads();
         let (memory, precision, runtime) = match self.device {
-            DeviceName::Cpu => (Memory::Cpu, Precision::F32, self.cpu_runtime_bytes()),
+            DeviceName::Cpu => {
+                let rest = TOKENIZER_REST_FACTOR * self.tokenizer_file_bytes();
+                let threads = THREAD_BYTES * n_threads as u64;
+                let runtime = CPU_RUNTIME_BYTES + threads + rest + TOKEN_BYTES * self.lengths.n_tokens;
+                (Memory::Cpu, Precision::F32, runtime)
+            }
             DeviceName::Cuda(_) => (Memory::Gpu, Precision::HALF, GPU_RUNTIME_BYTES),
         };
-        let n_threads = rayon::current_num_threads();
         Machine { memory, precision, n_threads, runtime_bytes: runtime as usize }
     }
 
-    fn cpu_runtime_bytes(&self) -> u64 {
-        let tokenizer = file_bytes(&self.spec.model.path.join(TOKENIZER_JSON));
-        CPU_RUNTIME_BYTES + TOKENIZER_FACTOR * tokenizer + TOKEN_BYTES * self.lengths.n_tokens
+    fn tokenizer_file_bytes(&self) -> u64 {
+        file_bytes(&self.spec.model.path.join(TOKENIZER_JSON))
     }
 
     /// Why the run is refused, with what would fit.

@@ -2,26 +2,24 @@
 //! engine's order ([`model::decoder`](crate::model::decoder), [`ops::cross_entropy`](crate::ops::cross_entropy),
 //! [`train`](crate::train)).
 
-use ftl_core::spec::resolved::{MomentFormat, Quantization};
-
 use super::block::Saved;
 use super::ledger::{Held, Ledger, Part};
-use super::shape::{End, LayerShape, LinearShape, ModelShape, nf4_bytes};
+use super::shape::{End, LayerShape, ModelShape};
 use super::{Machine, Memory, Reference, Update, Workload};
-use crate::kernels::cpu::attention::TILE;
-use crate::model::build::CHUNK_VALUES;
-use crate::model::config::{Bias, Head};
 use crate::model::decoder::{Keep, Trained};
+use crate::ops::attention;
 use crate::ops::cross_entropy::chunk_rows;
 use crate::ops::linear::InputGradient;
-use crate::optim::adamw8bit;
 
 /// Numbers that are in f32 on every device: gradients of what is trained, moments, statistics.
-const F32: usize = size_of::<f32>();
+pub(super) const F32: usize = size_of::<f32>();
 /// Columns of the right operand that the CPU's products copy at a time (`gemm`'s `kc`), and what that copy takes at most:
 /// it stays in the largest cache.
 const PACKED_INNER: usize = 512;
 const MOST_PACKED_BYTES: usize = 30 << 20;
+/// Matrices as large as the scores that plain attention has at once: scores before and after their mask, the mask, and
+/// probabilities.
+const N_SCORES: usize = 4;
 /// Steps after which the heap looks the same after each.
 const N_STEPS: usize = 3;
 
@@ -46,104 +44,12 @@ impl<'a> Walk<'a> {
         walk.start();
         walk.score_reference();
         walk.score(work.eval_tokens);
+        walk.answer();
         for _ in 0..N_STEPS {
             walk.step();
         }
         walk.save();
         walk.ledger
-    }
-
-    fn start(&mut self) {
-        let runtime = self.machine.runtime_bytes + self.threads_bytes();
-        self.hold(Part::Runtime, runtime);
-        self.model(Part::Weights);
-        if self.shape.splits_ends() {
-            self.hold(Part::Adapter, self.shape.end_values() * F32);
-        }
-        let shape = self.shape;
-        if let Some(r) = shape.ends.embedding_rank {
-            self.hold(Part::Adapter, r * (shape.vocab + shape.hidden) * F32);
-        }
-        let linears = shape.layers.iter().flat_map(|layer| &layer.linears).chain(&shape.ends.adapted_head);
-        for linear in linears {
-            for n_values in linear.adapter_tensors() {
-                self.hold(Part::Adapter, n_values * F32);
-            }
-            if linear.is_dora() {
-                // The rows' lengths: those of the base, and with the update.
-                self.hold(Part::Adapter, 2 * linear.n_outputs() * F32);
-            }
-        }
-        let (n_ropes, rotary_dim) = shape.ropes;
-        self.hold(Part::Runtime, n_ropes * self.work.longest_segment * rotary_dim * F32);
-        for n_values in shape.all_trained() {
-            self.moments(n_values);
-        }
-    }
-
-    /// All weights of a model, in the order in which they are read.
-    fn model(&mut self, part: Part) -> Vec<Held> {
-        let shape = self.shape;
-        let bytes = self.machine.precision.weight_bytes(shape.trained);
-        let mut held = vec![self.ledger.take(part, shape.end_values() * bytes)];
-        for layer in &shape.layers {
-            for linear in &layer.linears {
-                self.linear(part, linear, &mut held);
-            }
-            let norms = layer.norms().count() * shape.hidden + layer.qk_norm.map_or(0, |(_, values)| values);
-            held.push(self.ledger.take(part, norms * bytes));
-        }
-        match shape.ends.head {
-            Head::Tied => {}
-            Head::Separate => held.push(self.ledger.take(part, shape.end_values() * bytes)),
-        }
-        held
-    }
-
-    fn linear(&mut self, part: Part, linear: &LinearShape, held: &mut Vec<Held>) {
-        let bytes = self.machine.precision.weight_bytes(self.shape.trained);
-        match linear.quantization {
-            Quantization::None => held.push(self.ledger.take(part, linear.n_values() * bytes)),
-            Quantization::Nf4(scales) => {
-                for n_outputs in &linear.outputs {
-                    let n_values = n_outputs * linear.n_inputs;
-                    let (codes, made, kept) = nf4_bytes(n_values, scales);
-                    held.push(self.ledger.take(part, codes));
-                    let scales = self.ledger.take(Part::Block, made);
-                    let chunk = self.ledger.take(Part::Block, CHUNK_VALUES.min(n_values) * F32);
-                    held.push(self.ledger.take(part, kept));
-                    self.ledger.give_all([scales, chunk]);
-                }
-            }
-        }
-        match linear.bias {
-            Bias::Present => held.push(self.ledger.take(part, linear.n_outputs() * bytes)),
-            Bias::Absent => {}
-        }
-    }
-
-    fn moments(&mut self, n_values: usize) {
-        match self.work.moments {
-            MomentFormat::Blockwise8Bit if n_values >= adamw8bit::MIN_VALUES => {
-                for _ in 0..2 {
-                    self.hold(Part::Optimizer, n_values);
-                    self.hold(Part::Optimizer, n_values.div_ceil(adamw8bit::BLOCK) * F32);
-                }
-            }
-            MomentFormat::F32 | MomentFormat::Blockwise8Bit => {
-                for _ in 0..2 {
-                    self.hold(Part::Optimizer, n_values * F32);
-                }
-            }
-        }
-    }
-
-    /// What the threads of the CPU's attention hold, each a tile of scores and of their gradients.
-    fn threads_bytes(&self) -> usize {
-        match self.machine.memory {
-            Memory::Cpu => self.machine.n_threads * 2 * TILE * self.work.longest_segment * F32,
-            Memory::Gpu => 0,
-        }
     }
 
     /// DPO's reference: forward passes of the model without its adapter, or of a second model.
@@ -179,6 +85,30 @@ impl<'a> Walk<'a> {
             self.ledger.take(Part::Logits, n * shape.hidden * self.machine.precision.activation_bytes);
         self.ledger.touch(Part::Logits, n * shape.vocab * F32);
         self.ledger.give_all([chunk, hidden]);
+        self.n_rows = self.work.most_tokens;
+    }
+
+    /// An answer to a held-out prompt: keys and values of all blocks, and the scores of a chunk of its queries.
+    fn answer(&mut self) {
+        let n_tokens = self.work.answer_tokens;
+        if n_tokens == 0 {
+            return;
+        }
+        self.n_rows = n_tokens;
+        let shape = self.shape;
+        let mut cache = Vec::new();
+        let mut x = self.rows(shape.hidden, Part::Block);
+        for layer in &shape.layers {
+            cache.push(self.rows(shape.qkv_width - shape.q_width, Part::Activations));
+            let scores = shape.n_heads * attention::CHUNK.min(n_tokens) * n_tokens * F32;
+            self.ledger.touch(Part::Block, N_SCORES * scores);
+            let (y, saved) = self.forward(layer, &x, Part::Block);
+            self.drop_saved(saved);
+            self.ledger.give(x);
+            x = y;
+        }
+        self.ledger.give(x);
+        self.ledger.give_all(cache);
         self.n_rows = self.work.most_tokens;
     }
 
@@ -363,10 +293,5 @@ impl<'a> Walk<'a> {
             self.ledger.give(held);
         }
         self.tile = Some((self.ledger.take(Part::Dequantize, n_bytes), n_bytes));
-    }
-
-    /// Takes memory for the rest of the run.
-    fn hold(&mut self, part: Part, n_bytes: usize) {
-        let _for_ever = self.ledger.take(part, n_bytes);
     }
 }
