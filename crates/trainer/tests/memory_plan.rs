@@ -111,7 +111,7 @@ fn cases() -> Vec<Case> {
             work.keep = Keep::BlockInputs;
         }),
         case("full, moments in 8 bits", gemma2, None, none, |work| {
-            work.moments = MomentFormat::Blockwise8Bit
+            work.moments = MomentFormat::Blockwise8Bit;
         }),
     ]
 }
