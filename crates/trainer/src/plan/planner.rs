@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use ftl_core::plan::{MemoryParts, MemoryPlan, shown};
-use ftl_core::spec::resolved::{Adapter, Checkpointing, Eval, LearnsFrom, Lora, Method, Quantization};
+use ftl_core::spec::resolved::{
+    Adapter, Checkpointing, Eval, LearnsFrom, Lora, Method, ModelDtype, Quantization,
+};
 use ftl_core::{CheckedSpec, Problem, ProblemKind};
 
 use super::budget::Budget;
@@ -24,6 +26,8 @@ const GPU_RUNTIME_BYTES: u64 = 512 << 20;
 /// A tokenizer in memory for each byte of its file, and what stays of it in pieces that nothing else fits into.
 const TOKENIZER_FACTOR: u64 = 8;
 const TOKENIZER_REST_FACTOR: u64 = 2;
+/// More at once fit nowhere, and their bytes into no integer.
+const MOST_TOKENS: usize = 1 << 26;
 /// An id and a label.
 const TOKEN_BYTES: u64 = 8;
 /// Bytes of a data file for each token at least, in most languages and formats.
@@ -104,7 +108,8 @@ impl Planner {
         };
         let files = spec.data.train.iter().map(|file| file_bytes(&file.path)).sum::<u64>();
         let n_tokens = files / FILE_BYTES_PER_TOKEN;
-        let lengths = Lengths { longest_row, longest_segment, n_rows: usize::MAX, longest_eval, n_tokens };
+        let n_rows = spec.data.max_samples.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX).max(1);
+        let lengths = Lengths { longest_row, longest_segment, n_rows, longest_eval, n_tokens };
         let planner =
             Self { spec: spec.clone(), config, adapter, lengths, device, budget, measured_per_planned: 1.0 };
         planner.check_layout()?;
@@ -181,7 +186,11 @@ impl Planner {
             let key = problem.field.clone().unwrap_or_default();
             problem.at(format!("adapter.{key}"))
         };
-        let layout = Layout::of(adapter, &self.config, Named::InFile);
+        let named = match &self.spec.adapter {
+            Adapter::Lora(Lora::Fresh(_)) => Named::InSpec,
+            Adapter::Lora(Lora::From { .. }) | Adapter::None => Named::InFile,
+        };
+        let layout = Layout::of(adapter, &self.config, named);
         layout.map(|_| ()).map_err(|problems| problems.into_iter().map(in_spec).collect())
     }
 
@@ -192,7 +201,7 @@ impl Planner {
         let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).max(1);
         let batch = count(train.per_device_train_batch_size);
         let n_microbatches = count(train.gradient_accumulation_steps).min(n_rows.div_ceil(batch));
-        let most_tokens = longest_row.saturating_mul(batch.min(n_rows));
+        let most_tokens = longest_row.saturating_mul(batch.min(n_rows)).min(MOST_TOKENS);
         let can_step_in_parts = n_microbatches == 1 && train.max_grad_norm.is_none();
         let adapter = self.adapter.as_ref();
         let drops = adapter.is_some_and(|adapter| adapter.lora_dropout_prob > 0.0);
@@ -206,7 +215,7 @@ impl Planner {
             keep,
             dropout: if drops { Dropout::Present } else { Dropout::Absent },
             // As many at once as a microbatch has, or a longer one alone.
-            eval_tokens: if longest_eval == 0 { 0 } else { longest_eval.max(most_tokens) },
+            eval_tokens: if longest_eval == 0 { 0 } else { longest_eval.max(most_tokens).min(MOST_TOKENS) },
             reference: match self.spec.method {
                 Method::Sft | Method::Cpt | Method::Orpo { .. } => Reference::None,
                 Method::Dpo { .. } if keeps_modules => Reference::SecondModel,
@@ -229,7 +238,13 @@ impl Planner {
                 let runtime = CPU_RUNTIME_BYTES + threads + rest + TOKEN_BYTES * self.lengths.n_tokens;
                 (Memory::Cpu, Precision::F32, runtime)
             }
-            DeviceName::Cuda(_) => (Memory::Gpu, Precision::HALF, GPU_RUNTIME_BYTES),
+            DeviceName::Cuda(_) => {
+                let precision = match self.spec.model.dtype {
+                    ModelDtype::F32 => Precision::F32,
+                    ModelDtype::Auto | ModelDtype::Bf16 | ModelDtype::F16 => Precision::HALF,
+                };
+                (Memory::Gpu, precision, GPU_RUNTIME_BYTES)
+            }
         };
         Machine { memory, precision, n_threads, runtime_bytes: runtime as usize }
     }

@@ -13,6 +13,9 @@ use crate::model::decoder::Keep;
 /// Lengths that are proposed are multiples of this.
 const LENGTH_STEP: usize = 64;
 
+/// A step has no more microbatches, as the spec is judged.
+const MOST_MICROBATCHES: u64 = 1 << 20;
+
 /// A change that may be tried: what it does to the plan, or `None` where it changes nothing any more.
 type Try = fn(&Planner) -> Option<Changed>;
 
@@ -97,7 +100,8 @@ fn smaller_batch(planner: &Planner) -> Option<Changed> {
     let batch = train.per_device_train_batch_size;
     let smaller = (1..batch).rev().find(|smaller| batch.is_multiple_of(*smaller))?;
     train.per_device_train_batch_size = smaller;
-    train.gradient_accumulation_steps = train.gradient_accumulation_steps.saturating_mul(batch / smaller);
+    let accumulation = train.gradient_accumulation_steps * (batch / smaller);
+    train.gradient_accumulation_steps = Some(accumulation).filter(|n| *n <= MOST_MICROBATCHES)?;
     let accumulation = train.gradient_accumulation_steps.to_string();
     let changes = [
         ("train.per_device_train_batch_size", smaller.to_string()),

@@ -203,6 +203,15 @@ fn program_says_the_parts_and_whether_they_fit() {
     for text in ["weights", " of 40 MiB on cpu, 1024 tokens at once", "it does not fit; what would:\n  `"] {
         assert!(ran.stdout.contains(text), "{}", ran.stdout);
     }
-    let ran = plan(&["--set", "model.path=nowhere", "--json"]);
-    assert_eq!((ran.code, &ran.json()["problem"]["kind"]), (Some(2), &json!("not_found")));
+    for (changed, field) in [
+        ("model.path=nowhere", job.path("nowhere").to_string_lossy().as_ref()),
+        ("adapter.target_modules=[\"x_proj\"]", "adapter.target_modules"),
+        ("data.max_length=4096", "data.max_length"),
+    ] {
+        let ran = plan(&["--set", changed, "--json"]);
+        assert_eq!((ran.code, &ran.json()["problem"]["field"]), (Some(2), &json!(field)), "{ran:?}");
+    }
+    // A batch that fits nowhere, not even into an integer.
+    let ran = plan(&["--set", "train.per_device_train_batch_size=1048576", "--json"]);
+    assert_eq!((ran.code, &ran.json()["fits"]), (Some(1), &json!(false)), "{ran:?}");
 }

@@ -13,7 +13,8 @@ use crate::spec::resolved::DeviceKind;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeviceSpec {
-    /// Memory that the run may take, in bytes or as in `8GiB`. Default: what is free.
+    /// Memory that the run may take, in bytes or as in `8GiB`; one that would take more is refused before its first step.
+    /// Default: what is free.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_memory: Option<MaxMemory>,
     /// `auto`, `cpu`, `cuda`, `cuda:1` or `vulkan`. `auto` says what it chose and why.
