@@ -33,16 +33,10 @@ fn required_keys_are_asked_for_all_at_once() {
 
 #[test]
 fn functions_that_are_not_there_are_refused_by_name() {
-    let cases = [
-        (
-            json!({ "data": { "format": "sharegpt" } }),
-            "data.format: `sharegpt` is not available in this version; bring the data to `messages` or `prompt_completion`",
-        ),
-        (
-            json!({ "device": { "max_memory": "8GiB" } }),
-            "device.max_memory: a limit of `8GiB` is not available in this version; drop it",
-        ),
-    ];
+    let cases = [(
+        json!({ "data": { "format": "sharegpt" } }),
+        "data.format: `sharegpt` is not available in this version; bring the data to `messages` or `prompt_completion`",
+    )];
     for (patch, expected) in cases {
         refused(patch, NotAvailable, expected);
     }
