@@ -3,7 +3,6 @@
 
 use std::fs;
 
-use burn::tensor::Device;
 use ftl_core::spec::resolved::{AdamW, LoraVariant, MomentFormat, Quantization, Scales};
 use ftl_trainer::adapter::lora::{self, LoraSource};
 use ftl_trainer::adapter::peft::{AdapterConfig, Layout, Modules, Named};
