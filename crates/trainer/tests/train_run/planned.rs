@@ -121,7 +121,8 @@ fn plan_of_a_run_is_close_to_what_it_takes() {
     let memory = &ran.json()["summary"]["memory"];
     let [planned, peak] =
         ["planned_bytes", "peak_bytes"].map(|key| memory[key].as_f64().expect("Linux tells"));
-    assert!((planned / peak - 1.0).abs() < 0.15, "{planned} planned, {peak} taken");
+    // In so small a run the program's own memory is a third of it; `scripts/plan-against-rss.py` has larger ones.
+    assert!((planned - peak).abs() < 16e6, "{planned} planned, {peak} taken");
     assert!(ran.stderr.contains("measured over the longest microbatch"), "{}", ran.stderr);
 }
 
