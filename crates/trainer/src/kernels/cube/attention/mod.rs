@@ -13,6 +13,7 @@ mod tiles;
 use std::sync::OnceLock;
 
 use burn::tensor::{DType, Int, Tensor};
+use cubecl::ir::ElemType;
 use cubecl::ir::features::MmaConfig;
 use cubecl::prelude::*;
 
@@ -22,6 +23,7 @@ use self::rows::{LOG2_E, Limit, ScoringLaunch};
 use self::tiles::Tiles;
 use super::Gpu;
 use super::tensor::{buffer, element, empty, integers, strided, tensor};
+use super::variants::{Variants, activations, variant};
 use crate::ops::attention::{AttentionShape, Saved};
 
 /// Threads of the kernel for delta.
@@ -173,13 +175,16 @@ fn units_of(qkv: &Tensor<2>, shape: &AttentionShape) -> Units {
 /// Whether [`Units::TensorCores`] can compute on these q, k, v.
 pub fn has_tensor_cores(qkv: &Tensor<2>, head_dim: usize) -> bool {
     let qkv = strided(qkv);
-    let (properties, dtype) = (qkv.client.properties(), element(&qkv));
+    can_use_tensor_cores(qkv.client.properties(), element(&qkv), head_dim)
+}
+
+fn can_use_tensor_cores(properties: &DeviceProperties, dtype: ElemType, head_dim: usize) -> bool {
     let product =
         MmaConfig { a_type: dtype, b_type: dtype, cd_type: f32::elem_type_native(), m: 16, n: 8, k: 16 };
     let matmul = &properties.features.matmul;
     let tiles =
         Tiles { units: Units::TensorCores, head_dim, limit: Limit::None, n_slots: BACKWARD, n_results: 1 };
-    matches!(qkv.dtype, DType::BF16 | DType::F16)
+    dtype.size() == 2
         && head_dim.is_multiple_of(16)
         && matmul.mma.contains(&product)
         && matmul.ldmatrix.contains(&dtype)
@@ -213,4 +218,56 @@ fn vector_size(tiles: Tiles, dtype: DType) -> usize {
     }
     let divides = |size: &usize| tiles.head_dim.is_multiple_of(*size);
     [4, 2, 1].into_iter().find(divides).expect("1 divides everything")
+}
+
+/// What is compiled without a device: heads of the usual widths, and one that vectors don't divide.
+pub(super) fn variants(variants: &mut Variants) {
+    for (dtype, most) in activations() {
+        for (head_dim, size) in [(64, 4), (80, 4), (128, 4), (256, 4), (50, 2)] {
+            of_tiles(variants, Units::Registers, (head_dim, size), dtype);
+        }
+        for head_dim in [64, 80, 96, 128, 256] {
+            if can_use_tensor_cores(variants.device(), dtype, head_dim) {
+                of_tiles(variants, Units::TensorCores, (head_dim, most), dtype);
+            }
+        }
+    }
+}
+
+fn of_tiles(variants: &mut Variants, units: Units, (head_dim, size): (usize, usize), dtype: ElemType) {
+    let threads = CubeDim::new_1d(DELTA_THREADS as u32);
+    variant!(variants, threads, backward::deltas::Deltas, [_ _ _ _], size, dtype);
+    for limit in [Limit::None, Limit::Tanh] {
+        let forward = Tiles { units, head_dim, limit, n_slots: FORWARD, n_results: 1 };
+        let of_queries = Tiles { n_slots: BACKWARD, ..forward };
+        let of_keys = Tiles { n_results: 2, ..of_queries };
+        let threads = |tiles: Tiles| CubeDim::new_1d(tiles.n_threads() as u32);
+        variant!(
+            variants,
+            threads(forward),
+            forward::forward_tile::ForwardTile,
+            [_ _ _ _ _ _ _ _],
+            size,
+            forward,
+            dtype
+        );
+        variant!(
+            variants,
+            threads(of_keys),
+            backward::backward_keys::BackwardKeys,
+            [_ _ _ _ _ _ _ _ _ _],
+            size,
+            of_keys,
+            dtype
+        );
+        variant!(
+            variants,
+            threads(of_queries),
+            backward::backward_queries::BackwardQueries,
+            [_ _ _ _ _ _ _ _ _ _],
+            size,
+            of_queries,
+            dtype
+        );
+    }
 }

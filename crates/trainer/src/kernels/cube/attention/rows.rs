@@ -7,6 +7,7 @@
 
 use cubecl::prelude::*;
 
+use super::super::variants::AtRunTime;
 use super::tiles::Slot;
 
 /// The natural logarithm of 2.
@@ -89,6 +90,12 @@ pub struct Scoring {
     pub cap: f32,
     /// What the gradient of a score is multiplied by.
     pub scale: f32,
+}
+
+impl AtRunTime for ScoringCompilationArg {
+    fn argument() -> Self {
+        Self { factor: (), cap: (), scale: () }
+    }
 }
 
 /// A score, and the slope that its gradient is multiplied by: 1 where scores are not limited.
