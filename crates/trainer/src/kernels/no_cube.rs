@@ -26,7 +26,7 @@ macro_rules! never {
     ($(fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)?;)*) => {
         $(
             #[doc = "As the kernel of this name; never called."]
-            #[expect(clippy::too_many_arguments, unused_variables, reason = "the signature is the kernel's")]
+            #[expect(unused_variables, reason = "the signature is the kernel's")]
             pub fn $name(gpu: super::Gpu, $($argument: $kind),*) $(-> $result)? {
                 match gpu {}
             }

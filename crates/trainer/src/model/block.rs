@@ -91,9 +91,54 @@ pub struct Saved {
 
 /// What a branch reads: the output of its norm with `1 / rms`, or without a norm the block's own input.
 #[derive(Debug)]
-struct Normed {
-    y: Tensor<2>,
-    inverse_rms: Option<Tensor<2>>,
+pub struct Normed {
+    /// The output.
+    pub y: Tensor<2>,
+    /// `1 / rms` of each row.
+    pub inverse_rms: Option<Tensor<2>>,
+}
+
+/// What a block and those beside it do for each other. A GPU adds the output of a block to the residual stream and takes
+/// the norm of the sum in one go, and that norm belongs to whatever comes next.
+#[derive(Debug, Default)]
+pub struct Neighbours<'a> {
+    /// The norm of the input, if it was taken before.
+    pub input: Option<Normed>,
+    /// The norm that reads the output, if it should be taken here.
+    pub next: Option<&'a RmsNorm>,
+}
+
+impl<'a> Neighbours<'a> {
+    /// Those of one of the blocks that the last norm follows.
+    pub fn of(
+        (blocks, last_norm): (&'a [Block], &'a RmsNorm),
+        layer_index: usize,
+        kernels: Kernels,
+        input: Option<Normed>,
+    ) -> Self {
+        let next = match kernels {
+            // There it would be kept in memory for longer, for nothing.
+            Kernels::Plain | Kernels::Cpu => None,
+            Kernels::Cube(_) => match blocks.get(layer_index + 1) {
+                Some(block) => block.norms.before_attention.as_ref(),
+                None => Some(last_norm),
+            },
+        };
+        Self { input, next }
+    }
+}
+
+/// The norm of `x` with its `1 / rms`, which the block before may have taken.
+pub fn normed_before(
+    norm: &RmsNorm,
+    kernels: Kernels,
+    x: &Tensor<2>,
+    input: Option<Normed>,
+) -> (Tensor<2>, Tensor<2>) {
+    match input {
+        Some(Normed { y, inverse_rms: Some(inverse_rms) }) => (y, inverse_rms),
+        Some(Normed { inverse_rms: None, .. }) | None => norm.forward(kernels, x),
+    }
 }
 
 /// What the backward pass of the norm behind a branch needs.
@@ -129,11 +174,25 @@ impl Pass<'_> {
 impl Block {
     /// `x` and the result are `[tokens, hidden]`.
     pub fn forward(&self, x: &Tensor<2>, layer_index: usize, pass: &Pass<'_>) -> (Tensor<2>, Saved) {
+        let (y, saved, _) = self.forward_between(x, Neighbours::default(), layer_index, pass);
+        (y, saved)
+    }
+
+    /// As [`forward`](Self::forward), with what the block before has done of this one's work; the last of the results is
+    /// what this block has done of the next one's.
+    pub fn forward_between(
+        &self,
+        x: &Tensor<2>,
+        neighbours: Neighbours<'_>,
+        layer_index: usize,
+        pass: &Pass<'_>,
+    ) -> (Tensor<2>, Saved, Option<Normed>) {
         let Pass { kernels, segments, .. } = *pass;
         let shape = &self.shape;
         let mask = |place, linear| pass.mask(layer_index, place, linear);
 
-        let input = normed(self.norms.before_attention.as_ref(), kernels, x);
+        let Neighbours { input, next } = neighbours;
+        let input = input.unwrap_or_else(|| normed(self.norms.before_attention.as_ref(), kernels, x));
         let (qkv_out, qkv) = self.qkv.forward(kernels, &input.y, mask(Place::Qkv, &self.qkv).as_ref());
         drop(input);
         let (attention, qk_inverse_rms) = match &self.qk_norm {
@@ -158,7 +217,13 @@ impl Block {
         let activated = gated_mlp::forward(kernels, self.activation, &gate_up_out);
         let (down_out, down) = self.down.forward(kernels, &activated, mask(Place::Down, &self.down).as_ref());
         let (added, mlp_output) = after(self.norms.after_mlp.as_ref(), kernels, down_out);
-        let y = middle.clone() + added;
+        let (y, next_input) = match next {
+            Some(_) => {
+                let (y, input) = added_and_normed(next, kernels, &middle, added);
+                (y, Some(input))
+            }
+            None => (middle.clone() + added, None),
+        };
 
         let saved = Saved {
             qkv,
@@ -172,7 +237,7 @@ impl Block {
             down,
             mlp_output,
         };
-        (y, saved)
+        (y, saved, next_input)
     }
 
     /// `g` comes as the gradient of the output and leaves as that of `x`, unless that is unused.

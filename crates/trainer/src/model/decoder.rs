@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::data::batch::Batch;
 use crate::kernels::{Kernels, wide};
-use crate::model::block::{Block, BlockBackward, BlockCache, Pass};
+use crate::model::block::{Block, BlockBackward, BlockCache, Neighbours, Pass, normed_before};
 use crate::model::config::DecoderConfig;
 use crate::model::families::EmbeddingScale;
 use crate::model::rope::RopeTables;
@@ -439,8 +439,12 @@ fn backpropagate<D: Deref<Target = Decoder>>(
         noise.add(kernels, &mut x, &batch.segments);
     }
     let mut inputs = Vec::with_capacity(decoder.blocks.len());
+    let mut input = None;
     for (layer_index, block) in decoder.blocks.iter().enumerate() {
-        let (y, saved) = block.forward(&x, layer_index, &decoder.pass(batch, (&ropes, &segments), dropout));
+        let neighbours = Neighbours::of((&decoder.blocks, &decoder.norm), layer_index, kernels, input);
+        let pass = decoder.pass(batch, (&ropes, &segments), dropout);
+        let (y, saved, next_input) = block.forward_between(&x, neighbours, layer_index, &pass);
+        input = next_input;
         let saved = match keep {
             Keep::Everything => Some(saved),
             Keep::BlockInputs => None,
@@ -448,7 +452,7 @@ fn backpropagate<D: Deref<Target = Decoder>>(
         inputs.push((x, saved));
         x = y;
     }
-    let (hidden, inverse_rms) = decoder.norm.forward(kernels, &x);
+    let (hidden, inverse_rms) = normed_before(&decoder.norm, kernels, &x, input);
     let (nll, d_hidden) = cross_entropy::forward_backward(
         kernels,
         Head { dropout: dropout.map(|key| key.fold(decoder.blocks.len() as u64)), ..decoder.output_head() },
