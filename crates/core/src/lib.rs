@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod model;
 pub mod observe;
 pub mod page;
+pub mod plan;
 pub mod spec;
 pub mod stop;
 pub mod system;

@@ -5,6 +5,7 @@
 //! | to | call |
 //! |---|---|
 //! | train as a spec says | [`train::train`] |
+//! | know how much memory that takes | [`plan::plan`] |
 //! | open a model directory | [`model::open::open_decoder`], then [`adapter::open::attach_directory`] |
 //! | score tokens | [`score::score`] |
 //! | go on from a prompt | [`generate::prompt`], then [`generate::generate`] |
@@ -49,6 +50,7 @@ pub mod methods;
 pub mod model;
 pub mod ops;
 pub mod optim;
+pub mod plan;
 pub mod quant;
 pub mod score;
 pub mod sha256;

@@ -1,9 +1,6 @@
 //! What is never in memory at once: what the process allocates is counted.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use ftl_core::spec::resolved::{AdamW, MomentFormat, Quantization, Scales};
 use ftl_trainer::data::batch::Batch;
@@ -15,41 +12,10 @@ use ftl_trainer::ops::param::{Gradients, Param};
 use ftl_trainer::train::optimizer::Optimizer;
 use serde_json::json;
 
-/// Counts bytes on their way to the system's allocator.
-struct Counting;
+#[path = "support/counting.rs"]
+mod counting;
 
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: everything is done by the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(held, Ordering::Relaxed);
-        // SAFETY: the caller keeps the promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the promises.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
-/// Counts are of the whole process, so tests take turns.
-static TURN: Mutex<()> = Mutex::new(());
-
-/// What `act` returns, and the most bytes that were held at once meanwhile, beyond those before.
-fn peak_of<R>(act: impl FnOnce() -> R) -> (R, usize) {
-    let before = HELD.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
-    let result = act();
-    (result, PEAK.load(Ordering::Relaxed) - before)
-}
+use counting::{peak_of, turn};
 
 /// The decoder, and the most bytes that were held at once while it was opened, beyond those before.
 fn opened(dir: &std::path::Path, start: Start, quantization: Quantization) -> (Decoder, usize) {
@@ -70,7 +36,7 @@ const N_LAYER_WEIGHTS: usize = 4 * 512 * 512 + 3 * 512 * 2048;
 
 #[test]
 fn the_dense_model_is_never_in_memory_while_it_is_quantized() {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let dir = tempfile::TempDir::new().expect("a directory");
     write_config(dir.path(), 4);
     let random = Start::Random { seed: 3 };
@@ -100,7 +66,7 @@ fn the_dense_model_is_never_in_memory_while_it_is_quantized() {
 
 #[test]
 fn gradients_are_in_memory_only_while_they_are_needed() {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let dir = tempfile::TempDir::new().expect("a directory");
     write_config(dir.path(), 8);
     let (mut decoder, _) = opened(dir.path(), Start::Random { seed: 3 }, Quantization::None);

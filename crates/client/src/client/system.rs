@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ftl_core::JobSpec;
+use ftl_core::plan::MemoryPlan;
 use ftl_core::system::{Gpus, SystemInfo};
 use futures_util::Stream;
 
@@ -54,6 +56,22 @@ impl Client {
             .call(self.to_read(), self.system_stub(), v1::GetGpusRequest {}, |mut stub, request| async move {
                 stub.get_gpus(request).await
             })
+            .await?
+            .try_into()?)
+    }
+
+    /// How much memory a job would take, and what would fit where it does not.
+    ///
+    /// # Errors
+    /// What is wrong with the spec or its model, and those that every call may have.
+    pub async fn plan_memory(&self, spec: &JobSpec) -> Result<MemoryPlan, ClientError> {
+        Ok(self
+            .call(
+                self.to_read(),
+                self.system_stub(),
+                v1::PlanMemoryRequest { spec: Some(spec.clone().into()) },
+                |mut stub, request| async move { stub.plan_memory(request).await },
+            )
             .await?
             .try_into()?)
     }

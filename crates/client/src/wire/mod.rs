@@ -19,6 +19,7 @@ pub mod job;
 pub mod model;
 mod numbered;
 pub mod page;
+pub mod plan;
 pub mod problem;
 pub mod spec;
 pub mod state;

@@ -127,3 +127,28 @@ fn spec_that_is_not_there_is_refused() {
     assert!(ran.stderr.contains("error: some/thing: the spec file can't be read"), "{ran:?}");
     assert_eq!(fake.world().jobs.iter().filter(|job| job.state == State::Queued).count(), 0);
 }
+
+#[test]
+fn plan_says_the_parts_and_what_would_fit() {
+    let fake = Fake::start();
+    let spec = spec_file(fake.dir.path());
+    let ran = run(&fake, &["plan", text(&spec)]).ended(0);
+    let lines = [
+        "weights         512 MiB",
+        "activations    1.00 GiB",
+        "peak           1.50 GiB of 8.00 GiB on cpu, 8192 tokens at once, gradient_checkpointing = none",
+    ];
+    assert_eq!(ran.stdout.lines().collect::<Vec<_>>(), lines);
+    let document = run(&fake, &["plan", text(&spec), "--json"]).ended(0).json();
+    assert_eq!(
+        (&document["plan"]["fits"], &document["plan"]["parts"]["weights"]),
+        (&true.into(), &(512 << 20).into())
+    );
+
+    let ran = run(&fake, &["plan", text(&spec), "--set", "device.max_memory=1073741824"]).ended(1);
+    let end = "it does not fit; what would:\n  `train.gradient_checkpointing` = block (600 MiB)\n";
+    assert!(ran.stdout.ends_with(end), "{ran:?}");
+    assert!(fake.world().jobs.is_empty());
+    let ran = run(&fake, &["plan", text(&spec), "--set", "adapter.r=0"]).ended(2);
+    assert!(ran.stderr.contains("adapter.r: 0 is out of range"), "{ran:?}");
+}

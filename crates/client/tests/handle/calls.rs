@@ -267,4 +267,9 @@ async fn the_machine() {
     fake.answer("get_gpus", v1::Gpus::from(gpus.clone()));
     assert_same(client.gpus().await, Ok::<_, ()>(gpus));
     assert_asked(fake, "get_gpus", v1::GetGpusRequest {});
+
+    let (plan, spec) = (full(Draw::memory_plan), full(Draw::spec));
+    fake.answer("plan_memory", v1::MemoryPlan::from(plan.clone()));
+    assert_eq!(client.plan_memory(&spec).await, Ok(plan));
+    assert_asked(fake, "plan_memory", v1::PlanMemoryRequest { spec: Some(spec.into()) });
 }

@@ -254,6 +254,7 @@ service! {
     SystemService:
     get_system_info(GetSystemInfoRequest) -> v1::SystemInfo,
     get_gpus(GetGpusRequest) -> v1::Gpus,
+    plan_memory(PlanMemoryRequest) -> v1::MemoryPlan,
     ;
     stream WatchGpusStream = watch_gpus(WatchGpusRequest) -> v1::Gpus,
 }

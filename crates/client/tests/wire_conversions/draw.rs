@@ -12,6 +12,7 @@ use ftl_core::inference::{
 use ftl_core::job::{Artifact, Attempt, Checkpoint, Exit, Job, JobEvent, Phase, Progress, State};
 use ftl_core::metrics::{Evaluated, Rewards, Stepped};
 use ftl_core::model::{Model, ModelFacts, ModelSource};
+use ftl_core::plan::{Change, MemoryParts, MemoryPlan, Proposal};
 use ftl_core::spec::resolved::{
     Checkpointing, DataFormat, ExcessLength, ModelDtype, ModelInit, TargetModules, Warmup, WsdShape,
 };
@@ -553,6 +554,33 @@ impl Draw {
             available_bytes: self.maybe(Self::number),
             is_built_with_cuda: self.flag(),
             jobs: self.list(|draw| JobCount { state: draw.one(&State::ALL), n_jobs: draw.number() }),
+        }
+    }
+
+    pub fn memory_plan(&mut self) -> MemoryPlan {
+        MemoryPlan {
+            fits: self.flag(),
+            peak_bytes: self.number(),
+            available_bytes: self.maybe(Self::number),
+            parts: MemoryParts {
+                weights: self.number(),
+                adapter: self.number(),
+                optimizer: self.number(),
+                gradients: self.number(),
+                activations: self.number(),
+                block: self.number(),
+                logits: self.number(),
+                dequantize: self.number(),
+                runtime: self.number(),
+                gaps: self.number(),
+            },
+            device: self.text(),
+            gradient_checkpointing: self.one(&[Checkpointing::None, Checkpointing::Block]),
+            most_tokens: self.number(),
+            proposals: self.list(|draw| Proposal {
+                changes: draw.list(|draw| Change { key: draw.text(), value: draw.text() }),
+                peak_bytes: draw.number(),
+            }),
         }
     }
 

@@ -8,6 +8,7 @@ use ftl_client::wire::{Numbered, v1};
 use ftl_core::inference::InferenceRequest;
 use ftl_core::job::{Artifact, Attempt, Checkpoint, Exit, Job, JobEvent};
 use ftl_core::metrics::Evaluated;
+use ftl_core::plan::MemoryPlan;
 use ftl_core::spec::resolved::Checkpointing;
 use ftl_core::spec::{AdapterKind, JobSpec, QuantizationKind};
 use ftl_core::{Event, EventRecord, Problem, ProblemKind};
@@ -116,6 +117,11 @@ proptest! {
     }
 
     #[test]
+    fn memory_plans_come_back(plan in random(Draw::memory_plan)) {
+        assert_survives::<v1::MemoryPlan, _>(&plan);
+    }
+
+    #[test]
     fn verdicts_come_back(spec in random(Draw::spec), problem in random(Draw::problem)) {
         for told in [Ok(spec), Err(vec![problem.clone(), problem])] {
             let back = verdict(verdict_response(told.clone())).expect("its own message");
@@ -182,6 +188,13 @@ fn a_full_value_leaves_no_field_of_its_message_empty() {
         format!("{:?}", v1::Attempt::from(Attempt { exit: crashed, ..full(Draw::attempt) })),
         format!("{:?}", v1::SystemInfo::from(full(Draw::system_info))),
         format!("{:?}", v1::ModelFacts::from(full(Draw::facts))),
+        format!(
+            "{:?}",
+            v1::MemoryPlan::from(MemoryPlan {
+                gradient_checkpointing: Checkpointing::Block,
+                ..full(Draw::memory_plan)
+            })
+        ),
     ];
     for message in messages {
         for empty in [": None", "Unspecified", "[]", "\"\""] {

@@ -10,7 +10,7 @@ use super::resolved::{
 };
 use super::{
     AdapterKind, AdapterSpec, DataSpec, DeviceSpec, EvalSpec, JobSpec, LossType, LrSchedulerKwargs,
-    LrSchedulerType, MethodKind, MethodSpec, ModelSpec, Optim, PredictionsSpec, QuantizationKind,
+    LrSchedulerType, MaxMemory, MethodKind, MethodSpec, ModelSpec, Optim, PredictionsSpec, QuantizationKind,
     QuantizationSpec, TrainFileSpec, TrainSpec,
 };
 use crate::error::{Problem, ProblemKind};
@@ -32,7 +32,7 @@ impl CheckedSpec {
     pub fn to_spec(&self) -> JobSpec {
         let Self { name, model, data, method, adapter, quantization, train, predictions, device } = self;
         let Model { path, dtype, init } = model;
-        let Device { kind: device_kind } = device;
+        let Device { kind: device_kind, max_memory_bytes } = device;
         JobSpec {
             name: Some(name.clone()),
             model: ModelSpec { path: Some(path.clone()), dtype: Some(*dtype), init: Some(*init) },
@@ -42,7 +42,10 @@ impl CheckedSpec {
             quantization: quantization_spec(*quantization),
             train: train_spec(train, data.order),
             predictions: predictions.map(predictions_spec),
-            device: DeviceSpec { max_memory: None, kind: Some(device_kind.to_string()) },
+            device: DeviceSpec {
+                max_memory: max_memory_bytes.map(MaxMemory::Bytes),
+                kind: Some(device_kind.to_string()),
+            },
         }
     }
 

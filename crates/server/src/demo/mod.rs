@@ -199,6 +199,7 @@ async fn tell(args: &Args, home: &Home) -> Result<(), DemoError> {
             own_spec((&model, max_length), &dataset, data.is_none().then_some(bundle.eval.as_path()))
         }
     };
+    say(&story::memory(&client.plan_memory(&spec).await?));
     let began = Instant::now();
     let job = client.create_job(&spec, Some("demo")).await?;
     say(&format!("job        {} is {}\n", job.id, job.state));

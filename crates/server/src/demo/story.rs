@@ -7,6 +7,7 @@ use std::time::Duration;
 use ftl_core::dataset::Dataset;
 use ftl_core::job::{Artifact, Job};
 use ftl_core::model::ModelFacts;
+use ftl_core::plan::{MemoryPlan, shown};
 
 use super::questions::Question;
 
@@ -43,6 +44,15 @@ pub(super) fn model(path: &Path, facts: &ModelFacts) -> String {
 pub(super) fn dataset(dataset: &Dataset) -> String {
     let Dataset { id: _, name: _, path, facts, created_unix_ms: _ } = dataset;
     format!("data       {}: {} rows, {} bytes", path.display(), facts.n_rows, thousands(facts.bytes))
+}
+
+pub(super) fn memory(plan: &MemoryPlan) -> String {
+    let MemoryPlan { peak_bytes, available_bytes, device, .. } = plan;
+    let available = available_bytes.map(|bytes| format!(" of {}", shown(bytes))).unwrap_or_default();
+    format!(
+        "memory     at most {}{available} on {device}, planned before a weight is read",
+        shown(*peak_bytes)
+    )
 }
 
 /// What a demo on somebody's own model or data leaves out.

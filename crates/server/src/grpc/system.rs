@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use async_stream::stream;
-use ftl_client::wire::v1;
 use ftl_client::wire::v1::system_service_server::SystemService;
+use ftl_client::wire::{required, v1};
+use ftl_core::plan::MemoryPlan;
 use ftl_core::system::{Gpus, SystemInfo};
-use ftl_core::{Problem, ProblemKind};
+use ftl_core::{JobSpec, Problem, ProblemKind};
 use ftl_trainer::{device, doctor};
 use futures_util::StreamExt;
 use tonic::{Request, Response, Status, async_trait};
@@ -43,6 +44,13 @@ impl Api {
         .await
     }
 
+    async fn plan(&self, spec: JobSpec) -> Result<MemoryPlan, ServiceError> {
+        let spec = self.0.resolver.spec(spec).await?;
+        // What is wrong on its face needs no process.
+        spec.check().map_err(ServiceError::Invalid)?;
+        self.0.parts.workers.plan_memory(spec).await
+    }
+
     async fn gpus(&self) -> Result<Gpus, ServiceError> {
         let reader = self.0.gpus.clone();
         Self::blocking(move || reader.read()).await
@@ -77,6 +85,15 @@ impl SystemService for Api {
     async fn get_gpus(&self, request: Request<v1::GetGpusRequest>) -> Result<Response<v1::Gpus>, Status> {
         let v1::GetGpusRequest {} = request.into_inner();
         Ok(Response::new(self.gpus().await?.into()))
+    }
+
+    async fn plan_memory(
+        &self,
+        request: Request<v1::PlanMemoryRequest>,
+    ) -> Result<Response<v1::MemoryPlan>, Status> {
+        let v1::PlanMemoryRequest { spec } = request.into_inner();
+        let spec = required("PlanMemoryRequest", "spec", spec).map_err(ServiceError::from)?;
+        Ok(Response::new(self.plan(spec).await?.into()))
     }
 
     async fn watch_gpus(

@@ -235,7 +235,8 @@ async fn converse(worker: &mut Warm, question: Question, parts: &mpsc::Unbounded
                 | FromWorker::Events(_)
                 | FromWorker::Model(_)
                 | FromWorker::Dataset(_)
-                | FromWorker::Row(_),
+                | FromWorker::Row(_)
+                | FromWorker::Plan(_),
             ) => {}
         }
     }

@@ -49,6 +49,7 @@ impl Connection {
             Task::InspectModel { .. }
             | Task::ReadDataset { .. }
             | Task::Preview { .. }
+            | Task::PlanMemory { .. }
             | Task::Infer { .. } => Work::Task,
         };
         // Before anything is started: a path that is not UTF-8 is the caller's to mend.
@@ -134,6 +135,7 @@ impl Connection {
             | FromWorker::Model(_)
             | FromWorker::Dataset(_)
             | FromWorker::Row(_)
+            | FromWorker::Plan(_)
             | FromWorker::Part { .. }
             | FromWorker::AnswerRefused { .. } => {}
         }
@@ -191,6 +193,7 @@ fn expected(frame: FromWorker, nonce: &str) -> Result<FromWorker, FrameError> {
         | FromWorker::Model(_)
         | FromWorker::Dataset(_)
         | FromWorker::Row(_)
+        | FromWorker::Plan(_)
         | FromWorker::Part { .. }
         | FromWorker::AnswerRefused { .. }
         | FromWorker::Refused { .. }

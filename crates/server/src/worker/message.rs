@@ -6,6 +6,7 @@ use ftl_core::dataset::{DatasetFacts, PreviewRow};
 use ftl_core::inference::{InferencePart, Prompt, SamplingSpec};
 use ftl_core::job::Phase;
 use ftl_core::model::ModelFacts;
+use ftl_core::plan::MemoryPlan;
 use ftl_core::spec::resolved::DataFormat;
 use ftl_core::{EventRecord, JobSpec, Problem};
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,11 @@ pub enum Task {
         /// At most this many.
         n_rows: u32,
     },
+    /// Say how much memory a job would take.
+    PlanMemory {
+        /// What it is asked to do, with absolute paths.
+        spec: Box<JobSpec>,
+    },
     /// Load weights, then answer one [`ToWorker::Ask`] after another.
     Infer {
         /// The model's directory.
@@ -112,6 +118,8 @@ pub enum FromWorker {
     Dataset(DatasetFacts),
     /// One row of a preview.
     Row(PreviewRow),
+    /// How much memory a job would take.
+    Plan(MemoryPlan),
     /// A part of an answer.
     Part {
         /// Which answer.
@@ -151,6 +159,7 @@ impl FromWorker {
             | Self::Model(_)
             | Self::Dataset(_)
             | Self::Row(_)
+            | Self::Plan(_)
             | Self::Part { .. }
             | Self::AnswerRefused { .. } => false,
         }

@@ -118,6 +118,7 @@ impl Training {
             FromWorker::Model(_)
             | FromWorker::Dataset(_)
             | FromWorker::Row(_)
+            | FromWorker::Plan(_)
             | FromWorker::Part { .. }
             | FromWorker::AnswerRefused { .. } => {
                 tracing::warn!(pid = self.pid(), "a worker that trains sent the answer to another task");

@@ -10,8 +10,9 @@ use std::time::Duration;
 use ftl_core::dataset::{DatasetFacts, PreviewRow};
 use ftl_core::inference::InferencePart;
 use ftl_core::model::ModelFacts;
+use ftl_core::plan::MemoryPlan;
 use ftl_core::spec::resolved::DataFormat;
-use ftl_core::{Problem, ProblemKind};
+use ftl_core::{JobSpec, Problem, ProblemKind};
 use futures_util::Stream;
 use tokio::sync::Semaphore;
 
@@ -127,6 +128,21 @@ impl Workers {
         };
         self.small("preview", Task::Preview { path, format, after_row, n_rows }, take).await?;
         Ok(rows)
+    }
+
+    /// How much memory a job would take; `spec` has absolute paths.
+    ///
+    /// # Errors
+    /// What is wrong with the spec, the model or the device.
+    pub async fn plan_memory(&self, spec: JobSpec) -> Result<MemoryPlan, ServiceError> {
+        let mut plan = None;
+        let take = |frame| {
+            if let FromWorker::Plan(found) = frame {
+                plan = Some(found);
+            }
+        };
+        self.small("plan", Task::PlanMemory { spec: Box::new(spec) }, take).await?;
+        plan.ok_or_else(no_answer)
     }
 
     /// Answers a prompt. A worker that has the same weights loaded is used again; one that has others is ended when

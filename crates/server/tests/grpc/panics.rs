@@ -31,6 +31,13 @@ impl SystemService for Clumsy {
         Ok(Response::new(v1::Gpus::default()))
     }
 
+    async fn plan_memory(
+        &self,
+        _request: Request<v1::PlanMemoryRequest>,
+    ) -> Result<Response<v1::MemoryPlan>, Status> {
+        Ok(Response::new(v1::MemoryPlan::default()))
+    }
+
     async fn watch_gpus(
         &self,
         _request: Request<v1::WatchGpusRequest>,

@@ -3,6 +3,8 @@
 use ftl_client::wire::v1;
 use ftl_client::wire::v1::gpus::Kind;
 use ftl_client::wire::v1::system_service_client::SystemServiceClient;
+use ftl_core::JobSpec;
+use ftl_core::plan::MemoryPlan;
 use tonic::Code;
 
 use super::support::{Service, assert_refused};
@@ -59,4 +61,37 @@ async fn interval_out_of_range_is_refused() {
         let message = format!("{millis} is out of range, expected 100 to 60000");
         assert_refused(&status, Code::InvalidArgument, "INVALID_VALUE", ("interval_millis", &message));
     }
+}
+
+/// The first job of the examples, with absolute paths.
+fn example(changes: &[&str]) -> JobSpec {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/first-run.toml");
+    let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
+    JobSpec::read_with(root.canonicalize().expect("the examples"), &changes).expect("a spec")
+}
+
+#[tokio::test]
+async fn memory_of_a_job_is_planned_by_a_worker() {
+    let service = Service::start().await;
+    let mut client = SystemServiceClient::new(service.channel().await);
+    let mut plan = async |spec: JobSpec| {
+        let request = v1::PlanMemoryRequest { spec: Some(spec.into()) };
+        client.plan_memory(request).await.map(tonic::Response::into_inner)
+    };
+    let spec = example(&["device.kind=cpu", "device.max_memory=1GiB"]);
+    let found = plan(spec.clone()).await.expect("a plan");
+    assert_eq!((found.fits, found.device.as_str(), found.available_bytes), (true, "cpu", Some(1 << 30)));
+    let expected = ftl_trainer::plan::plan(&spec.check().expect("a spec")).expect("a plan");
+    assert_eq!(MemoryPlan::try_from(found).expect("its own message"), expected);
+
+    let tight = plan(example(&["device.kind=cpu", "device.max_memory=1MiB"])).await.expect("no error");
+    assert!(!tight.fits && tight.available_bytes == Some(1 << 20), "{tight:?}");
+
+    let status = plan(example(&["model.path=/nowhere"])).await.expect_err("no model");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    let status = plan(example(&["adapter.r=0"])).await.expect_err("no rank");
+    let message = "0 is out of range, expected 1 to 65536";
+    assert_refused(&status, Code::InvalidArgument, "INVALID_VALUE", ("adapter.r", message));
+    let status = client.plan_memory(v1::PlanMemoryRequest { spec: None }).await.expect_err("no spec");
+    assert_refused(&status, Code::InvalidArgument, "INVALID_VALUE", ("spec", "must be given"));
 }

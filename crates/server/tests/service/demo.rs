@@ -55,6 +55,10 @@ fn demo_shows_what_training_changes_and_leaves_nothing_behind() {
     assert!(after < before / 2.0, "{said}");
     assert!(said.contains("after     ANSWER: Max, the pig says oink. The end."), "{said}");
     assert!(!said.contains("before    ANSWER"), "{said}");
+    assert!(
+        said.contains("\nmemory     at most ") && said.contains(", planned before a weight is read"),
+        "{said}"
+    );
     assert_eq!(names(home.path()), ["tmp"]);
     assert_eq!(names(&home.path().join("tmp")), [""; 0]);
 }

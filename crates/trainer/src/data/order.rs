@@ -158,8 +158,19 @@ impl Plan {
 
     /// Tokens that no microbatch exceeds.
     pub fn most_tokens(&self) -> usize {
+        self.longest_row().saturating_mul(self.batch_size.min(self.most_rows()))
+    }
+
+    /// Rows that no epoch exceeds.
+    pub fn most_rows(&self) -> usize {
+        // Where epochs differ, none has more rows than samples.
+        self.steady_rows.unwrap_or(self.pool.lengths.len())
+    }
+
+    /// Tokens that no row exceeds.
+    pub fn longest_row(&self) -> usize {
         let longest = self.pool.lengths.iter().copied().max().unwrap_or(0);
-        let row = match (self.pool.rows, self.steady_rows) {
+        match (self.pool.rows, self.steady_rows) {
             (Rows::Samples, _) => longest,
             (Rows::Packed, None) => longest.max(self.pool.max_length),
             // Then every epoch has as many rows, of the same lengths.
@@ -170,10 +181,7 @@ impl Plan {
                 };
                 (0..n_rows).map(n_tokens).max().unwrap_or(0)
             }
-        };
-        // Where epochs differ, none has more rows than samples.
-        let n_rows = self.steady_rows.unwrap_or(self.pool.lengths.len());
-        row.saturating_mul(self.batch_size.min(n_rows))
+        }
     }
 
     /// What packing came to, in the first epoch; `None`: a row is a sample.

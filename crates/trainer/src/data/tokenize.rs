@@ -11,6 +11,9 @@ use ftl_core::{Problem, ProblemKind};
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
+/// The tokenizer of a model directory.
+pub(crate) const TOKENIZER_JSON: &str = "tokenizer.json";
+
 /// A model's tokenizer.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
@@ -60,7 +63,7 @@ impl Tokenizer {
     /// # Errors
     /// [`ProblemKind::BrokenModel`], naming the file.
     pub fn load(model_dir: &Path) -> Result<Self, Problem> {
-        let path = model_dir.join("tokenizer.json");
+        let path = model_dir.join(TOKENIZER_JSON);
         let broken =
             |message: String| Problem::new(ProblemKind::BrokenModel, message).at(path.display().to_string());
         let bytes = fs::read(&path).map_err(|error| {

@@ -44,7 +44,7 @@ pub enum Source<'a> {
 
 /// Values that are read and quantized at a time: 1 MiB, whole blocks. A tensor that ends in 4 bits is never whole in
 /// memory before.
-const CHUNK_VALUES: usize = 1 << 18;
+pub(crate) const CHUNK_VALUES: usize = 1 << 18;
 
 /// Builds the decoder, all of it frozen; what the files hold in 4 bits stays so.
 pub fn build(config: &DecoderConfig, source: &Source<'_>, device: &OpenDevice) -> Decoder {

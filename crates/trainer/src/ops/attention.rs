@@ -21,7 +21,7 @@ use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData, activation};
 use crate::kernels::{Kernels, cast, cpu, cube, wide};
 
 /// Queries per chunk of the plain version.
-const CHUNK: usize = 256;
+pub(crate) const CHUNK: usize = 256;
 
 /// Heads and widths.
 #[derive(Clone, Copy, Debug, PartialEq)]

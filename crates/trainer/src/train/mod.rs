@@ -5,7 +5,7 @@ pub mod eval;
 pub mod event_log;
 mod expectation;
 pub mod finish;
-pub mod keep;
+pub mod memory_plan;
 pub mod meter;
 pub mod moments_file;
 pub mod optimizer;
@@ -75,15 +75,35 @@ pub struct Summary {
     pub best: Option<Evaluated>,
     /// Whether it ended before its last step, because held-out data no longer got better.
     pub stopped_early: bool,
+    /// The memory that this attempt took; `None` where it took no step.
+    pub memory: Option<MemoryUse>,
     /// The result: a PEFT adapter, or a model directory.
     pub path: PathBuf,
+}
+
+/// The memory that a run took at most, beyond what the process had taken before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MemoryUse {
+    /// As planned.
+    pub planned_bytes: u64,
+    /// As measured; `None` where the system does not tell.
+    pub peak_bytes: Option<u64>,
 }
 
 impl Summary {
     fn new(spec: &CheckedSpec, state: snapshot::State, loss_nats: Option<f64>, path: PathBuf) -> Self {
         let eval_after = best::of_result(spec, &state).cloned();
         let snapshot::State { step, stopped_early, scores: Scores { first, best, .. }, .. } = state;
-        Self { steps: step, loss_nats, eval_before: first, eval_after, best, stopped_early, path }
+        Self {
+            steps: step,
+            loss_nats,
+            eval_before: first,
+            eval_after,
+            best,
+            stopped_early,
+            memory: None,
+            path,
+        }
     }
 }
 
@@ -108,10 +128,11 @@ pub fn train(
     };
     let ready = ready(spec, &weights, &mut reporter)?;
     let identity = Identity::of(spec, &ready.data, fingerprint(&spec.model.path)?);
-    let mut run = Run::new((spec, out), ready, identity, &mut reporter);
+    let mut run = Run::new((spec, out), ready, identity, &mut reporter)?;
     if let Weights::Checkpoint(checkpoint) = &weights {
         run.restore(checkpoint)?;
     }
+    run.verify_memory()?;
     output::begin(out, spec)?;
     run.open_log()?;
     run.observe(Event::State { state: State::Running, reason: None });

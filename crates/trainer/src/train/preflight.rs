@@ -19,6 +19,7 @@ use crate::model::decoder::{Decoder, Trained};
 use crate::model::families::{EMBED_TOKENS, LM_HEAD};
 use crate::model::open::{Start, open_decoder, open_quantized};
 use crate::train::expectation;
+use crate::train::memory_plan::Before;
 use crate::train::predict::Predictor;
 use crate::train::report::{note, phase, warn};
 
@@ -39,6 +40,8 @@ pub struct Ready {
     pub predictor: Option<Predictor>,
     /// The tokens of a sample or a packed row at most.
     pub max_length: usize,
+    /// What was known of memory before.
+    pub memory: Before,
 }
 
 /// Where weights are read from that the spec does not name: the checkpoint of a resumed run.
@@ -62,6 +65,7 @@ pub fn ready(
     phase(observer, Phase::Validating);
     let device = device::open(spec.device.kind, spec.model.dtype)?.for_training(spec.model.dtype)?;
     note(observer, device.describe());
+    let memory = Before::loading(spec, &device)?;
 
     phase(observer, Phase::Loading);
     let mut decoder = match (&spec.adapter, weights) {
@@ -102,7 +106,7 @@ pub fn ready(
         }
     };
 
-    let max_length = max_length(spec, &decoder)?;
+    let max_length = max_length(spec, decoder.config.max_positions)?;
     let request = Request {
         data: &spec.data,
         encoder: &encoder,
@@ -133,7 +137,7 @@ pub fn ready(
         Some(_) => Trained::Adapter,
         None => Trained::Base,
     });
-    Ok(Ready { device, decoder, adapter, data, predictor, max_length })
+    Ok(Ready { device, decoder, adapter, data, predictor, max_length, memory })
 }
 
 fn too_few_prompts(asked: u64, found: usize) -> Option<String> {
@@ -205,8 +209,8 @@ fn adapter_shape(
     })
 }
 
-fn max_length(spec: &CheckedSpec, decoder: &Decoder) -> Result<usize, Problem> {
-    let context = decoder.config.max_positions;
+/// The tokens of a sample or a packed row at most, for a model with so much context.
+pub(crate) fn max_length(spec: &CheckedSpec, context: usize) -> Result<usize, Problem> {
     let Some(asked) = spec.data.max_length else { return Ok(context.min(DEFAULT_MAX_LENGTH)) };
     match usize::try_from(asked) {
         Ok(asked) if asked <= context => Ok(asked),

@@ -25,10 +25,12 @@ use crate::ops::dropout::Key;
 use crate::ops::neftune::Noise;
 use crate::ops::param::{Gradients, Param};
 use crate::optim::schedule::LearningRate;
+use crate::plan::Planner;
+use crate::plan::verify::{Base, rehearse};
 use crate::train::best;
 use crate::train::eval::{Scores, evaluate};
 use crate::train::finish::write_final;
-use crate::train::keep;
+use crate::train::memory_plan;
 use crate::train::meter::{Meter, StepResult};
 use crate::train::moments_file::{read_optimizer, write_optimizer};
 use crate::train::optimizer::Optimizer;
@@ -37,7 +39,7 @@ use crate::train::preflight::Ready;
 use crate::train::reference;
 use crate::train::report::{Reporter, note, phase, warn};
 use crate::train::snapshot::{self, Identity};
-use crate::train::{Outcome, Summary};
+use crate::train::{MemoryUse, Outcome, Summary};
 
 /// The stream of a microbatch's noise on the embeddings; those of dropout are numbered by layer, from 0.
 const NOISE: u64 = u64::MAX;
@@ -65,26 +67,34 @@ pub struct Run<'a, 'b> {
     optimizer: Optimizer,
     gradients: Gradients,
     keep: Keep,
+    planner: Planner,
+    /// What the process had taken before the run.
+    base: Base,
     history: Vec<serde_json::Value>,
     pub(super) reporter: &'a mut Reporter<'b>,
 }
 
 impl<'a, 'b> Run<'a, 'b> {
     /// At step 0.
+    ///
+    /// # Errors
+    /// The refusal of a run that would not fit into memory.
     pub fn new(
         (spec, out): (&'a CheckedSpec, &'a Path),
         ready: Ready,
         identity: Identity,
         reporter: &'a mut Reporter<'b>,
-    ) -> Self {
-        let Ready { device, decoder, adapter, data, predictor, max_length } = ready;
+    ) -> Result<Self, TrainError> {
+        let Ready { device, decoder, adapter, data, predictor, max_length, memory } = ready;
         let train = &spec.train;
         let plan = Plan::new(pool(spec, &data, max_length), train);
-        let (keep, why) = keep::choose(train.gradient_checkpointing, &decoder.config, plan.most_tokens());
-        for message in plan.packing().into_iter().chain(why) {
+        if let Some(message) = plan.packing() {
             note(reporter, message);
         }
-        Self {
+        let (config, of_adapter) = (&decoder.config, adapter.as_ref());
+        let parts = memory_plan::Parts { spec, config, adapter: of_adapter, data: &data, plan: &plan };
+        let (planner, keep) = memory_plan::choose(&parts, (device.name, memory), reporter)?;
+        Ok(Self {
             schedule: LearningRate::new(
                 &train.schedule,
                 train.learning_rate,
@@ -109,8 +119,25 @@ impl<'a, 'b> Run<'a, 'b> {
             plan,
             identity,
             keep,
+            planner,
+            base: memory.base,
             reporter,
+        })
+    }
+
+    /// Puts the memory plan to the test, where that is worth its time; changes nothing.
+    ///
+    /// # Errors
+    /// The refusal, if more was taken than is available.
+    pub fn verify_memory(&mut self) -> Result<(), TrainError> {
+        if !memory_plan::is_tested(&self.planner) {
+            return Ok(());
         }
+        phase(self.reporter, Phase::Planning);
+        let work = self.planner.workload(self.keep);
+        let state = (&mut self.gradients, self.optimizer.moments.as_mut_slice());
+        rehearse(&mut self.decoder, state, &work, pass(self.spec, self.keep, Key::new(self.spec.train.seed)));
+        memory_plan::judge(&mut self.planner, self.base, self.reporter)
     }
 
     /// Goes on where a checkpoint ended; its weights are in place already.
@@ -194,7 +221,10 @@ impl<'a, 'b> Run<'a, 'b> {
         let kind = if self.adapter.is_some() { "peft" } else { "model" };
         self.observe(Event::Exported { path: path.display().to_string(), kind: kind.to_owned() });
         self.reporter.check()?;
-        Ok(Outcome::Finished(Summary::new(self.spec, self.state(), loss_nats, path)))
+        let memory =
+            MemoryUse { planned_bytes: self.planner.peak_bytes(), peak_bytes: self.base.peak_bytes() };
+        let summary = Summary::new(self.spec, self.state(), loss_nats, path);
+        Ok(Outcome::Finished(Summary { memory: Some(memory), ..summary }))
     }
 
     /// Whether no step is left, or none that would be taken.
@@ -242,12 +272,8 @@ impl<'a, 'b> Run<'a, 'b> {
         let totals = Totals::of(&microbatches);
         let mut tally = Tally::new(&self.method);
         let learning_rate = self.schedule.at(step_index);
-        let (keep, alpha) = (self.keep, self.spec.train.neftune_noise_alpha);
-        let pass = |index| {
-            let key = key.fold(index);
-            let noise = alpha.map(|alpha| Noise { alpha, key: key.fold(NOISE) });
-            TrainPass { keep, dropout: Some(key), noise }
-        };
+        let (spec, keep) = (self.spec, self.keep);
+        let pass = |index| pass(spec, keep, key.fold(index));
         if let ([microbatch], true) =
             (&microbatches[..], self.optimizer.can_step_in_parts(microbatches.len()))
         {
@@ -378,6 +404,12 @@ impl<'a, 'b> Run<'a, 'b> {
         let state = self.identity.state(self.step, self.scores.clone());
         snapshot::State { stopped_early: self.is_early(), predicted: self.predicted, ..state }
     }
+}
+
+/// How a microbatch with this random stream goes through the model.
+fn pass(spec: &CheckedSpec, keep: Keep, key: Key) -> TrainPass {
+    let noise = spec.train.neftune_noise_alpha.map(|alpha| Noise { alpha, key: key.fold(NOISE) });
+    TrainPass { keep, dropout: Some(key), noise }
 }
 
 /// What the steps take their samples from.

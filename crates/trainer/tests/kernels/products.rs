@@ -1,6 +1,7 @@
 //! Products in 16 bits, however their operands lie in memory.
 
 use burn::tensor::{DType, Device, Tensor};
+use ftl_trainer::kernels::cube::matmul::add_product;
 use ftl_trainer::kernels::{Gpu, Kernels, Precision, cast, matmul};
 use rand::RngExt;
 
@@ -50,5 +51,25 @@ fn products_of_any_layout_equal_those_on_the_cpu() {
                 assert_close(&format!("{a:?} {b:?} {m} {k} {n} to {out:?}"), &got, &want, tolerance);
             }
         }
+    }
+}
+
+#[test]
+fn long_sums_of_few_values_equal_those_on_the_cpu() {
+    let Some(device) = device().filter(|device| device.supports_dtype(DType::BF16)) else { return };
+    let gpu = Gpu { precision: Precision::Bf16 };
+    for (seed, a, b) in
+        [(1, Order::Rows, Order::Columns), (2, Order::Rows, Order::Rows), (3, Order::Columns, Order::Rows)]
+    {
+        let [m, k, n] = [136, 8200, 48];
+        let [[a_cpu, a_gpu], [b_cpu, b_gpu]] =
+            [operand(seed, [m, k], a, &device), operand(seed + 100, [k, n], b, &device)];
+        let want = values(a_cpu.matmul(b_cpu));
+        let got = values(matmul(Kernels::Cube(gpu), (&a_gpu, &b_gpu), DType::BF16));
+        assert_close(&format!("{a:?} {b:?}"), &got, &want, 5e-3);
+        let first = add_product(gpu, (&a_gpu, &b_gpu), None);
+        let twice = values(add_product(gpu, (&a_gpu, &b_gpu), Some(first)));
+        let want: Vec<f32> = want.iter().map(|value| 2.0 * value).collect();
+        assert_close(&format!("twice {a:?} {b:?}"), &twice, &want, 1e-5);
     }
 }

@@ -12,6 +12,7 @@ mod memory;
 mod optimizer;
 mod output;
 mod parity;
+mod planned;
 mod predictions;
 mod preferences;
 mod program;

@@ -15,6 +15,7 @@ mod jobs;
 mod models;
 mod output;
 mod pages;
+mod plan;
 mod remove;
 mod sampling;
 mod speak;
@@ -48,6 +49,8 @@ struct Cli {
 enum Command {
     /// Fine-tune a model as a spec says.
     Train(train::Args),
+    /// Say how much memory a job would take, and what would fit.
+    Plan(spec::SpecArgs),
     /// List, follow, stop, resume and remove jobs.
     #[command(subcommand)]
     Jobs(jobs::Command),
@@ -91,6 +94,7 @@ async fn run(command: Command, server: ServerArgs, format: Format) -> CommandRes
     let context = Context::new(server, format)?;
     match command {
         Command::Train(args) => train::run(args, &context).await,
+        Command::Plan(spec) => plan::run(spec, &context).await,
         Command::Jobs(command) => jobs::run(command, &context).await,
         Command::Data(command) => data::run(command, &context).await,
         Command::Models(command) => models::run(command, &context).await,

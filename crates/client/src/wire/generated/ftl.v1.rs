@@ -5841,6 +5841,92 @@ pub struct WatchGpusRequest {
     #[prost(uint32, tag = "1")]
     pub interval_millis: u32,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PlanMemoryRequest {
+    /// As in CreateJob.
+    #[prost(message, optional, tag = "1")]
+    pub spec: ::core::option::Option<JobSpec>,
+}
+/// The memory that a job takes at its peak.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MemoryPlan {
+    /// True where nobody knows what is available.
+    #[prost(bool, tag = "1")]
+    pub fits: bool,
+    /// All parts together.
+    #[prost(uint64, tag = "2")]
+    pub peak_bytes: u64,
+    /// The spec's limit, or what is free.
+    #[prost(uint64, optional, tag = "3")]
+    pub available_bytes: ::core::option::Option<u64>,
+    #[prost(message, optional, tag = "4")]
+    pub parts: ::core::option::Option<MemoryParts>,
+    /// Where the job would compute, as in `cuda:0`.
+    #[prost(string, tag = "5")]
+    pub device: ::prost::alloc::string::String,
+    /// Which activations it would keep; never AUTO.
+    #[prost(enumeration = "train_spec::GradientCheckpointing", tag = "6")]
+    pub gradient_checkpointing: i32,
+    /// The tokens of the longest microbatch that it is planned for.
+    #[prost(uint64, tag = "7")]
+    pub most_tokens: u64,
+    /// None where it fits.
+    #[prost(message, repeated, tag = "8")]
+    pub proposals: ::prost::alloc::vec::Vec<MemoryProposal>,
+}
+/// What memory holds at the peak of a job.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemoryParts {
+    /// The model's.
+    #[prost(uint64, tag = "1")]
+    pub weights_bytes: u64,
+    /// Weights of the adapter.
+    #[prost(uint64, tag = "2")]
+    pub adapter_bytes: u64,
+    /// What the optimizer remembers.
+    #[prost(uint64, tag = "3")]
+    pub optimizer_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub gradients_bytes: u64,
+    /// What the forward pass keeps for the backward pass, over all blocks.
+    #[prost(uint64, tag = "5")]
+    pub activations_bytes: u64,
+    /// What one block works with.
+    #[prost(uint64, tag = "6")]
+    pub block_bytes: u64,
+    /// The chunk of logits that exists at once.
+    #[prost(uint64, tag = "7")]
+    pub logits_bytes: u64,
+    /// Where weights in 4 bits are made whole for a product.
+    #[prost(uint64, tag = "8")]
+    pub dequantize_bytes: u64,
+    /// What is there whatever is trained: code, threads, tokenizer, data.
+    #[prost(uint64, tag = "9")]
+    pub runtime_bytes: u64,
+    /// What lies unused between the others.
+    #[prost(uint64, tag = "10")]
+    pub gaps_bytes: u64,
+}
+/// A change of the spec that would fit.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MemoryProposal {
+    /// All of them together.
+    #[prost(message, repeated, tag = "1")]
+    pub changes: ::prost::alloc::vec::Vec<SpecChange>,
+    /// As the job is planned then.
+    #[prost(uint64, tag = "2")]
+    pub peak_bytes: u64,
+}
+/// A key of the spec with another value.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SpecChange {
+    /// As in `data.max_length`.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// As a spec writes it.
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+}
 /// Generated client implementations.
 pub mod system_service_client {
     #![allow(
@@ -5990,6 +6076,29 @@ pub mod system_service_client {
                 .insert(GrpcMethod::new("ftl.v1.SystemService", "WatchGpus"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// How much memory a job would take, and what would fit where it does not: from its spec and the model's config alone,
+        /// for rows as long as the spec allows. A job that does not fit is an answer, not an error.
+        pub async fn plan_memory(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PlanMemoryRequest>,
+        ) -> std::result::Result<tonic::Response<super::MemoryPlan>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.SystemService/PlanMemory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.SystemService", "PlanMemory"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -6026,6 +6135,12 @@ pub mod system_service_server {
             &self,
             request: tonic::Request<super::WatchGpusRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchGpusStream>, tonic::Status>;
+        /// How much memory a job would take, and what would fit where it does not: from its spec and the model's config alone,
+        /// for rows as long as the spec allows. A job that does not fit is an answer, not an error.
+        async fn plan_memory(
+            &self,
+            request: tonic::Request<super::PlanMemoryRequest>,
+        ) -> std::result::Result<tonic::Response<super::MemoryPlan>, tonic::Status>;
     }
     /// The machine and the service on it.
     #[derive(Debug)]
@@ -6236,6 +6351,51 @@ pub mod system_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ftl.v1.SystemService/PlanMemory" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanMemorySvc<T: SystemService>(pub Arc<T>);
+                    impl<
+                        T: SystemService,
+                    > tonic::server::UnaryService<super::PlanMemoryRequest>
+                    for PlanMemorySvc<T> {
+                        type Response = super::MemoryPlan;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PlanMemoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SystemService>::plan_memory(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanMemorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -13,7 +13,9 @@ use ftl_core::dataset::{Dataset, DatasetFacts};
 use ftl_core::inference::{ChatMessage, FinishReason, InferencePart, InferenceRequest, Prompt};
 use ftl_core::job::State;
 use ftl_core::model::{Model, ModelFacts, ModelSource};
-use ftl_core::spec::resolved::DataFormat;
+use ftl_core::plan::{Change, MemoryParts, MemoryPlan, Proposal};
+use ftl_core::spec::MaxMemory;
+use ftl_core::spec::resolved::{Checkpointing, DataFormat};
 use ftl_core::system::{Gpus, JobCount, SystemInfo};
 use ftl_core::{ConfigId, DatasetId, JobSpec, ModelId, Problem, ProblemKind};
 use tokio_stream::Stream;
@@ -56,6 +58,33 @@ impl SystemService for Service {
 
     async fn get_gpus(&self, _: Request<v1::GetGpusRequest>) -> Result<Response<v1::Gpus>, Status> {
         Ok(Response::new(self.gpus().into()))
+    }
+
+    async fn plan_memory(
+        &self,
+        request: Request<v1::PlanMemoryRequest>,
+    ) -> Result<Response<v1::MemoryPlan>, Status> {
+        let spec = JobSpec::try_from(request.into_inner().spec.expect("a spec")).expect("its own message");
+        let available_bytes = match spec.device.max_memory {
+            Some(MaxMemory::Bytes(bytes)) => bytes,
+            Some(MaxMemory::Text(_)) | None => 8 << 30,
+        };
+        let parts = MemoryParts { weights: 512 << 20, activations: 1 << 30, ..MemoryParts::default() };
+        let peak_bytes = parts.total();
+        let fits = peak_bytes <= available_bytes;
+        let change = Change { key: "train.gradient_checkpointing".to_owned(), value: "block".to_owned() };
+        let proposal = Proposal { changes: vec![change], peak_bytes: 600 << 20 };
+        let plan = MemoryPlan {
+            fits,
+            peak_bytes,
+            available_bytes: Some(available_bytes),
+            parts,
+            device: "cpu".to_owned(),
+            gradient_checkpointing: Checkpointing::None,
+            most_tokens: 8192,
+            proposals: if fits { Vec::new() } else { vec![proposal] },
+        };
+        Ok(Response::new(plan.into()))
     }
 
     type WatchGpusStream = Answers<v1::Gpus>;

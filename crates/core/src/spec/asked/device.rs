@@ -13,7 +13,8 @@ use crate::spec::resolved::DeviceKind;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeviceSpec {
-    /// Memory that the run may take, in bytes or as in `8GiB`. Default: what is free.
+    /// Memory that the run may take, in bytes or as in `8GiB`; one that would take more is refused before its first step.
+    /// Default: what is free.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_memory: Option<MaxMemory>,
     /// `auto`, `cpu`, `cuda`, `cuda:1`, `vulkan` or `vulkan:1`. `auto` takes the first CUDA device, else the CPU, and says
@@ -49,13 +50,14 @@ impl MaxMemory {
     /// The amount in bytes.
     ///
     /// # Errors
-    /// A [`Problem`] without a field if the text is no number with a unit, or is zero or too large.
+    /// A [`Problem`] without a field if the text is no number with a unit, or it is zero or above 2^63 bytes.
     pub fn bytes(&self) -> Result<u64, Problem> {
         let bytes = match self {
             Self::Bytes(bytes) => Some(*bytes),
             Self::Text(text) => bytes_from_text(text),
         };
-        bytes.filter(|&bytes| bytes > 0).ok_or_else(|| {
+        // TOML, in which the resolved spec can be written, has no larger integers.
+        bytes.filter(|bytes| (1..=i64::MAX as u64).contains(bytes)).ok_or_else(|| {
             Problem::new(ProblemKind::InvalidValue, format!("`{self}` is not an amount of memory"))
                 .hint("give bytes, or a number with one of the units B, kB, MB, GB, KiB, MiB, GiB, TiB, as in `8GiB`")
         })
@@ -111,7 +113,7 @@ impl FromStr for DeviceKind {
             ("cuda", Some(index)) => Ok(Self::Cuda(index)),
             ("vulkan", Some(index)) => Ok(Self::Vulkan(index)),
             (_, _) => Err(Problem::new(ProblemKind::InvalidValue, format!("`{text}` is not a device"))
-                .hint("use `auto`, `cpu`, `cuda` or, for the second GPU, `cuda:1`; `vulkan` and `vulkan:1` likewise")),
+                .hint("use `auto`, `cpu`, `cuda`, `vulkan` or, for the second GPU, `cuda:1`")),
         }
     }
 }

@@ -63,14 +63,14 @@ fn checked_model(model: &ModelSpec, findings: &mut Findings) -> Model {
 
 fn checked_device(device: &DeviceSpec, findings: &mut Findings) -> Device {
     let DeviceSpec { max_memory, kind } = device;
-    if let Some(Err(problem)) = max_memory.as_ref().map(super::MaxMemory::bytes) {
-        findings.push(problem.at("device.max_memory"));
-    }
+    let max_memory_bytes = max_memory.as_ref().and_then(|amount| {
+        amount.bytes().map_err(|problem| findings.push(problem.at("device.max_memory"))).ok()
+    });
     let kind = kind.as_deref().unwrap_or("auto").parse().unwrap_or_else(|problem: Problem| {
         findings.push(problem.at("device.kind"));
         DeviceKind::Auto
     });
-    Device { kind }
+    Device { kind, max_memory_bytes }
 }
 
 fn checked_quantization(

@@ -18,10 +18,8 @@ struct Gap {
     hint: &'static str,
 }
 
-const GAPS: [Gap; 2] = [
-    Gap { key: "data.format", asked: format, hint: "bring the data to `messages` or `prompt_completion`" },
-    Gap { key: "device.max_memory", asked: max_memory, hint: "drop it" },
-];
+const GAPS: [Gap; 1] =
+    [Gap { key: "data.format", asked: format, hint: "bring the data to `messages` or `prompt_completion`" }];
 
 /// Reports every function that the spec asks for and this version does not have.
 pub(super) fn report(spec: &JobSpec, findings: &mut Findings) {
@@ -45,8 +43,4 @@ fn format(spec: &JobSpec) -> Option<String> {
         | DataFormat::Preference
         | DataFormat::Tokens => None,
     }
-}
-
-fn max_memory(spec: &JobSpec) -> Option<String> {
-    spec.device.max_memory.as_ref().map(|amount| format!("a limit of `{amount}`"))
 }

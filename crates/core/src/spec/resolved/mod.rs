@@ -101,6 +101,8 @@ pub enum Scales {
 pub struct Device {
     /// Which device.
     pub kind: DeviceKind,
+    /// What the run may take of its memory; `None`: what is free.
+    pub max_memory_bytes: Option<u64>,
 }
 
 /// Which device.

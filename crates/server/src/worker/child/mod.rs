@@ -53,6 +53,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Task::Preview { path, format, after_row, n_rows } => {
             small::run(&link, nonce, |link| small::preview(link, &path, format, (after_row, n_rows)))
         }
+        Task::PlanMemory { spec } => small::run(&link, nonce, |link| small::plan_memory(link, &spec)),
         Task::Infer { model, adapter, device } => {
             infer::run(link, nonce, &infer::Weights { model, adapter, device })
         }

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use ftl_core::Problem;
 use ftl_core::spec::resolved::DataFormat;
+use ftl_core::{JobSpec, Problem};
 use ftl_trainer::data::survey::{preview as preview_rows, survey};
 use ftl_trainer::inspect::model_facts;
+use ftl_trainer::plan::plan;
 
 use super::hello;
 use super::link::Link;
@@ -71,4 +72,8 @@ pub(super) fn preview(link: &Link, path: &Path, format: DataFormat, rows: (u64, 
         link.send(&FromWorker::Row(row))?;
     }
     Ok(())
+}
+
+pub(super) fn plan_memory(link: &Link, spec: &JobSpec) -> Result<(), Trouble> {
+    Ok(link.send(&FromWorker::Plan(plan(&spec.check()?)?))?)
 }

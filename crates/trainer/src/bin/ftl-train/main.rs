@@ -7,6 +7,7 @@ mod inspect;
 mod messages;
 mod model;
 mod output;
+mod plan;
 mod precision;
 mod progress;
 mod render;
@@ -41,6 +42,8 @@ enum Command {
     Generate(generate::Args),
     /// Describe a model or adapter directory.
     Inspect(inspect::Args),
+    /// Say how much memory a run would take, and what would fit.
+    Plan(plan::Args),
     /// Show a conversation as the model will see it, with the trained tokens marked.
     Render(render::Args),
     /// Print the JSON Schema of the spec.
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Doctor => doctor::run(format),
         Command::Generate(args) => generate::run(args, format),
         Command::Inspect(args) => inspect::run(args, format),
+        Command::Plan(args) => plan::run(args, format),
         Command::Render(args) => render::run(args, format),
         Command::Schema => schema::run(),
         Command::Score(args) => score::run(args, format),

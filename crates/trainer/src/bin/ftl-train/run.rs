@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use ftl_core::job::State;
+use ftl_core::plan::shown;
 use ftl_core::spec::resolved::DeviceKind;
 use ftl_core::{CheckedSpec, Event, JobSpec, Observer, Problem, ProblemKind, StopReason, StopSignal};
 use ftl_trainer::checkpoint::layout::EVENTS_JSONL;
 use ftl_trainer::error::TrainError;
 use ftl_trainer::train::event_log::EventLog;
-use ftl_trainer::train::{Begin, Outcome, Summary, train};
+use ftl_trainer::train::{Begin, MemoryUse, Outcome, Summary, train};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -75,7 +76,11 @@ pub fn run(args: Args, format: Format) -> CommandResult {
 }
 
 /// Reads the spec; the device on the command line beats the one in it.
-fn read(path: &PathBuf, overrides: &[String], device: Option<DeviceKind>) -> Result<CheckedSpec, TrainError> {
+pub fn read(
+    path: &PathBuf,
+    overrides: &[String],
+    device: Option<DeviceKind>,
+) -> Result<CheckedSpec, TrainError> {
     let mut overrides = overrides.to_vec();
     overrides.extend(device.map(|kind| format!("device.kind={kind}")));
     Ok(JobSpec::read_with(path, &overrides)?.check()?)
@@ -138,7 +143,7 @@ impl Observer for Watcher {
 }
 
 fn text(summary: &Summary) -> String {
-    let Summary { steps, loss_nats, eval_before, eval_after, best, stopped_early, path } = summary;
+    let Summary { steps, loss_nats, eval_before, eval_after, best, stopped_early, memory, path } = summary;
     let early = if *stopped_early { ", stopped early" } else { "" };
     let mut lines = vec![format!("{steps} steps done{early}")];
     lines.extend(loss_nats.map(|loss| format!("training loss of the last step {loss:.4}")));
@@ -154,6 +159,12 @@ fn text(summary: &Summary) -> String {
             best.loss_nats, best.step
         ));
     }
+    lines.extend(memory.as_ref().and_then(memory_text));
     lines.push(format!("the result is in {}", path.display()));
     lines.join("\n")
+}
+
+fn memory_text(memory: &MemoryUse) -> Option<String> {
+    let MemoryUse { planned_bytes, peak_bytes } = *memory;
+    Some(format!("memory {} at most, {} were planned", shown(peak_bytes?), shown(planned_bytes)))
 }

@@ -12,7 +12,7 @@ use crate::ops::attention::AttentionShape;
 
 /// Queries per tile: the scores stay in the cache and tiles above the diagonal are never computed. At 256 tokens
 /// 64 and 96 are about 10 % slower, because the products get too small.
-const TILE: usize = 128;
+pub(crate) const TILE: usize = 128;
 
 simd! { fn softmax_row(row: &mut [f32], seen: Range<usize>) -> f32 {
     let (before, row) = row.split_at_mut(seen.start);

@@ -275,7 +275,8 @@ impl Supervised {
     }
 }
 
-fn chunk_rows(vocab: usize) -> usize {
+/// Rows of logits that exist at once.
+pub(crate) fn chunk_rows(vocab: usize) -> usize {
     (CHUNK_LOGITS / vocab).max(MIN_CHUNK_ROWS)
 }
 

@@ -18,6 +18,7 @@ mod gpu;
 mod weight;
 
 pub use gpu::HalfFactors;
+pub(crate) use weight::tile_rows;
 pub use weight::{Frozen, Nf4Weight, Weight};
 
 use std::ops::Range;

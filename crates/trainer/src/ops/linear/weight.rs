@@ -24,6 +24,11 @@ const TILE_VALUES: usize = 1 << 18;
 /// Rows that are made at a time at least: fewer make the products slow.
 const MIN_TILE_ROWS: usize = 256;
 
+/// Rows of a matrix in 4 bits that the CPU makes at a time, of `n_rows`.
+pub(crate) fn tile_rows(n_inputs: usize, n_rows: usize) -> usize {
+    (TILE_VALUES / n_inputs).max(MIN_TILE_ROWS).min(n_rows)
+}
+
 thread_local! {
     /// Kept from one operation to the next.
     static TILE: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
@@ -225,7 +230,7 @@ impl Weight {
             Self::Nf4(weight) => {
                 // Taken out while it is used, so that nothing that runs meanwhile on this thread can meet it.
                 let mut tile = TILE.take();
-                let n_rows = (TILE_VALUES / n_inputs).max(MIN_TILE_ROWS).min(rows.len());
+                let n_rows = tile_rows(n_inputs, rows.len());
                 if tile.len() < n_rows * n_inputs {
                     tile.resize(n_rows * n_inputs, 0.0);
                 }

@@ -116,6 +116,8 @@ pub fn products<F: Float, N: Size>(
     let size!(P) = 2usize;
     let size = N::value();
     let means = comptime!(tiles.means());
+    // Spelled out, every step waits for all threads: what compiles kernels for a CPU takes minutes over many of them.
+    let unroll = comptime!(means == Means::Instructions);
     let pitch = comptime!(pitch(size, tiles));
     let own_start = comptime!(start(own_rows.slot, size, tiles));
     let other_start = comptime!(start(other_rows.slot, size, tiles));
@@ -134,7 +136,7 @@ pub fn products<F: Float, N: Size>(
     for k in 0..comptime!(tiles.head_dim / 16) {
         let place = own_start + own_row * pitch + (k * 2 + own_eight) * comptime!(8 / size);
         let a = mma::load_four::<F, N, P>(&slots.rows, place, &mut slots.exchange, Order::Rows, means);
-        #[unroll]
+        #[unroll(unroll)]
         for pair in 0..comptime!(tiles.n_others() / 16) {
             let row = pair * 16 + other_row;
             let place = other_start + row * pitch + (k * 2 + other_eight) * comptime!(8 / size);
@@ -157,13 +159,15 @@ pub fn accumulate<F: Float, N: Size>(
     let size!(P) = 2usize;
     let size = N::value();
     let means = comptime!(tiles.means());
+    // Spelled out, every step waits for all threads: what compiles kernels for a CPU takes minutes over many of them.
+    let unroll = comptime!(means == Means::Instructions);
     let pitch = comptime!(pitch(size, tiles));
     let other_start = comptime!(start(other_rows.slot, size, tiles));
     let n_columns = comptime!(tiles.n_result_columns());
     let lane = mma::lane();
     let other_row = lane / 8 % 2 * 8 + lane % 8;
     let other_eight = lane / 16;
-    #[unroll]
+    #[unroll(unroll)]
     for k in 0..comptime!(tiles.n_others() / 16) {
         let mut a = Array::<Vector<F, P>>::new(4usize);
         #[unroll]
@@ -171,12 +175,12 @@ pub fn accumulate<F: Float, N: Size>(
             let mut pair = Vector::<F, P>::empty();
             #[unroll]
             for j in 0..2usize {
-                let weight = weights[comptime!(i % 2 * tiles.n_columns() + k * 4 + i / 2 * 2 + j)];
+                let weight = weights[k * 4 + comptime!(i % 2 * tiles.n_columns() + i / 2 * 2 + j)];
                 pair.insert(j, F::cast_from(weight));
             }
             a[i] = pair;
         }
-        #[unroll]
+        #[unroll(unroll)]
         for pair in 0..comptime!(tiles.head_dim / 16) {
             let row = k * 16 + other_row;
             let place = other_start + row * pitch + (pair * 2 + other_eight) * comptime!(8 / size);
@@ -192,24 +196,24 @@ pub fn accumulate<F: Float, N: Size>(
 fn multiply_into<F: Float, P: Size>(
     sums: &mut Array<f32>,
     #[comptime] pitch: usize,
-    #[comptime] pair: usize,
+    pair: usize,
     a: &Array<Vector<F, P>>,
     b: &Array<Vector<F, P>>,
     exchange: &mut Exchange,
     #[comptime] means: Means,
 ) {
-    #[unroll]
+    #[unroll(means == Means::Instructions)]
     for eight in 0..2usize {
         let mut half = Array::<Vector<F, P>>::new(2usize);
-        half[0] = b[comptime!(eight * 2)];
-        half[1] = b[comptime!(eight * 2 + 1)];
+        half[0] = b[eight * 2];
+        half[1] = b[eight * 2 + 1];
         let mut c = Array::<Vector<f32, P>>::new(2usize);
         #[unroll]
         for i in 0..2usize {
             let mut values = Vector::<f32, P>::empty();
             #[unroll]
             for j in 0..2usize {
-                values.insert(j, sums[comptime!(i * pitch + pair * 4 + eight * 2 + j)]);
+                values.insert(j, sums[pair * 4 + eight * 2 + comptime!(i * pitch + j)]);
             }
             c[i] = values;
         }
@@ -218,7 +222,7 @@ fn multiply_into<F: Float, P: Size>(
         for i in 0..2usize {
             #[unroll]
             for j in 0..2usize {
-                sums[comptime!(i * pitch + pair * 4 + eight * 2 + j)] = c[i].extract(j);
+                sums[pair * 4 + eight * 2 + comptime!(i * pitch + j)] = c[i].extract(j);
             }
         }
     }
