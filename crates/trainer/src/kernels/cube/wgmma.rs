@@ -274,6 +274,11 @@ pub(super) fn variants(variants: &mut Variants) {
     let threads = CubeDim::new_1d(N_THREADS);
     let (bf16, f16) = (half::bf16::elem_type_native(), half::f16::elem_type_native());
     let f32 = f32::elem_type_native();
+    for onto in [Onto::Nothing, Onto::Sum] {
+        for out in [f32, bf16] {
+            variant!(variants, CubeDim::new_1d(256), sum_parts::SumParts, [_ _ _ _ _], onto, out);
+        }
+    }
     for sums in [32, 64, 128] {
         for (majors, onto, types, ptx_type) in [
             ([Major::K, Major::K], Onto::Nothing, [bf16, bf16], "bf16"),

@@ -220,54 +220,59 @@ fn vector_size(tiles: Tiles, dtype: DType) -> usize {
     [4, 2, 1].into_iter().find(divides).expect("1 divides everything")
 }
 
-/// What is compiled without a device: heads of the usual widths, and one that vectors don't divide.
+/// What is compiled without a device: in registers a usual head and one that vectors don't divide, on tensor cores every
+/// width that models have.
 pub(super) fn variants(variants: &mut Variants) {
     for (dtype, most) in activations() {
-        for (head_dim, size) in [(64, 4), (80, 4), (128, 4), (256, 4), (50, 2)] {
-            of_tiles(variants, Units::Registers, (head_dim, size), dtype);
+        for (head_dim, size) in [(128, 4), (50, 2)] {
+            of_tiles(variants, (Units::Registers, Limit::Tanh), (head_dim, size), dtype);
         }
-        for head_dim in [64, 80, 96, 128, 256] {
+        for (head_dim, limit) in
+            [(64, Limit::None), (80, Limit::None), (96, Limit::None), (128, Limit::None), (256, Limit::Tanh)]
+        {
             if can_use_tensor_cores(variants.device(), dtype, head_dim) {
-                of_tiles(variants, Units::TensorCores, (head_dim, most), dtype);
+                of_tiles(variants, (Units::TensorCores, limit), (head_dim, most), dtype);
             }
         }
     }
 }
 
-fn of_tiles(variants: &mut Variants, units: Units, (head_dim, size): (usize, usize), dtype: ElemType) {
-    let threads = CubeDim::new_1d(DELTA_THREADS as u32);
-    variant!(variants, threads, backward::deltas::Deltas, [_ _ _ _], size, dtype);
-    for limit in [Limit::None, Limit::Tanh] {
-        let forward = Tiles { units, head_dim, limit, n_slots: FORWARD, n_results: 1 };
-        let of_queries = Tiles { n_slots: BACKWARD, ..forward };
-        let of_keys = Tiles { n_results: 2, ..of_queries };
-        let threads = |tiles: Tiles| CubeDim::new_1d(tiles.n_threads() as u32);
-        variant!(
-            variants,
-            threads(forward),
-            forward::forward_tile::ForwardTile,
-            [_ _ _ _ _ _ _ _],
-            size,
-            forward,
-            dtype
-        );
-        variant!(
-            variants,
-            threads(of_keys),
-            backward::backward_keys::BackwardKeys,
-            [_ _ _ _ _ _ _ _ _ _],
-            size,
-            of_keys,
-            dtype
-        );
-        variant!(
-            variants,
-            threads(of_queries),
-            backward::backward_queries::BackwardQueries,
-            [_ _ _ _ _ _ _ _ _ _],
-            size,
-            of_queries,
-            dtype
-        );
-    }
+fn of_tiles(
+    variants: &mut Variants,
+    (units, limit): (Units, Limit),
+    (head_dim, size): (usize, usize),
+    dtype: ElemType,
+) {
+    let forward = Tiles { units, head_dim, limit, n_slots: FORWARD, n_results: 1 };
+    let of_queries = Tiles { n_slots: BACKWARD, ..forward };
+    let of_keys = Tiles { n_results: 2, ..of_queries };
+    let threads = |n: usize| CubeDim::new_1d(n as u32);
+    variant!(variants, threads(DELTA_THREADS), backward::deltas::Deltas, [_ _ _ _], size, dtype);
+    variant!(
+        variants,
+        threads(forward.n_threads()),
+        forward::forward_tile::ForwardTile,
+        [_ _ _ _ _ _ _ _],
+        size,
+        forward,
+        dtype
+    );
+    variant!(
+        variants,
+        threads(of_keys.n_threads()),
+        backward::backward_keys::BackwardKeys,
+        [_ _ _ _ _ _ _ _ _ _],
+        size,
+        of_keys,
+        dtype
+    );
+    variant!(
+        variants,
+        threads(of_queries.n_threads()),
+        backward::backward_queries::BackwardQueries,
+        [_ _ _ _ _ _ _ _ _ _],
+        size,
+        of_queries,
+        dtype
+    );
 }
