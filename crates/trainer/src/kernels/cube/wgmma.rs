@@ -287,7 +287,7 @@ pub(super) fn variants(variants: &mut Variants) {
                 variants,
                 threads,
                 multiply_tiles::MultiplyTiles,
-                [_ _ _ _ _ _ _ _ _ _],
+                [_ _ _ _ _ _ _ _ _ _ _],
                 sums,
                 variant,
                 types
