@@ -4,8 +4,8 @@
 //! and writes activations in the type of the computation and reckons in `f32`. Tensors are made contiguous before a
 //! launch, since a burn tensor may have padded rows.
 
-pub mod adamw8bit;
 pub mod adamw;
+pub mod adamw8bit;
 pub mod attention;
 pub mod cross_entropy;
 pub mod gated_mlp;
