@@ -147,7 +147,7 @@ pub fn backward_keys<F: Float, N: Size>(
             let row = key * (n_heads + 2 * n_kv_heads);
             #[unroll]
             for c in 0..n_result_columns {
-                let column = tiles::column(c, tiles);
+                let column = tiles::result_column(c, tiles);
                 if column < head_dim {
                     let i = comptime!(r * n_result_columns + c);
                     dqkv[(row + key_head) * head_dim + column] = F::cast_from(dk[i] * scoring.scale);
@@ -272,7 +272,7 @@ pub fn backward_queries<F: Float, N: Size>(
             let row = query * (n_heads + 2 * n_kv_heads) + head;
             #[unroll]
             for c in 0..n_result_columns {
-                let column = tiles::column(c, tiles);
+                let column = tiles::result_column(c, tiles);
                 if column < head_dim {
                     let value = dq[comptime!(r * n_result_columns + c)] * scoring.scale;
                     dqkv[row * head_dim + column] = F::cast_from(value);

@@ -133,7 +133,7 @@ pub fn forward_tile<F: Float, N: Size>(
             let factor = 1.0f32 / total[r];
             #[unroll]
             for c in 0..n_result_columns {
-                let column = tiles::column(c, tiles);
+                let column = tiles::result_column(c, tiles);
                 if column < head_dim {
                     let value = sums[comptime!(r * n_result_columns + c)] * factor;
                     y[place * head_dim + column] = F::cast_from(value);

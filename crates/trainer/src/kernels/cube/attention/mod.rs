@@ -123,7 +123,7 @@ pub fn backward_on(
     );
     backward::backward_keys::launch(
         &client,
-        CubeCount::Static(n_kv_heads as u32, n_tiles(of_keys), 1),
+        CubeCount::Static(n_kv_heads as u32, n_tiles(of_keys), of_keys.n_parts() as u32),
         CubeDim::new_1d(of_keys.n_threads() as u32),
         size,
         qkv.clone().into_buffer_arg(),

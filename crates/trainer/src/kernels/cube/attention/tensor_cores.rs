@@ -8,7 +8,7 @@ use cubecl::prelude::*;
 
 use super::mma::{self, Exchange, Means, Order, PLANE};
 use super::rows::Rows;
-use super::tiles::{Slot, Tiles};
+use super::tiles::{self, Slot, Tiles};
 
 /// Own rows of a tile: the more, the less is read.
 pub fn n_own(tiles: Tiles) -> usize {
@@ -166,7 +166,7 @@ pub fn accumulate<F: Float, N: Size>(
     let n_columns = comptime!(tiles.n_result_columns());
     let lane = mma::lane();
     let other_row = lane / 8 % 2 * 8 + lane % 8;
-    let other_eight = lane / 16;
+    let other_eight = tiles::part(tiles) * comptime!(tiles.head_dim / 8 / tiles.n_parts()) + lane / 16;
     #[unroll(unroll)]
     for k in 0..comptime!(tiles.n_others() / 16) {
         let mut a = Array::<Vector<F, P>>::new(4usize);
@@ -181,7 +181,7 @@ pub fn accumulate<F: Float, N: Size>(
             a[i] = pair;
         }
         #[unroll(unroll)]
-        for pair in 0..comptime!(tiles.head_dim / 16) {
+        for pair in 0..comptime!(tiles.head_dim / 16 / tiles.n_parts()) {
             let row = k * 16 + other_row;
             let place = other_start + row * pitch + (pair * 2 + other_eight) * comptime!(8 / size);
             let b =

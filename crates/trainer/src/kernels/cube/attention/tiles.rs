@@ -93,7 +93,17 @@ impl Tiles {
     pub fn n_result_columns(&self) -> usize {
         match self.units {
             Units::Registers => registers::n_result_columns(self.head_dim),
-            Units::TensorCores | Units::SpelledTensorCores => self.head_dim / 4,
+            Units::TensorCores | Units::SpelledTensorCores => self.head_dim / 4 / self.n_parts(),
+        }
+    }
+
+    /// Parts of a result's columns, each of which is computed by a cube of its own: two where a thread's share of the whole
+    /// would not fit into its 255 registers. Both compute all products, which is half as much again.
+    pub fn n_parts(&self) -> usize {
+        match self.units {
+            Units::Registers => 1,
+            Units::TensorCores | Units::SpelledTensorCores if self.n_results * self.head_dim <= 256 => 1,
+            Units::TensorCores | Units::SpelledTensorCores => 2,
         }
     }
 
@@ -132,10 +142,26 @@ pub fn row(#[comptime] index: usize, #[comptime] tiles: Tiles) -> usize {
     if comptime!(tiles.in_registers()) { registers::row(index) } else { tensor_cores::row(index) }
 }
 
-/// A thread's column `index`, of products or of results.
+/// A thread's column `index` of products, or of its part of a result.
 #[cube]
 pub fn column(#[comptime] index: usize, #[comptime] tiles: Tiles) -> usize {
     if comptime!(tiles.in_registers()) { registers::column(index) } else { tensor_cores::column(index) }
+}
+
+/// Which part of a result's columns this cube computes.
+#[cube]
+pub fn part(#[comptime] tiles: Tiles) -> usize {
+    let mut part = 0usize;
+    if comptime!(tiles.n_parts() > 1) {
+        part = CUBE_POS_Z as usize;
+    }
+    part
+}
+
+/// A thread's column `index` of a result, among all columns of the head.
+#[cube]
+pub fn result_column(#[comptime] index: usize, #[comptime] tiles: Tiles) -> usize {
+    part(tiles) * comptime!(tiles.head_dim / tiles.n_parts()) + column(index, tiles)
 }
 
 /// Zeros, for a result.
