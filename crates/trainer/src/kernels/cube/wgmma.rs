@@ -438,7 +438,7 @@ fn multiply_tiles<F: Float, O: Float, Sums: Size>(
                             comptime!(variant.ptx_type),
                         );
                     }
-                    if UNIT_POS % 128 == 0 {
+                    if UNIT_POS == 0 || UNIT_POS == 128 {
                         empty[stage].arrive();
                     }
                 }

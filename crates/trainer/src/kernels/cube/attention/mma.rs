@@ -76,13 +76,10 @@ pub fn load_four<F: Float, N: Size, P: Size>(
             let mut pair = Vector::<F, P>::empty();
             #[unroll]
             for i in 0..2usize {
-                let mut row = lane / 4;
-                let mut column = lane % 4 * 2 + i;
-                if comptime!(order == Order::Transposed) {
-                    let swapped = row;
-                    row = column;
-                    column = swapped;
-                }
+                let (across, along) = (lane / 4, lane % 4 * 2 + i);
+                let is_transposed = comptime!(order == Order::Transposed);
+                let row = if is_transposed { along } else { across };
+                let column = if is_transposed { across } else { along };
                 let vector = exchange.places[first + matrix * 8 + row] as usize + column / size;
                 pair.insert(i, memory[vector].extract_dynamic(column % size));
             }
