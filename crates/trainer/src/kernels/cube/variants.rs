@@ -44,7 +44,7 @@ impl Variants {
         &self.device
     }
 
-    /// Adds a kernel that runs in cubes of so many threads; see [`variant!`].
+    /// Adds a kernel that runs in cubes of so many threads; see `variant!`.
     pub fn add<K: CubeKernel>(
         &mut self,
         threads: CubeDim,
