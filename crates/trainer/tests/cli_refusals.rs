@@ -123,10 +123,11 @@ fn types_that_a_device_does_not_compute_in_are_refused() {
     let temp = TempDir::new().unwrap();
     let ids = temp.path().join("ids.json");
     fs::write(&ids, json!({"input_ids": [[1, 2]]}).to_string()).unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench/configs/small30m");
     for command in ["score", "bench"] {
         for dtype in ["bf16", "f16"] {
             let mut arguments: Vec<std::ffi::OsString> =
-                vec![command.into(), "--model".into(), temp.path().into()];
+                vec![command.into(), "--model".into(), model.clone().into()];
             arguments.extend(["--device", "cpu", "--dtype", dtype].map(Into::into));
             if command == "score" {
                 arguments.extend(["--ids".into(), ids.clone().into()]);
@@ -136,7 +137,6 @@ fn types_that_a_device_does_not_compute_in_are_refused() {
             assert_eq!(message, format!("the CPU computes in f32 only, not in `{dtype}`"));
         }
     }
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench/configs/small30m");
     let arguments: Vec<std::ffi::OsString> = vec![
         "bench".into(),
         "--model".into(),
