@@ -57,8 +57,7 @@ fn spec_that_asks_for_nonsense_is_refused() {
         (
             "model.dtype",
             json!("bf16"),
-            "not_available model.dtype: `bf16` is not available in this version; this version computes in f32: use \
-             `f32`, or drop the key",
+            "device model.dtype: the CPU computes in f32 only, not in `bf16`; use `auto` or `f32` there",
         ),
         (
             "model.path",
