@@ -18,10 +18,6 @@ pub type CudaVersion = Capability;
 pub const LEAST_CAPABILITY: Capability = Capability(7, 5);
 
 /// CubeCL asks the driver for functions that begin here.
-#[cfg_attr(
-    not(any(feature = "cuda", test)),
-    expect(dead_code, reason = "called where there are NVIDIA cards")
-)]
 const LEAST_DRIVER: CudaVersion = Capability(12, 0);
 
 /// With less free, not even the kernels of a toy and its tensors have room.
