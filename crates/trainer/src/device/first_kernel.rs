@@ -8,12 +8,14 @@ use burn::tensor::{Device, Tensor};
 use ftl_core::Problem;
 
 use super::{DeviceName, unusable};
+use crate::kernels::cube::attention;
 
 /// Compiles and runs a kernel and reads what it wrote.
 ///
 /// # Errors
-/// What went wrong.
+/// What went wrong, or what the environment asks of kernels that there is not.
 pub(super) fn run(device: &Device, name: DeviceName) -> Result<(), Problem> {
+    attention::most()?;
     let failed = |reason: String| {
         unusable(format!("the first kernel on {name} failed: {reason}"), "see what `ftl-train doctor` finds")
     };

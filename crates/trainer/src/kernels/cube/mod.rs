@@ -1,4 +1,4 @@
-//! Kernels for GPUs, written in CubeCL: one source for CUDA C++ and SPIR-V.
+//! Kernels for GPUs, written in CubeCL: one source for CUDA C++ and WGSL.
 //!
 //! Each replaces the plain version of an operation in [`crate::ops`], which is its reference in the tests. A kernel reads
 //! and writes activations in the type of the computation and reckons in `f32`. Tensors are made contiguous before a

@@ -16,6 +16,7 @@ use burn::tensor::{DType, Int, Tensor};
 use cubecl::ir::ElemType;
 use cubecl::ir::features::MmaConfig;
 use cubecl::prelude::*;
+use ftl_core::{Problem, ProblemKind};
 
 pub use self::tiles::Units;
 
@@ -161,15 +162,31 @@ pub fn backward_on(
 }
 
 /// Who computes the products of attention: tensor cores where the device has them for the type of activations and the
-/// memory for their tiles. `FTL_ATTENTION=registers` forbids them, to compare; `tensor-cores` is what is done anyway.
+/// memory for their tiles, and [`most`] allows them.
 fn units_of(qkv: &Tensor<2>, shape: &AttentionShape) -> Units {
-    static FORBIDDEN: OnceLock<bool> = OnceLock::new();
-    let forbidden = *FORBIDDEN.get_or_init(|| match std::env::var("FTL_ATTENTION").as_deref() {
-        Ok("registers") => true,
-        Ok("tensor-cores") | Err(_) => false,
-        Ok(other) => panic!("`FTL_ATTENTION` is `{other}`; expected one of: registers, tensor-cores"),
-    });
-    if !forbidden && has_tensor_cores(qkv, shape.head_dim) { Units::TensorCores } else { Units::Registers }
+    static MOST: OnceLock<Units> = OnceLock::new();
+    let most = *MOST.get_or_init(|| most().expect("opening a device refuses what is no unit"));
+    if most == Units::TensorCores && has_tensor_cores(qkv, shape.head_dim) { most } else { Units::Registers }
+}
+
+/// The best that may compute: `FTL_ATTENTION=registers` forbids tensor cores, to compare; `tensor-cores` is the default.
+///
+/// # Errors
+/// Any other value.
+pub fn most() -> Result<Units, Problem> {
+    named(std::env::var("FTL_ATTENTION").ok().as_deref())
+}
+
+fn named(name: Option<&str>) -> Result<Units, Problem> {
+    match name {
+        Some("registers") => Ok(Units::Registers),
+        Some("tensor-cores") | None => Ok(Units::TensorCores),
+        Some(other) => {
+            Err(Problem::new(ProblemKind::InvalidValue, format!("`{other}` is no unit for attention"))
+                .at("FTL_ATTENTION")
+                .hint("choose `registers` or `tensor-cores`, or unset it"))
+        }
+    }
 }
 
 /// Whether [`Units::TensorCores`] can compute on these q, k, v.
@@ -275,4 +292,18 @@ fn of_tiles(
         of_queries,
         dtype
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Units, named};
+
+    #[test]
+    fn units_that_there_are_not_are_refused() {
+        assert_eq!(named(None), Ok(Units::TensorCores));
+        assert_eq!(named(Some("registers")), Ok(Units::Registers));
+        let problem = named(Some("tensor cores")).unwrap_err();
+        assert_eq!(problem.message, "`tensor cores` is no unit for attention");
+        assert_eq!(problem.field.as_deref(), Some("FTL_ATTENTION"));
+    }
 }
