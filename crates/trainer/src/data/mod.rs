@@ -10,6 +10,7 @@
 pub mod batch;
 pub mod encode;
 pub mod excess;
+pub mod fault;
 pub mod format;
 pub mod group;
 pub mod holdout;

@@ -1,4 +1,7 @@
-//! Datasets that were imported: files that stay where they are, and what was found in them.
+//! Datasets: files that stay where they are, what was found in them, and the report on whether they can be trained on.
+
+mod finding;
+mod report;
 
 use std::path::PathBuf;
 
@@ -6,6 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::DatasetId;
 use crate::spec::resolved::DataFormat;
+
+pub use finding::{Code, Finding, Severity};
+pub use report::{
+    Bar, CodeCount, Compression, Container, Cut, DatasetReport, Duplicates, Encoding, FileReport, HeldOut,
+    Histogram, Layout, RoleCount, RowCounts, Steps, TokenReport,
+};
 
 /// An imported dataset.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
