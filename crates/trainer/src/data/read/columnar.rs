@@ -5,7 +5,10 @@ use serde_json::{Map, Value};
 /// The rows of such an object; `None`: it is something else, mostly a row itself.
 pub(super) fn rows(value: &Value) -> Option<Vec<Value>> {
     let Value::Object(columns) = value else { return None };
-    split(columns).or_else(|| lists(columns)).or_else(|| indexed(columns))
+    if columns.contains_key("columns") && columns.contains_key("data") {
+        return split(columns);
+    }
+    lists(columns).or_else(|| indexed(columns))
 }
 
 /// `{"columns": ["a", "b"], "data": [[1, 2], …]}`: pandas, `orient="split"`.

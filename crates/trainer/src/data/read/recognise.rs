@@ -204,7 +204,10 @@ fn wrapping(elements: &[u8]) -> Wrapping {
 /// Whether a text that is named as one holds rows all the same.
 fn begins_with_rows(text: &[u8]) -> bool {
     let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
-    let begins_object = |text: &[u8]| text.trim_ascii_start().starts_with(b"{\"");
+    let begins_object = |text: &[u8]| {
+        let inner = text.trim_ascii_start().strip_prefix(b"{");
+        inner.is_some_and(|inner| inner.trim_ascii_start().starts_with(b"\""))
+    };
     match first_value(text) {
         First::Whole(_) | First::Open => begins_object(text) || begins_object(&text[1..]),
         First::Broken => first.starts_with(b"{\"") && is_row(first),

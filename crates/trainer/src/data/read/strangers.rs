@@ -79,15 +79,15 @@ pub(super) fn refuse_text(path: &Path, head: &[u8]) -> Result<(), Refusal> {
     if begins(&[b"<?xml", b"<error>", b"<!doctype"]) {
         return Err(stranger(path, "XML", CONVERT));
     }
-    if let Some(at) = memchr::memchr(0, head) {
-        let what = format!("is not text: byte {} is zero", at + 1);
-        return Err(Refusal::new(Code::NotData, path, what).hint(NAME_DATA));
-    }
     Ok(())
 }
 
 /// Refuses text that is neither JSON nor a table nor, by its name, plain text.
 pub(super) fn unknown(path: &Path, head: &[u8]) -> Refusal {
+    if let Some(at) = memchr::memchr(0, head) {
+        let what = format!("is not text: byte {} is zero", at + 1);
+        return Refusal::new(Code::NotData, path, what).hint(NAME_DATA);
+    }
     let text = String::from_utf8_lossy(head.trim_ascii_start());
     let first_line = text.lines().next().unwrap_or_default();
     let upper = first_line.to_ascii_uppercase();
