@@ -13,7 +13,8 @@ use rayon::prelude::*;
 
 use super::encode::Encoder;
 use super::excess::{Fitted, fit};
-use super::format::{self, Example};
+use super::fault::Fault;
+use super::format::{self, Asked, Example, FileFormat, RowLayout};
 use super::holdout::{ContentHash, content_hash, held_out};
 use super::notes::Counts;
 use super::prompts::{Chosen, HeldOutPrompt};
@@ -63,10 +64,6 @@ const ROWS_AT_ONCE: usize = 2048;
 /// All rows and files that can't be used; at most 20 of them one by one.
 pub fn prepare(request: &Request<'_>, observer: &mut dyn Observer) -> Result<Prepared, Vec<Problem>> {
     let data = request.data;
-    if let Err(name) = format::availability(data.format) {
-        let message = format!("the format `{name}` is not available in this version");
-        return Err(vec![Problem::new(ProblemKind::NotAvailable, message).at("data.format")]);
-    }
     let mut loader = Loader {
         request,
         observer,
@@ -167,10 +164,8 @@ impl Loader<'_> {
             }
         };
         let controls = self.request.encoder.tokenizer.special_texts();
-        let mut format = match self.request.data.format {
-            DataFormat::Auto => None,
-            given => Some(given),
-        };
+        let asked = Asked::of(self.request.data.format);
+        let mut layout = None;
         let mut rows = rows.take(usize::try_from(limit).unwrap_or(usize::MAX));
         let mut n_read = 0;
         loop {
@@ -180,11 +175,9 @@ impl Loader<'_> {
             }
             n_read += lot.len() as u64;
             self.n_rows += lot.len() as u64;
-            if format.is_none()
-                && let Some(first) = lot.iter().flatten().next()
-            {
-                match found_format(first) {
-                    Ok(found) => format = Some(found),
+            if layout.is_none() && lot.iter().any(Result::is_ok) {
+                match found_layout(lot.iter().flatten(), &asked) {
+                    Ok(found) => layout = Some(found),
                     Err(problem) => {
                         self.problem(problem);
                         return n_read;
@@ -192,11 +185,11 @@ impl Loader<'_> {
                 }
             }
             let request = self.request;
-            // Without a format there is no row in the lot, only problems.
-            let known = format.unwrap_or(DataFormat::Auto);
+            // Without a layout there is no row in the lot, only problems.
+            let known = layout.clone().unwrap_or_else(|| RowLayout::of(DataFormat::Text));
             let outcomes: Vec<Result<Outcome, Problem>> = lot
                 .into_par_iter()
-                .map(|row| row.and_then(|row| outcome(request, &row, known, &controls)))
+                .map(|row| row.and_then(|row| outcome(request, &row, &known, &controls)))
                 .collect();
             for outcome in outcomes {
                 match outcome {
@@ -262,11 +255,11 @@ impl Loader<'_> {
 fn outcome(
     request: &Request<'_>,
     row: &Row,
-    format: DataFormat,
+    layout: &RowLayout,
     controls: &[String],
 ) -> Result<Outcome, Problem> {
     let place = &row.place;
-    let example = format::example(&row.value, format).map_err(|what| place.problem(what))?;
+    let (example, _) = format::example(&row.value, layout).map_err(|fault| fault_of(place, fault))?;
     let tokenizer = &request.encoder.tokenizer;
     let sample = request
         .encoder
@@ -327,22 +320,29 @@ fn outcome(
     Ok(Outcome { fitted, example, row, is_conversation, is_text, has_controls, has_end })
 }
 
-/// The format that a row shows by its keys; its file is taken to be in it.
+/// How the rows of a file are laid out, by the first of them.
 ///
 /// # Errors
-/// A row that shows none, and a format that this version does not read.
-pub fn found_format(row: &Row) -> Result<DataFormat, Problem> {
-    let found = format::detect(&row.value).map_err(|what| row.place.problem(what))?;
-    match format::availability(found) {
-        Ok(()) => Ok(found),
-        Err(name) => {
-            let file = file_name(&row.place.path);
-            let message = format!("`{file}` is in the format `{name}`, which this version does not read yet");
-            Err(Problem::new(ProblemKind::NotAvailable, message).at(row.place.at()).hint(
-                "write it as messages, instruction + output, prompt + completion, question + answer or text",
-            ))
+/// They show no format.
+pub fn found_layout<'a>(
+    rows: impl IntoIterator<Item = &'a Row>,
+    asked: &Asked,
+) -> Result<RowLayout, Problem> {
+    let mut rows = rows.into_iter().peekable();
+    let path = rows.peek().map(|row| row.place.path.clone()).unwrap_or_default();
+    match FileFormat::detect(rows.map(|row| &row.value), asked) {
+        Ok(found) => Ok(found.layout),
+        Err(Fault { code: _, what, hint }) => {
+            let problem = Problem::new(ProblemKind::BadData, format!("`{}` {what}", file_name(&path)));
+            Err(Problem { hint, ..problem.at(path.display().to_string()) })
         }
     }
+}
+
+/// A row's fault as a problem of the job.
+pub fn fault_of(place: &Place, fault: Fault) -> Problem {
+    let Fault { code: _, what, hint } = fault;
+    Problem { hint, ..place.problem(what) }
 }
 
 fn is_about_the_job(problem: &Problem) -> bool {

@@ -14,8 +14,8 @@ use ftl_core::{Problem, ProblemKind};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::format::{self, example};
-use super::load::{LISTED_PROBLEMS, found_format};
+use super::format::{Asked, RowLayout, SHOWN_ROWS, example};
+use super::load::{LISTED_PROBLEMS, fault_of, found_layout};
 use super::read::{Row, Rows, file_name};
 use crate::sha256::hex;
 
@@ -27,7 +27,6 @@ const PREVIEW_BYTES: usize = 2 << 20;
 /// # Errors
 /// The rows that can't be used, 20 of them one by one, and a file that can't be read or changes meanwhile.
 pub fn survey(path: &Path, format: DataFormat) -> Result<DatasetFacts, Vec<Problem>> {
-    available(format).map_err(|problem| vec![problem])?;
     let before = metadata(path).map_err(|problem| vec![problem])?;
     // Hashing takes about as long as reading the rows does.
     let (judged, hashed) = thread::scope(|scope| {
@@ -61,12 +60,8 @@ pub fn preview(
     format: DataFormat,
     (after_row, n_rows): (u64, u32),
 ) -> Result<Vec<PreviewRow>, Problem> {
-    available(format)?;
     metadata(path)?;
-    let format = match format {
-        DataFormat::Auto => first_format(path)?,
-        given => Some(given),
-    };
+    let layout = first_layout(path, &Asked::of(format))?;
     let mut rows = Rows::open(path)?;
     rows.skip_to(after_row)?;
     let mut shown = Vec::new();
@@ -75,7 +70,7 @@ pub fn preview(
         let Some(row) = rows.next() else { break };
         let (value, problem) = match row {
             Ok(row) => {
-                let problem = format.and_then(|format| example(&row.value, format).err());
+                let problem = layout.as_ref().and_then(|layout| example(&row.value, layout).err());
                 (row.value, problem.map(|what| format!("{} {what}", row.place)))
             }
             Err(problem) => {
@@ -105,43 +100,26 @@ fn shortened(value: &Value, limit: usize) -> String {
     Value::String(format!("{}… ({} bytes)", &beginning[..kept], beginning.len())).to_string()
 }
 
-fn available(format: DataFormat) -> Result<(), Problem> {
-    format::availability(format).map_err(|name| {
-        Problem::new(
-            ProblemKind::NotAvailable,
-            format!("the format `{name}` is not available in this version"),
-        )
-        .at("format")
-        .hint(
-            "write it as messages, instruction + output, prompt + completion, question + answer, text or tokens",
-        )
-    })
-}
-
-/// The format of the first row that is JSON; `None` where no row is.
-fn first_format(path: &Path) -> Result<Option<DataFormat>, Problem> {
-    Rows::open(path)?.flatten().next().map(|row| found_format(&row)).transpose()
+/// The layout that the first rows show; `None` where no row is JSON.
+fn first_layout(path: &Path, asked: &Asked) -> Result<Option<RowLayout>, Problem> {
+    let first: Vec<Row> = Rows::open(path)?.flatten().take(SHOWN_ROWS).collect();
+    if first.is_empty() { Ok(None) } else { found_layout(&first, asked).map(Some) }
 }
 
 /// The format and the number of rows.
 fn judge(path: &Path, asked: DataFormat) -> Result<(DataFormat, u64), Vec<Problem>> {
-    let mut format = match asked {
-        DataFormat::Auto => None,
-        given => Some(given),
-    };
+    let layout = first_layout(path, &Asked::of(asked)).map_err(|problem| vec![problem])?;
     let (mut n_rows, mut problems, mut n_unlisted) = (0, Vec::new(), 0u64);
     for row in Rows::open(path).map_err(|problem| vec![problem])? {
         n_rows += 1;
-        if let (Ok(row), None) = (&row, format) {
-            match found_format(row) {
-                Ok(found) => format = Some(found),
-                // Every further row would be told off for the same reason.
-                Err(problem) => return Err(problems.into_iter().chain([problem]).collect()),
+        // Without a layout there is no row, only problems.
+        let judged = row.and_then(|row| match &layout {
+            Some(layout) => {
+                example(&row.value, layout).map(|_| ()).map_err(|fault| fault_of(&row.place, fault))
             }
-        }
-        // Without a format there was no row yet, only problems.
-        let known = format.unwrap_or(DataFormat::Auto);
-        if let Err(problem) = row.and_then(|row| fits(&row, known)) {
+            None => Ok(()),
+        });
+        if let Err(problem) = judged {
             if problems.len() < LISTED_PROBLEMS {
                 problems.push(problem);
             } else {
@@ -154,14 +132,10 @@ fn judge(path: &Path, asked: DataFormat) -> Result<(DataFormat, u64), Vec<Proble
         let problem = Problem::new(ProblemKind::BadData, format!("{what} can't be used"));
         problems.push(problem.at(path.display().to_string()));
     }
-    match format {
-        Some(format) if problems.is_empty() => Ok((format, n_rows)),
+    match layout {
+        Some(layout) if problems.is_empty() => Ok((layout.format, n_rows)),
         Some(_) | None => Err(problems),
     }
-}
-
-fn fits(row: &Row, format: DataFormat) -> Result<(), Problem> {
-    example(&row.value, format).map(|_| ()).map_err(|what| row.place.problem(what))
 }
 
 /// Of a file; directories, pipes and devices are refused, since reading one may never end.
