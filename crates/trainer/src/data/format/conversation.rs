@@ -163,6 +163,11 @@ impl Message {
         self.fields.get("content").and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// What it consists of.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
     /// The message as the template sees it.
     pub fn json(&self) -> Value {
         Value::Object(self.fields.clone())
