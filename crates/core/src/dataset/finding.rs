@@ -113,6 +113,7 @@ codes! {
 
     SplitUp, "split_up", Note, "longer than `data.max_length`, which became several samples";
     FieldIgnored, "field_ignored", Note, "with fields that their format does not use";
+    KeyCase, "key_case", Note, "whose keys are written in other capitals than those of their format";
     Repaired, "repaired", Note, "converted from another encoding of text";
 }
 

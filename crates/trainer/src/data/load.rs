@@ -13,6 +13,7 @@ use ftl_core::{Observer, Problem, ProblemKind, StopSignal};
 use super::encode::Encoder;
 use super::fault::Fault;
 use super::holdout::ContentHash;
+use super::format::Asked;
 use super::judge::Spellings;
 use super::notes::notes;
 use super::pass::{Consumer, Ended, Input, Judged, Model, Opened, Part, Pass, Wanted};
@@ -72,7 +73,7 @@ pub fn prepare(
         vocab_size,
     };
     let pass = Pass {
-        format: data.format,
+        asked: Asked::of(data.format),
         spellings: Spellings::for_model(Some(&encoder.tokenizer)),
         model: Some(model),
         wanted: if n_prompts > 0 { Wanted::Examples } else { Wanted::Samples },

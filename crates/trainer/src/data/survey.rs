@@ -12,8 +12,8 @@ use ftl_core::spec::resolved::DataFormat;
 use ftl_core::{Event, Problem, ProblemKind, StopSignal};
 use serde_json::Value;
 
-use super::format::{self, example};
-use super::read::{Rows, file_name};
+use super::format::{Asked, RowLayout, SHOWN_ROWS, FileFormat, example};
+use super::read::{Row, Rows, file_name};
 use super::report::{CheckRequest, Fingerprint, check, plain, problems};
 
 /// All rows of a preview together. Each gets a fair share of it, so that one huge row does not crowd out the others.
@@ -63,10 +63,7 @@ pub fn preview(
     (after_row, n_rows): (u64, u32),
 ) -> Result<Vec<PreviewRow>, Problem> {
     metadata(path)?;
-    let format = match format {
-        DataFormat::Auto => first_format(path)?,
-        given => Some(given),
-    };
+    let layout = first_layout(path, &Asked::of(format))?;
     let mut rows = Rows::open(path)?;
     rows.skip_to(after_row)?;
     let mut shown = Vec::new();
@@ -75,7 +72,7 @@ pub fn preview(
         let Some(row) = rows.next() else { break };
         let (value, problem) = match row {
             Ok(row) => {
-                let problem = format.and_then(|format| example(&row.value, format).err());
+                let problem = layout.as_ref().and_then(|layout| example(&row.value, layout).err());
                 (row.value, problem.map(|what| format!("{} {what}", row.place)))
             }
             Err(problem) => {
@@ -105,10 +102,17 @@ fn shortened(value: &Value, limit: usize) -> String {
     Value::String(format!("{}… ({} bytes)", &beginning[..kept], beginning.len())).to_string()
 }
 
-/// The format of the first row that is JSON; `None` where no row is.
-fn first_format(path: &Path) -> Result<Option<DataFormat>, Problem> {
-    let first = Rows::open(path)?.flatten().next();
-    first.map(|row| format::detect(&row.value).map_err(|what| row.place.problem(what))).transpose()
+/// The layout that the first rows show; `None` where no row is JSON.
+fn first_layout(path: &Path, asked: &Asked) -> Result<Option<RowLayout>, Problem> {
+    let first: Vec<Row> = Rows::open(path)?.flatten().take(SHOWN_ROWS).collect();
+    if first.is_empty() {
+        return Ok(None);
+    }
+    let found = FileFormat::detect(first.iter().map(|row| &row.value), asked).map_err(|fault| {
+        let problem = Problem::new(ProblemKind::BadData, format!("`{}` {fault}", file_name(path)));
+        Problem { hint: fault.hint, ..problem.at(path.display().to_string()) }
+    })?;
+    Ok(Some(found.layout))
 }
 
 /// Of a file; directories, pipes and devices are refused, since reading one may never end.

@@ -232,12 +232,13 @@ impl Folded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::format::example;
+    use crate::data::format::{RowLayout, example};
     use ftl_core::spec::resolved::DataFormat;
     use serde_json::json;
 
     fn of(row: &Value, format: DataFormat) -> Content {
-        Content::of(&example(row, format).unwrap_or_else(|fault| panic!("{row}: {fault}")))
+        let read = example(row, &RowLayout::of(format));
+        Content::of(&read.unwrap_or_else(|fault| panic!("{row}: {fault}")).0)
     }
 
     #[test]

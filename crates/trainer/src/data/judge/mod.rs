@@ -172,12 +172,13 @@ fn says_nothing(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::format::example;
+    use crate::data::format::{RowLayout, example};
     use ftl_core::spec::resolved::DataFormat;
     use serde_json::{Value, json};
 
     fn facts(row: &Value, format: DataFormat) -> Facts {
-        let example = example(row, format).unwrap_or_else(|fault| panic!("{row}: {fault}"));
+        let read = example(row, &RowLayout::of(format));
+        let (example, _) = read.unwrap_or_else(|fault| panic!("{row}: {fault}"));
         Facts::of(&example, &Spellings::common())
     }
 

@@ -14,11 +14,12 @@ mod source;
 use std::path::Path;
 
 use ftl_core::job::Phase;
-use ftl_core::spec::resolved::{Data, DataFormat, Eval};
+use ftl_core::spec::resolved::{Data, Eval};
 use ftl_core::{Event, Observer, StopSignal};
 use rayon::prelude::*;
 
 use super::fault::Fault;
+use super::format::Asked;
 use super::judge::Spellings;
 pub use learn::{Learned, Lost, Model, Piece};
 pub use row::{Judged, Wanted};
@@ -48,8 +49,8 @@ pub struct Input<'a> {
 /// What rows are judged by.
 #[derive(Clone, Debug)]
 pub struct Pass<'a> {
-    /// The format of all files.
-    pub format: DataFormat,
+    /// What is said of the rows of all files before anyone looks at them.
+    pub asked: Asked,
     /// What makes tokens of them; `None`: they are judged without.
     pub model: Option<Model<'a>>,
     /// Control tokens that should not stand in texts.
@@ -140,7 +141,7 @@ impl Pass<'_> {
         (progress, observer, stop): (&mut Progress, &mut dyn Observer, &StopSignal),
     ) -> (u64, Ended) {
         consumer.begin(input);
-        let mut source = match Source::open(input.path, self.format, input.max_rows) {
+        let mut source = match Source::open(input.path, input.max_rows) {
             Ok(source) => source,
             Err(fault) => {
                 consumer.broken(fault);
@@ -148,7 +149,7 @@ impl Pass<'_> {
             }
         };
         let mut lot = source.lot();
-        let opened = match source.opened(&lot) {
+        let opened = match source.opened(&lot, &self.asked) {
             Ok(opened) => opened,
             Err(fault) => {
                 consumer.broken(fault);
@@ -165,7 +166,7 @@ impl Pass<'_> {
                 || source.lot(),
                 || {
                     rayon::join(
-                        || lot.into_par_iter().map(|row| self.judge(row, opened.format)).collect(),
+                        || lot.into_par_iter().map(|row| self.judge(row, &opened.format.layout)).collect(),
                         || rows.into_iter().for_each(|row| consumer.row(row)),
                     )
                 },

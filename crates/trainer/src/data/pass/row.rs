@@ -1,13 +1,12 @@
 //! One row: what was found, and what a consumer wants of it.
 
 use ftl_core::dataset::Code;
-use ftl_core::spec::resolved::DataFormat;
 
 use super::Pass;
 use super::learn::Learned;
 use super::source::{Raw, read};
 use crate::data::fault::Fault;
-use crate::data::format::Example;
+use crate::data::format::{Example, RowLayout};
 use crate::data::judge::Facts;
 
 /// What consumers need of a row beside what was found.
@@ -47,7 +46,7 @@ impl Judged {
 
 impl Pass<'_> {
     /// Judges one row.
-    pub(super) fn judge(&self, raw: Raw, format: DataFormat) -> Judged {
+    pub(super) fn judge(&self, raw: Raw, layout: &RowLayout) -> Judged {
         let mut judged = Judged {
             number: raw.number,
             line: raw.line,
@@ -56,7 +55,7 @@ impl Pass<'_> {
             faults: Vec::new(),
             example: None,
         };
-        let example = match read(raw, format, &mut judged.faults) {
+        let example = match read(raw, layout, &mut judged.faults) {
             Ok(example) => example,
             Err(fault) => {
                 judged.faults.push(fault);

@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use ftl_core::dataset::{Code, Layout};
-use ftl_core::spec::resolved::DataFormat;
 use serde_json::Value;
 
 use crate::data::fault::Fault;
-use crate::data::format::{self, Example};
+use crate::data::format::{self, Asked, Example, FileFormat, RowLayout};
 use crate::data::read::{Rows, file_name};
 use ftl_core::{Problem, ProblemKind};
 
@@ -17,9 +16,7 @@ pub struct Opened {
     /// How rows lie in it.
     pub layout: Option<Layout>,
     /// The format that its rows are read as.
-    pub format: DataFormat,
-    /// The share of the rows looked at that show it, 0 to 1.
-    pub confidence: f64,
+    pub format: FileFormat,
     /// What was done to read it, one sentence each.
     pub notes: Vec<String>,
 }
@@ -36,7 +33,6 @@ pub(super) struct Source {
     rows: Rows,
     path: PathBuf,
     left: u64,
-    format: DataFormat,
     fault: Option<Fault>,
 }
 
@@ -44,7 +40,7 @@ pub(super) struct Source {
 const LOT_ROWS: usize = 2048;
 
 impl Source {
-    pub(super) fn open(path: &Path, format: DataFormat, max_rows: u64) -> Result<Self, Fault> {
+    pub(super) fn open(path: &Path, max_rows: u64) -> Result<Self, Fault> {
         let name = format!("`{}` ", file_name(path));
         let refused = |problem: Problem| {
             let Problem { kind, message, hint, .. } = problem;
@@ -58,7 +54,7 @@ impl Source {
             Fault { hint, ..fault }
         };
         let rows = Rows::open(path).map_err(refused)?;
-        Ok(Self { rows, path: path.to_owned(), left: max_rows, format, fault: None })
+        Ok(Self { rows, path: path.to_owned(), left: max_rows, fault: None })
     }
 
     /// The next rows; none: it is at its end.
@@ -85,17 +81,15 @@ impl Source {
     }
 
     /// What the first rows say of the file.
-    pub(super) fn opened(&self, first: &[Raw]) -> Result<Opened, Fault> {
-        let format = match self.format {
-            DataFormat::Auto => {
-                let row = first.iter().find_map(|raw| raw.value.as_ref().ok());
-                let row =
-                    row.ok_or_else(|| Fault::new(Code::UnknownFormat, "has no row that can be read"))?;
-                format::detect(row).map_err(|what| Fault::new(Code::UnknownFormat, what))?
-            }
-            named => named,
+    pub(super) fn opened(&self, first: &[Raw], asked: &Asked) -> Result<Opened, Fault> {
+        let rows: Vec<&Value> = first.iter().filter_map(|raw| raw.value.as_ref().ok()).collect();
+        let format = if rows.is_empty() {
+            // Then every row says itself why it can't be read.
+            FileFormat { layout: asked.layout(asked.format), confidence: 0.0, others: Vec::new(), notes: Vec::new() }
+        } else {
+            FileFormat::detect(rows, asked)?
         };
-        Ok(Opened { layout: None, format, confidence: 1.0, notes: Vec::new() })
+        Ok(Opened { layout: None, format, notes: Vec::new() })
     }
 
     /// Why it can't be read any further.
@@ -105,6 +99,8 @@ impl Source {
 }
 
 /// A row as an example; what is no error goes to `faults`.
-pub(super) fn read(raw: Raw, format: DataFormat, _faults: &mut Vec<Fault>) -> Result<Example, Fault> {
-    format::example(&raw.value?, format).map_err(|what| Fault::new(Code::UnusableField, what))
+pub(super) fn read(raw: Raw, layout: &RowLayout, faults: &mut Vec<Fault>) -> Result<Example, Fault> {
+    let (example, mut notices) = format::example(&raw.value?, layout)?;
+    faults.append(&mut notices);
+    Ok(example)
 }

@@ -23,6 +23,7 @@ use ftl_core::spec::resolved::{
 use ftl_core::{Observer, Problem, ProblemKind, StopSignal};
 use sha2::{Digest, Sha256};
 
+use super::format::Asked;
 use super::judge::Spellings;
 use super::order::{Plan, Pool};
 use super::pass::{Ended, Model, Pass, Wanted, inputs};
@@ -93,7 +94,7 @@ pub fn check(
     };
     let mut tally = Tally::new(model.as_ref(), remember);
     let pass = Pass {
-        format: data.format,
+        asked: Asked::of(data.format),
         spellings: Spellings::for_model(model.as_ref().map(|model| &model.encoder.tokenizer)),
         model,
         wanted: Wanted::Verdicts,

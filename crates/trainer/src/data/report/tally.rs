@@ -11,6 +11,7 @@ use ftl_core::dataset::{
 use super::seen::{Already, Repeats, Seen};
 use super::spread::Spread;
 use crate::data::fault::Fault;
+use crate::data::format::FileFormat;
 use crate::data::judge::{Facts, ROLES};
 use crate::data::pass::{Consumer, Input, Judged, Learned, Model, Opened, Part, Piece};
 use crate::data::read::file_name;
@@ -406,9 +407,16 @@ impl Consumer for Tally {
     }
 
     fn opened(&mut self, opened: &Opened) {
-        let Opened { layout, format, confidence, notes } = opened.clone();
+        let Opened { layout, format, mut notes } = opened.clone();
+        let FileFormat { layout: rows, confidence, others, notes: of_format } = format;
+        notes.extend(of_format);
+        if !others.is_empty() {
+            let others: Vec<String> =
+                others.iter().map(|other| format!("{} of {}", other.rows, other.format.name())).collect();
+            notes.push(format!("among the rows looked at are others: {}", others.join(", ")));
+        }
         let file = self.files.last_mut().expect("a file begins before it is opened");
-        *file = FileReport { layout, format: Some(format), confidence, notes, ..file.clone() };
+        *file = FileReport { layout, format: Some(rows.format), confidence, notes, ..file.clone() };
     }
 
     fn broken(&mut self, fault: Fault) {
