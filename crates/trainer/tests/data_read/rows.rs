@@ -1,6 +1,6 @@
 use ftl_core::dataset::Code;
 use ftl_trainer::data::read::Rows;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{read, utf16};
 
@@ -157,10 +157,33 @@ fn rows_are_given_one_by_one_from_any_of_them_on() {
 }
 
 #[test]
-fn only_rows_are_counted_not_what_is_around_them() {
-    let seen =
-        read("a.json", b"{\"total\": 2, \"rows\": [{\"a\": 1}, {\"a\": 2}], \"next\": {\"rows\": [1]}}");
-    assert_eq!(seen.rows, [json!({"a": 1}), json!({"a": 2})]);
-    assert!(seen.rows.iter().all(Value::is_object));
-    assert_eq!(seen.notes, ["the rows of `a.json` are those of its key `rows`"]);
+fn what_is_beside_the_rows_is_named() {
+    let unread = |key: &str| {
+        format!("`a.json` has rows under `{key}` too, which are not read; save them as a file of their own")
+    };
+    for (text, notes) in [
+        (
+            "{\"total\": 2, \"rows\": [{\"a\": 1}, {\"a\": 2}], \"next\": {\"rows\": [1]}}",
+            vec!["the rows of `a.json` are those of its key `rows`".to_owned()],
+        ),
+        (
+            "{\"test\": [{\"a\": 0}], \"train\": [{\"a\": 1}, {\"a\": 2}], \"dev\": [{\"a\": 3}]}\n",
+            vec![
+                "the rows of `a.json` are those of its key `train`".to_owned(),
+                unread("test"),
+                unread("dev"),
+            ],
+        ),
+    ] {
+        let seen = read("a.json", text.as_bytes());
+        assert_eq!(seen.rows, [json!({"a": 1}), json!({"a": 2})]);
+        assert_eq!(seen.notes, notes);
+        assert!(seen.refusal.is_none());
+        let torn = read("a.json", &text.as_bytes()[..text.trim_end().len() - 1]);
+        assert!(
+            torn.refusal.expect("a refusal").problem.message.contains("is cut off: its object does not end")
+        );
+    }
+    let seen = read("a.txt", b"{\"a\": 1}\n{\"a\": 2}\n");
+    assert_eq!(seen.notes, ["`a.txt` holds JSON, which is read as rows and not as text"]);
 }
