@@ -167,6 +167,6 @@ async fn weights_that_can_not_be_loaded_are_refused() {
     let Err(error) = nowhere else { panic!("a device that does not exist") };
     assert_eq!(
         error.to_string(),
-        "device: `tpu` is not a device; use `auto`, `cpu`, `cuda` or, for the second GPU, `cuda:1`"
+        "device: `tpu` is not a device; use `auto`, `cpu`, `cuda`, `vulkan` or, for the second GPU, `cuda:1`"
     );
 }

@@ -128,7 +128,7 @@ fn gradients_are_in_memory_only_while_they_are_needed() {
 
     assert!(optimizer.can_step_in_parts(1) && !optimizer.can_step_in_parts(2));
     let ((), in_parts) = peak_of(|| {
-        let mut step = optimizer.begin_step(decoder.kernels, 1e-4);
+        let mut step = optimizer.begin_step(&decoder, 1e-4);
         let update = &mut |param: &mut Param, gradients: &mut Gradients| step.update(param, gradients);
         let pass = TrainPass { keep: Keep::Everything, dropout: None, noise: None };
         let weights = batch.scaled_weights(0.1);

@@ -35,14 +35,6 @@ fn required_keys_are_asked_for_all_at_once() {
 fn functions_that_are_not_there_are_refused_by_name() {
     let cases = [
         (
-            json!({ "model": { "dtype": "bf16" } }),
-            "model.dtype: `bf16` is not available in this version; this version computes in f32: use `f32`, or drop the key",
-        ),
-        (
-            json!({ "model": { "dtype": "f16" } }),
-            "model.dtype: `f16` is not available in this version; this version computes in f32: use `f32`, or drop the key",
-        ),
-        (
             json!({ "data": { "format": "sharegpt" } }),
             "data.format: `sharegpt` is not available in this version; bring the data to `messages` or `prompt_completion`",
         ),
@@ -243,7 +235,7 @@ fn values_out_of_range_are_refused() {
         ),
         (
             json!({ "device": { "kind": "gpu" } }),
-            "device.kind: `gpu` is not a device; use `auto`, `cpu`, `cuda` or, for the second GPU, `cuda:1`",
+            "device.kind: `gpu` is not a device; use `auto`, `cpu`, `cuda`, `vulkan` or, for the second GPU, `cuda:1`",
         ),
     ];
     for (patch, expected) in cases {
@@ -529,7 +521,7 @@ fn keys_that_contradict_each_other_are_refused() {
 #[test]
 fn all_problems_are_told_at_once() {
     let patch = json!({
-        "model": { "path": null, "dtype": "bf16" },
+        "model": { "path": null },
         "data": { "max_length": 0 },
         "adapter": { "r": 0, "layers_to_transform": [] },
         "train": { "learning_rate": 7, "eval_steps": 3, "save_total_limit": 0 },
@@ -545,7 +537,6 @@ fn all_problems_are_told_at_once() {
             "adapter.r",
             "data.max_length",
             "device.kind",
-            "model.dtype",
             "model.path",
             "train.eval_steps",
             "train.learning_rate",

@@ -50,3 +50,19 @@ fn devices_are_read_as_they_are_written() {
         assert_eq!(text.parse::<DeviceKind>().expect_err(text).message, format!("`{text}` is not a device"));
     }
 }
+
+#[test]
+fn the_type_of_the_computation_is_left_to_the_device() {
+    use ftl_core::spec::resolved::ModelDtype;
+
+    for (text, dtype) in [
+        (json!(null), ModelDtype::Auto),
+        (json!("auto"), ModelDtype::Auto),
+        (json!("bf16"), ModelDtype::Bf16),
+        (json!("f16"), ModelDtype::F16),
+        (json!("f32"), ModelDtype::F32),
+    ] {
+        let spec = patched(&json!({ "model": { "dtype": text } })).check().expect("a type");
+        assert_eq!(spec.model.dtype, dtype, "{text}");
+    }
+}

@@ -46,7 +46,7 @@ pub fn merge(decoder: &mut Decoder) -> Result<(), Problem> {
     if let Some(mut adapted) = decoder.adapted_head.take() {
         merge_linear(kernels, &mut adapted);
         let head = decoder.head.as_mut().expect("a tied head was separated");
-        head.value = adapted.weight.dense();
+        head.value = adapted.weight.dense(Kernels::Plain);
     }
     decoder.for_each_param_mut(&mut |param| match param.owner {
         Owner::Base | Owner::Adapter => {}

@@ -16,6 +16,9 @@ use std::fmt;
 
 use burn::tensor::{DType, Device, Tensor};
 
+/// The number that stands for a row of zeros, where a kernel takes rows by their numbers.
+pub const NO_ROW: u32 = u32::MAX;
+
 /// Which code computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernels {

@@ -45,6 +45,62 @@ pub mod lora {
     }
 }
 
+/// AdamW over all trained weights.
+pub mod adamw {
+    use burn::tensor::{Device, Tensor};
+
+    use crate::optim::adamw::{Coefficients, Moments};
+
+    /// Made by a GPU only. That it could be made keeps the compiler from calling what follows unreachable.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Norm;
+
+    /// Whose gradient decides.
+    #[derive(Clone, Copy, Debug)]
+    pub enum By {
+        /// That of all weights.
+        All,
+        /// That of one weight.
+        Slot(usize),
+    }
+
+    /// A weight with what its update reads and writes.
+    #[derive(Debug)]
+    pub struct Update<'a, M = Moments> {
+        /// The weight.
+        pub weight: Tensor<2>,
+        /// Its gradient.
+        pub gradient: &'a Tensor<2>,
+        /// Its moments.
+        pub moments: &'a mut M,
+    }
+
+    never! {
+        fn norm(sizes: &[usize], device: &Device) -> Norm;
+        fn measure(norm: &mut Norm, gradients: &[(usize, &Tensor<2>)]);
+        fn decide(norm: &mut Norm, max_norm: Option<f64>);
+        fn squares(norm: &Norm) -> Vec<f32>;
+        fn update(decider: (&Norm, By), updates: Vec<Update<'_>>, coefficients: &Coefficients) -> Vec<Tensor<2>>;
+    }
+}
+
+/// AdamW with moments in 8 bits.
+pub mod adamw8bit {
+    use burn::tensor::Tensor;
+
+    use super::adamw::{By, Norm, Update};
+    use crate::optim::adamw::Coefficients;
+    use crate::optim::adamw8bit::BlockMoments;
+
+    never! {
+        fn update(
+            decider: (&Norm, By),
+            update: Update<'_, BlockMoments>,
+            coefficients: &Coefficients,
+        ) -> Tensor<2>;
+    }
+}
+
 /// Products.
 pub mod matmul {
     use burn::tensor::{DType, Tensor};
@@ -72,6 +128,17 @@ pub mod tensor {
     }
 }
 
+/// 4-bit weights.
+pub mod nf4 {
+    use burn::tensor::Tensor;
+
+    use crate::ops::linear::Nf4Weight;
+
+    never! {
+        fn dense(weight: &Nf4Weight) -> Tensor<2>;
+    }
+}
+
 /// RMS normalization.
 pub mod norm {
     use burn::tensor::Tensor;
@@ -80,6 +147,111 @@ pub mod norm {
 
     never! {
         fn forward(norm: &RmsNorm, x: &Tensor<2>) -> (Tensor<2>, Tensor<2>);
+        fn forward_added(
+            norm: &RmsNorm,
+            x: &Tensor<2>,
+            added: Tensor<2>,
+        ) -> (Tensor<2>, Tensor<2>, Tensor<2>);
+        fn backward_alone(norm: &RmsNorm, input: BackwardInput<'_>) -> Tensor<2>;
         fn backward(norm: &RmsNorm, input: BackwardInput<'_>, dx: &mut Tensor<2>);
+    }
+}
+
+/// The gradients of norms' weights.
+pub mod norm_weight {
+    use burn::tensor::Tensor;
+
+    use crate::ops::norm::Groups;
+
+    never! {
+        fn gradient(input: (&Tensor<2>, &Tensor<2>, &Tensor<2>), groups: Groups) -> Tensor<2>;
+    }
+}
+
+/// The norms of queries and keys.
+pub mod qk_norm {
+    use burn::tensor::Tensor;
+
+    use crate::ops::attention::AttentionShape;
+    use crate::ops::qk_norm::{BackwardInput, QkNorm};
+    use crate::ops::rope::Rotation;
+
+    never! {
+        fn forward(
+            norm: &QkNorm,
+            input: (&Tensor<2>, &AttentionShape),
+            rotation: Option<Rotation<'_>>,
+        ) -> (Tensor<2>, Tensor<2>);
+        fn backward(
+            norm: &QkNorm,
+            input: BackwardInput<'_>,
+            d: (Tensor<2>, Option<Rotation<'_>>),
+        ) -> Tensor<2>;
+    }
+}
+
+/// The gate of the MLP.
+pub mod gated_mlp {
+    use burn::tensor::Tensor;
+
+    use crate::ops::gated_mlp::Activation;
+
+    never! {
+        fn forward(activation: Activation, gate_up: &Tensor<2>) -> Tensor<2>;
+        fn backward(activation: Activation, gate_up: Tensor<2>, dy: &Tensor<2>) -> Tensor<2>;
+    }
+}
+
+/// Rotary positions.
+pub mod rope {
+    use burn::tensor::{Int, Tensor};
+
+    use crate::ops::attention::AttentionShape;
+    use crate::ops::rope::Turn;
+
+    never! {
+        fn rotate(
+            qkv: Tensor<2>,
+            angles: (&Tensor<1, Int>, &Tensor<2>),
+            how: (Turn, &AttentionShape),
+        ) -> Tensor<2>;
+    }
+}
+
+/// Rows of the cross-entropy.
+pub mod cross_entropy {
+    use burn::tensor::Tensor;
+
+    use crate::ops::cross_entropy::Chunk;
+
+    never! {
+        fn gradient(logits: Tensor<2>, of_rows: (Chunk<'_>, &Tensor<1>), nll: &mut Tensor<1>) -> Tensor<2>;
+        fn score(logits: &Tensor<2>, chunk: Chunk<'_>, scores: &mut Tensor<2>);
+    }
+}
+
+/// Rows by their numbers.
+pub mod rows {
+    use burn::tensor::{Int, Tensor};
+
+    use crate::ops::embedding::Additions;
+
+    never! {
+        fn gather(x: &Tensor<2>, index: &Tensor<1, Int>) -> Tensor<2>;
+        fn add(x: &Tensor<2>, additions: Additions, sum: Tensor<2>) -> Tensor<2>;
+    }
+}
+
+/// Dropout and noise.
+pub mod random {
+    use burn::tensor::Tensor;
+
+    use crate::ops::dropout::Mask;
+    use crate::ops::neftune::Noise;
+
+    never! {
+        fn dropped(mask: &Mask, x: &Tensor<2>) -> Tensor<2>;
+        fn add_dropped(mask: &Mask, x: &Tensor<2>, sum: &mut Tensor<2>);
+        fn add_noise(noise: &Noise, magnitudes: &Tensor<1>, x: &mut Tensor<2>);
     }
 }

@@ -18,7 +18,7 @@ use crate::ops::linear::{self, BackwardInput, InputGradient, Linear};
 use crate::ops::norm::{self, RmsNorm};
 use crate::ops::param::Gradients;
 use crate::ops::qk_norm::{self, QkNorm};
-use crate::ops::rope::{self, RopeTable, Turn};
+use crate::ops::rope::{self, RopeTable, Rotation, Turn};
 
 /// A decoder block. Which norms it has is its family's business.
 #[derive(Clone, Debug)]
@@ -140,17 +140,16 @@ impl Block {
                 (attention::forward(kernels, turned, &batch.segments, shape), None)
             }
             Some(norm) => {
-                let (normed, inverse_rms) = norm.forward(kernels, &qkv_out, shape);
-                let turned = self.rotate(normed, pass, Turn::Forward);
+                let (turned, inverse_rms) =
+                    norm.forward_turned(kernels, (&qkv_out, shape), self.rotation(pass));
                 let attention = attention::forward(kernels, turned, &batch.segments, shape);
                 (attention::Saved { qkv: qkv_out, ..attention }, Some(inverse_rms))
             }
         };
         let (o_out, o) = self.o.forward(kernels, &attention.y, mask(Place::O, &self.o).as_ref());
         let (added, attention_output) = after(self.norms.after_attention.as_ref(), kernels, o_out);
-        let middle = x.clone() + added;
+        let (middle, input) = added_and_normed(self.norms.before_mlp.as_ref(), kernels, x, added);
 
-        let input = normed(self.norms.before_mlp.as_ref(), kernels, &middle);
         let (gate_up_out, gate_up) =
             self.gate_up.forward(kernels, &input.y, mask(Place::GateUp, &self.gate_up).as_ref());
         drop(input);
@@ -215,20 +214,17 @@ impl Block {
         let input = BackwardInput { x: &saved.attention.y, saved: &saved.o, dropout: dropout.as_ref(), dy };
         let d_attention = self.o.backward(kernels, input, InputGradient::Wanted, gradients).expect(wanted);
         drop(through);
-        let backward = |attention| {
-            let d_turned = attention::backward(kernels, attention, &d_attention, &batch.segments, shape);
-            self.rotate(d_turned, pass, Turn::Backward)
-        };
+        let backward =
+            |attention| attention::backward(kernels, attention, &d_attention, &batch.segments, shape);
         let d_qkv = match (&self.qk_norm, saved.qk_inverse_rms) {
             (Some(norm), Some(inverse_rms)) => {
                 let qkv = saved.attention.qkv;
-                let (normed, _) = norm.forward(kernels, &qkv, shape);
-                let turned = self.rotate(normed, pass, Turn::Forward);
-                let d_normed = backward(attention::Saved { qkv: turned, ..saved.attention });
+                let (turned, _) = norm.forward_turned(kernels, (&qkv, shape), self.rotation(pass));
+                let d_turned = backward(attention::Saved { qkv: turned, ..saved.attention });
                 let input = qk_norm::BackwardInput { qkv: &qkv, inverse_rms: &inverse_rms, shape };
-                norm.backward(kernels, input, d_normed, gradients)
+                norm.backward_turned(kernels, input, (d_turned, self.rotation(pass)), gradients)
             }
-            (Some(_) | None, _) => backward(saved.attention),
+            (Some(_) | None, _) => self.rotate(backward(saved.attention), pass, Turn::Backward),
         };
         let attention_input = normed(self.norms.before_attention.as_ref(), kernels, x);
         let dropout = mask(Place::Qkv, &self.qkv);
@@ -248,9 +244,13 @@ impl Block {
 
     /// Turns q and k by their positions, where this block does.
     fn rotate(&self, qkv: Tensor<2>, pass: &Pass<'_>, turn: Turn) -> Tensor<2> {
-        let Some(rope_index) = self.rope_index else { return qkv };
-        let table = &pass.ropes[rope_index];
-        rope::rotate(pass.kernels, qkv, &pass.batch.positions, table, (turn, &self.shape))
+        rope::turned(pass.kernels, qkv, self.rotation(pass), (turn, &self.shape))
+    }
+
+    /// By what q and k turn, where they do.
+    fn rotation<'a>(&self, pass: &Pass<'a>) -> Option<Rotation<'a>> {
+        let table = &pass.ropes[self.rope_index?];
+        Some(Rotation { positions: &pass.batch.positions, table })
     }
 
     /// As [`forward`](Self::forward), for the next tokens of one sequence whose earlier ones are in `cache`.
@@ -308,6 +308,21 @@ fn normed(norm: Option<&RmsNorm>, kernels: Kernels, x: &Tensor<2>) -> Normed {
     Normed { y, inverse_rms: Some(inverse_rms) }
 }
 
+/// The sum of `x` and `added`, and what [`normed`] gives for it.
+fn added_and_normed(
+    norm: Option<&RmsNorm>,
+    kernels: Kernels,
+    x: &Tensor<2>,
+    added: Tensor<2>,
+) -> (Tensor<2>, Normed) {
+    let Some(norm) = norm else {
+        let sum = x.clone() + added;
+        return (sum.clone(), Normed { y: sum, inverse_rms: None });
+    };
+    let (sum, y, inverse_rms) = norm.forward_added(kernels, x, added);
+    (sum, Normed { y, inverse_rms: Some(inverse_rms) })
+}
+
 /// Adds the gradient of the input of [`normed`] to `g`.
 fn before_normed(
     norm: Option<&RmsNorm>,
@@ -338,9 +353,8 @@ fn before_after(
     gradients: &mut Gradients,
 ) -> Option<Tensor<2>> {
     let (norm, AfterNorm { x, inverse_rms }) = norm.zip(saved)?;
-    let mut dx = kernels.narrow(Tensor::zeros(x.dims(), &x.device()));
-    norm.backward(kernels, norm::BackwardInput { x: &x, inverse_rms: &inverse_rms, dy }, &mut dx, gradients);
-    Some(dx)
+    let input = norm::BackwardInput { x: &x, inverse_rms: &inverse_rms, dy };
+    Some(norm.backward_alone(kernels, input, gradients))
 }
 
 /// What [`Block::backward`] works on.

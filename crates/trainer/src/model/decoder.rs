@@ -18,7 +18,7 @@ use crate::ops::linear::{InputGradient, Linear};
 use crate::ops::neftune::Noise;
 use crate::ops::norm::{self, RmsNorm};
 use crate::ops::param::{Gradients, Owner, Param, Slot};
-use crate::ops::rope::RopeTable;
+use crate::ops::rope::{self, RopeTable};
 
 /// A decoder-only language model.
 #[derive(Clone, Debug)]
@@ -347,7 +347,15 @@ impl Decoder {
     pub fn ropes_for(&self, batch: &Batch) -> Vec<RopeTable> {
         let longest = batch.positions.iter().max().map_or(0, |last| *last as usize + 1);
         assert!(longest <= self.ropes.n_positions(), "positions must be reserved before a pass");
-        self.ropes.for_length(longest)
+        let mut ropes = self.ropes.for_length(longest);
+        match self.kernels {
+            Kernels::Plain | Kernels::Cpu => {}
+            Kernels::Cube(_) => {
+                let positions = rope::positions_on(&self.device, &batch.positions);
+                ropes.iter_mut().for_each(|table| table.positions = Some(positions.clone()));
+            }
+        }
+        ropes
     }
 
     /// What goes into the first block.
@@ -439,9 +447,8 @@ fn backpropagate<D: Deref<Target = Decoder>>(
     );
     drop(hidden);
     done(&mut decoder, Place::Head, gradients);
-    let mut g = kernels.narrow(Tensor::zeros(x.dims(), &decoder.device));
     let input = norm::BackwardInput { x: &x, inverse_rms: &inverse_rms, dy: &d_hidden };
-    decoder.norm.backward(kernels, input, &mut g, gradients);
+    let mut g = decoder.norm.backward_alone(kernels, input, gradients);
     drop((x, d_hidden));
     done(&mut decoder, Place::Norm, gradients);
     while let Some((x, saved)) = inputs.pop() {
@@ -471,5 +478,5 @@ fn backpropagate<D: Deref<Target = Decoder>>(
         lora.backward(kernels, &batch.ids, &g, gradients);
     }
     done(&mut decoder, Place::Embedding, gradients);
-    nll
+    nll.read()
 }

@@ -109,7 +109,7 @@ fn table(
         values.extend(frequencies.iter().map(|f| angle(f).cos() * factor));
         values.extend(frequencies.iter().map(|f| angle(f).sin() * factor));
     }
-    RopeTable { cos_sin: Tensor::from_data(TensorData::new(values, [n_positions, width]), device) }
+    RopeTable::new(Tensor::from_data(TensorData::new(values, [n_positions, width]), device))
 }
 
 /// The angles of a model: of the positions reserved so far, for sequences of any length among these.

@@ -6,16 +6,24 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use crate::kernels::{Kernels, cpu, wide};
+use crate::kernels::{Kernels, cpu, cube};
 
 /// SplitMix64's increment, 2⁶⁴ divided by the golden ratio.
-const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
+pub const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// What its finalizer multiplies by.
+pub const MULTIPLIERS: [u64; 2] = [0xBF58_476D_1CE4_E5B9, 0x94D0_49BB_1331_11EB];
 
 /// SplitMix64's finalizer.
 fn mix(z: u64) -> u64 {
-    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    let z = (z ^ (z >> 30)).wrapping_mul(MULTIPLIERS[0]);
+    let z = (z ^ (z >> 27)).wrapping_mul(MULTIPLIERS[1]);
     z ^ (z >> 31)
+}
+
+/// The lower and the upper 32 bits.
+pub const fn halves(value: u64) -> [u32; 2] {
+    [value as u32, (value >> 32) as u32]
 }
 
 /// Names a stream of random numbers.
@@ -32,6 +40,11 @@ impl Key {
     #[must_use]
     pub fn fold(self, index: u64) -> Self {
         Self(mix(self.0 ^ mix(index.wrapping_add(1).wrapping_mul(GAMMA))))
+    }
+
+    /// Its two halves, the lower one first.
+    pub fn words(self) -> [u32; 2] {
+        halves(self.0)
     }
 
     /// Number `index` of the stream.
@@ -57,6 +70,16 @@ impl Mask {
         Self { key, threshold: (prob * 2f64.powi(64)) as u64, scale: (1.0 / (1.0 - prob)) as f32 }
     }
 
+    /// The halves of its key, and those of what a random number is below where a value is dropped.
+    pub fn words(&self) -> ([u32; 2], [u32; 2]) {
+        (self.key.words(), halves(self.threshold))
+    }
+
+    /// What values are multiplied by that are not dropped.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
     /// What value `index` is multiplied by.
     #[inline]
     pub fn factor(&self, index: u64) -> f32 {
@@ -66,21 +89,21 @@ impl Mask {
     /// `x` with dropped values zeroed and the others scaled up.
     pub fn apply(&self, kernels: Kernels, x: &Tensor<2>) -> Tensor<2> {
         match kernels {
-            Kernels::Plain | Kernels::Cube(_) => kernels.narrow(wide(x) * self.tensor(x)),
+            Kernels::Plain => x.clone() * self.tensor(x),
             Kernels::Cpu => cpu::tensor::tensor(cpu::dropout::apply(&cpu::tensor::values(x), self), x.dims()),
+            Kernels::Cube(gpu) => cube::random::dropped(gpu, self, x),
         }
     }
 
     /// Adds the gradient of the input, `dy` through the same mask, to `dx`.
     pub fn backward(&self, kernels: Kernels, dy: &Tensor<2>, dx: &mut Tensor<2>) {
         match kernels {
-            Kernels::Plain | Kernels::Cube(_) => {
-                *dx = kernels.narrow(wide(dx) + wide(dy) * self.tensor(dy));
-            }
+            Kernels::Plain => *dx = dx.clone() + dy.clone() * self.tensor(dy),
             Kernels::Cpu => {
                 let dy = cpu::tensor::values(dy);
                 cpu::tensor::modify(dx, |dx| cpu::dropout::add(dx, &dy, self));
             }
+            Kernels::Cube(gpu) => cube::random::add_dropped(gpu, self, dy, dx),
         }
     }
 

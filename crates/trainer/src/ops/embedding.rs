@@ -7,12 +7,12 @@
 //!
 //! As in PEFT, nothing is dropped here.
 
-use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor, TensorData};
 
 use super::param::{Gradients, Param};
 use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product, product};
 use crate::kernels::cpu::tensor;
-use crate::kernels::{Kernels, wide};
+use crate::kernels::{Kernels, cube, wide};
 
 /// The low-rank update of an embedding.
 #[derive(Clone, Debug)]
@@ -32,15 +32,20 @@ pub struct EmbeddingLora {
 /// - output: `[ids, hidden]`
 pub fn forward(kernels: Kernels, weight: &Param, ids: &[u32]) -> Tensor<2> {
     match kernels {
-        Kernels::Plain | Kernels::Cube(_) => {
-            kernels.narrow(weight.value.clone().select(0, indices(ids, weight)))
-        }
+        Kernels::Plain => weight.value.clone().select(0, indices(ids, weight)),
         Kernels::Cpu => {
             let [_, hidden] = weight.value.dims();
             let table = tensor::values(&weight.value);
             let mut y = Vec::with_capacity(ids.len() * hidden);
             ids.iter().for_each(|id| y.extend_from_slice(&table[*id as usize * hidden..][..hidden]));
             tensor::tensor(y, [ids.len(), hidden])
+        }
+        Kernels::Cube(gpu) => {
+            let ids = Tensor::from_data(
+                TensorData::new(ids.to_vec(), [ids.len()]),
+                (&weight.value.device(), DType::U32),
+            );
+            kernels.narrow(cube::rows::gather(gpu, &weight.value, &ids))
         }
     }
 }
@@ -49,10 +54,13 @@ pub fn forward(kernels: Kernels, weight: &Param, ids: &[u32]) -> Tensor<2> {
 pub fn backward(kernels: Kernels, weight: &Param, ids: &[u32], dy: &Tensor<2>, gradients: &mut Gradients) {
     let Some(slot) = weight.slot else { return };
     match kernels {
-        Kernels::Plain | Kernels::Cube(_) => {
+        Kernels::Plain => {
             let zeros = Tensor::zeros(weight.value.dims(), &weight.value.device());
             gradients
-                .add(slot, zeros.select_assign(0, indices(ids, weight), wide(dy), IndexingUpdateOp::Add));
+                .add(slot, zeros.select_assign(0, indices(ids, weight), dy.clone(), IndexingUpdateOp::Add));
+        }
+        Kernels::Cube(gpu) => {
+            gradients.change(slot, |sum| cube::rows::add(gpu, dy, Additions::of(ids), sum));
         }
         Kernels::Cpu => {
             let [_, hidden] = weight.value.dims();
@@ -158,4 +166,34 @@ fn indices(ids: &[u32], weight: &Param) -> Tensor<1, Int> {
     let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
     let n = ids.len();
     Tensor::from_data(TensorData::new(ids, [n]), &weight.value.device())
+}
+
+/// Rows that are added to others: row `order[k]` for each k from `starts[i]` to `starts[i + 1]` to row `rows[i]`. So no
+/// two threads add to one value, and the sum always goes in the same order.
+#[derive(Clone, Debug)]
+pub struct Additions {
+    /// Rows that something is added to, each once.
+    pub rows: Vec<u32>,
+    /// One more than rows.
+    pub starts: Vec<u32>,
+    /// Rows that are added.
+    pub order: Vec<u32>,
+}
+
+impl Additions {
+    /// Adds row t to row `to[t]`.
+    pub fn of(to: &[u32]) -> Self {
+        let mut order: Vec<u32> = (0..to.len() as u32).collect();
+        order.sort_by_key(|from| to[*from as usize]);
+        let (mut rows, mut starts) = (Vec::new(), Vec::new());
+        for (k, from) in order.iter().enumerate() {
+            let row = to[*from as usize];
+            if rows.last() != Some(&row) {
+                rows.push(row);
+                starts.push(k as u32);
+            }
+        }
+        starts.push(to.len() as u32);
+        Self { rows, starts, order }
+    }
 }

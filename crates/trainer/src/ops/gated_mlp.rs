@@ -11,10 +11,10 @@ use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use burn::tensor::{Tensor, activation};
 
-use crate::kernels::{Kernels, cpu, wide};
+use crate::kernels::{Kernels, cpu, cube};
 
 /// What the gate goes through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// `g · sigmoid(g)`.
     Silu,
@@ -36,15 +36,15 @@ pub fn forward(kernels: Kernels, activation: Activation, gate_up: &Tensor<2>) ->
     let [n_tokens, width] = gate_up.dims();
     let width = width / 2;
     match kernels {
-        Kernels::Plain | Kernels::Cube(_) => {
-            let gate_up = wide(gate_up);
-            let (gate, up) = (gate_up.clone().narrow(1, 0, width), gate_up.narrow(1, width, width));
-            kernels.narrow(activation.value_and_slope(gate).0 * up)
+        Kernels::Plain => {
+            let (gate, up) = (gate_up.clone().narrow(1, 0, width), gate_up.clone().narrow(1, width, width));
+            activation.value_and_slope(gate).0 * up
         }
         Kernels::Cpu => cpu::tensor::tensor(
             cpu::gated_mlp::forward(activation, &cpu::tensor::values(gate_up), width),
             [n_tokens, width],
         ),
+        Kernels::Cube(gpu) => cube::gated_mlp::forward(gpu, activation, gate_up),
     }
 }
 
@@ -57,11 +57,10 @@ pub fn backward(
 ) -> Tensor<2> {
     let width = dy.dims()[1];
     match kernels {
-        Kernels::Plain | Kernels::Cube(_) => {
-            let (gate_up, dy) = (wide(&gate_up), wide(&dy));
+        Kernels::Plain => {
             let (gate, up) = (gate_up.clone().narrow(1, 0, width), gate_up.narrow(1, width, width));
             let (value, slope) = activation.value_and_slope(gate);
-            kernels.narrow(Tensor::cat(vec![dy.clone() * up * slope, dy * value], 1))
+            Tensor::cat(vec![dy.clone() * up * slope, dy * value], 1)
         }
         Kernels::Cpu => {
             let dy = cpu::tensor::values(&dy);
@@ -69,6 +68,7 @@ pub fn backward(
             cpu::tensor::modify(&mut gate_up, change);
             gate_up
         }
+        Kernels::Cube(gpu) => cube::gated_mlp::backward(gpu, activation, gate_up, &dy),
     }
 }
 

@@ -7,10 +7,10 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 
 use super::dropout::Key;
-use crate::kernels::{Kernels, cpu, wide};
+use crate::kernels::{Kernels, cpu, cube};
 
 /// Noise of a microbatch.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ impl Noise {
     pub fn add(&self, kernels: Kernels, x: &mut Tensor<2>, segments: &[Range<usize>]) {
         let [n_tokens, hidden] = x.dims();
         match kernels {
-            Kernels::Plain | Kernels::Cube(_) => {
+            Kernels::Plain => {
                 let mut noise = vec![0.0; n_tokens * hidden];
                 for segment in segments {
                     let magnitude = self.magnitude(segment.len(), hidden);
@@ -37,9 +37,18 @@ impl Noise {
                         .for_each(|(noise, index)| *noise = magnitude * self.unit(index as u64));
                 }
                 let noise = Tensor::from_data(TensorData::new(noise, [n_tokens, hidden]), &x.device());
-                *x = kernels.narrow(wide(x) + noise);
+                *x = x.clone() + noise;
             }
             Kernels::Cpu => cpu::tensor::modify(x, |x| cpu::neftune::add(x, hidden, segments, self)),
+            Kernels::Cube(gpu) => {
+                let of = |segment: &Range<usize>| {
+                    std::iter::repeat_n(self.magnitude(segment.len(), hidden), segment.len())
+                };
+                let magnitudes: Vec<f32> = segments.iter().flat_map(of).collect();
+                let magnitudes = TensorData::new(magnitudes, [n_tokens]);
+                let magnitudes = Tensor::from_data(magnitudes, (&x.device(), DType::F32));
+                cube::random::add_noise(gpu, self, &magnitudes, x);
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use std::ops::Deref;
 use burn::tensor::Tensor;
 
 use super::param::{Gradients, Param};
-use crate::kernels::{Kernels, cpu, cube, wide};
+use crate::kernels::{Gpu, Kernels, cpu, cube};
 
 /// A normalization with its weight `[1, hidden]`.
 #[derive(Clone, Debug)]
@@ -84,6 +84,51 @@ impl RmsNorm {
         }
     }
 
+    /// The sum of `x` and `added` with what [`forward`](Self::forward) gives for it.
+    pub fn forward_added(
+        &self,
+        kernels: Kernels,
+        x: &Tensor<2>,
+        added: Tensor<2>,
+    ) -> (Tensor<2>, Tensor<2>, Tensor<2>) {
+        match kernels {
+            Kernels::Plain | Kernels::Cpu => {
+                let sum = x.clone() + added;
+                let (y, inverse_rms) = self.forward(kernels, &sum);
+                (sum, y, inverse_rms)
+            }
+            Kernels::Cube(gpu) => cube::norm::forward_added(gpu, self, x, added),
+        }
+    }
+
+    /// The gradient of x; adds that of the weight to `gradients` if it is trained.
+    pub fn backward_alone(
+        &self,
+        kernels: Kernels,
+        input: BackwardInput<'_>,
+        gradients: &mut Gradients,
+    ) -> Tensor<2> {
+        match kernels {
+            Kernels::Plain | Kernels::Cpu => {
+                let mut dx = Tensor::zeros(input.x.dims(), &input.x.device());
+                self.backward(kernels, input, &mut dx, gradients);
+                dx
+            }
+            Kernels::Cube(gpu) => {
+                self.add_weight_gradient(gpu, input, gradients);
+                cube::norm::backward_alone(gpu, self, input)
+            }
+        }
+    }
+
+    fn add_weight_gradient(&self, gpu: Gpu, input: BackwardInput<'_>, gradients: &mut Gradients) {
+        let BackwardInput { x, inverse_rms, dy } = input;
+        if let Some(slot) = self.weight.slot {
+            let groups = Groups { start: 0, width: x.dims()[1], n: 1, first: 0 };
+            gradients.add(slot, cube::norm_weight::gradient(gpu, (x, dy, inverse_rms), groups));
+        }
+    }
+
     /// Adds the gradient of x to `dx`, and that of the weight to `gradients` if it is trained.
     pub fn backward(
         &self,
@@ -114,9 +159,7 @@ impl RmsNorm {
                 cpu::tensor::modify(dx, |dx| cpu::norm::backward(&dy, &x, &weight, &r, dx));
             }
             Kernels::Cube(gpu) => {
-                if let Some(slot) = self.weight.slot {
-                    gradients.add(slot, (wide(dy) * wide(x) * inverse_rms.clone()).sum_dim(0));
-                }
+                self.add_weight_gradient(gpu, input, gradients);
                 cube::norm::backward(gpu, self, input, dx);
             }
         }
@@ -132,4 +175,17 @@ pub struct BackwardInput<'a> {
     pub inverse_rms: &'a Tensor<2>,
     /// The gradient of the output.
     pub dy: &'a Tensor<2>,
+}
+
+/// The groups of columns that a weight normalizes, one after the other in each row.
+#[derive(Clone, Copy, Debug)]
+pub struct Groups {
+    /// Columns before the first.
+    pub start: usize,
+    /// Columns of a group, as many values as the weight has.
+    pub width: usize,
+    /// How many there are in a row.
+    pub n: usize,
+    /// Columns of `1 / rms` before that of the first.
+    pub first: usize,
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::kernels::{Gpu, Kernels, cpu, cube};
 
@@ -126,6 +126,13 @@ impl Gradients {
         let mut sum = self.take(slot);
         cpu::tensor::modify(&mut sum, add);
         self.sums[slot.0] = OnceLock::from(sum);
+    }
+
+    /// Lets a GPU kernel add to the values in place.
+    pub fn change(&mut self, slot: Slot, add: impl FnOnce(Tensor<2>) -> Tensor<2>) {
+        let zeros = || Tensor::zeros(self.shapes[slot.0], (&self.device, DType::F32));
+        let sum = self.sums[slot.0].take().unwrap_or_else(zeros);
+        self.sums[slot.0] = OnceLock::from(add(sum));
     }
 
     /// The sum so far.

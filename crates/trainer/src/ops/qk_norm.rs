@@ -10,9 +10,10 @@ use std::ops::Deref;
 use burn::tensor::Tensor;
 
 use super::attention::AttentionShape;
-use super::norm::NormWeight;
+use super::norm::{Groups, NormWeight};
 use super::param::{Gradients, Param};
-use crate::kernels::{Kernels, cpu, wide};
+use super::rope::{self, Rotation, Turn};
+use crate::kernels::{Kernels, cpu, cube};
 
 /// The norms of queries and keys. As many values as a weight has are normalized together.
 #[derive(Clone, Debug)]
@@ -60,8 +61,7 @@ impl QkNorm {
         let [n_tokens, width] = qkv.dims();
         let parts = self.parts(shape);
         match kernels {
-            Kernels::Plain | Kernels::Cube(_) => {
-                let qkv = &wide(qkv);
+            Kernels::Plain => {
                 let (mut normed, mut inverse_rms) = (Vec::new(), Vec::new());
                 for part in &parts {
                     let x = part.groups(qkv);
@@ -70,7 +70,7 @@ impl QkNorm {
                     inverse_rms.push(r.reshape([n_tokens, part.n_groups()]));
                 }
                 normed.push(values_of(qkv, &parts));
-                (kernels.narrow(Tensor::cat(normed, 1)), Tensor::cat(inverse_rms, 1))
+                (Tensor::cat(normed, 1), Tensor::cat(inverse_rms, 1))
             }
             Kernels::Cpu => {
                 let weights = self.weights();
@@ -78,6 +78,43 @@ impl QkNorm {
                 let (y, r) = cpu::qk_norm::forward(&cpu::tensor::values(qkv), width, &parts, self.eps as f32);
                 let n_groups = parts.iter().map(|part| part.n_groups).sum();
                 (cpu::tensor::tensor(y, [n_tokens, width]), cpu::tensor::tensor(r, [n_tokens, n_groups]))
+            }
+            Kernels::Cube(gpu) => cube::qk_norm::forward(gpu, self, (qkv, shape), None),
+        }
+    }
+
+    /// As [`forward`](Self::forward), with q and k turned behind it.
+    pub fn forward_turned(
+        &self,
+        kernels: Kernels,
+        (qkv, shape): (&Tensor<2>, &AttentionShape),
+        rotation: Option<Rotation<'_>>,
+    ) -> (Tensor<2>, Tensor<2>) {
+        match kernels {
+            Kernels::Plain | Kernels::Cpu => {
+                let (normed, inverse_rms) = self.forward(kernels, qkv, shape);
+                (rope::turned(kernels, normed, rotation, (Turn::Forward, shape)), inverse_rms)
+            }
+            Kernels::Cube(gpu) => cube::qk_norm::forward(gpu, self, (qkv, shape), rotation),
+        }
+    }
+
+    /// As [`backward`](Self::backward), for [`forward_turned`](Self::forward_turned).
+    pub fn backward_turned(
+        &self,
+        kernels: Kernels,
+        input: BackwardInput<'_>,
+        (d, rotation): (Tensor<2>, Option<Rotation<'_>>),
+        gradients: &mut Gradients,
+    ) -> Tensor<2> {
+        match kernels {
+            // The gradients of the weights need the gradient between the two.
+            Kernels::Cube(gpu) if [&self.q, &self.k].iter().all(|weight| weight.slot.is_none()) => {
+                cube::qk_norm::backward(gpu, self, input, (d, rotation))
+            }
+            Kernels::Plain | Kernels::Cpu | Kernels::Cube(_) => {
+                let d = rope::turned(kernels, d, rotation, (Turn::Backward, input.shape));
+                self.backward(kernels, input, d, gradients)
             }
         }
     }
@@ -95,8 +132,7 @@ impl QkNorm {
         let [n_tokens, width] = qkv.dims();
         let parts = self.parts(shape);
         match kernels {
-            Kernels::Plain | Kernels::Cube(_) => {
-                let (qkv, d) = (&wide(qkv), wide(&d));
+            Kernels::Plain => {
                 let (mut dx, mut first_group) = (Vec::new(), 0);
                 for part in &parts {
                     let (x, dy) = (part.groups(qkv), part.groups(&d));
@@ -113,7 +149,7 @@ impl QkNorm {
                     dx.push((weighted * r - x * c).reshape([n_tokens, part.width]));
                 }
                 dx.push(values_of(&d, &parts));
-                kernels.narrow(Tensor::cat(dx, 1))
+                Tensor::cat(dx, 1)
             }
             Kernels::Cpu => {
                 let weights = self.weights();
@@ -132,6 +168,18 @@ impl QkNorm {
                 cpu::tensor::modify(&mut d, |d| cpu::qk_norm::backward(d, saved, &cpu_parts));
                 d
             }
+            Kernels::Cube(gpu) => {
+                let mut first = 0;
+                for part in &parts {
+                    let groups = part.weight_groups(first);
+                    first += groups.n;
+                    if let Some(slot) = part.weight.slot {
+                        let sum = cube::norm_weight::gradient(gpu, (qkv, &d, inverse_rms), groups);
+                        gradients.add(slot, sum);
+                    }
+                }
+                cube::qk_norm::backward(gpu, self, input, (d, None))
+            }
         }
     }
 
@@ -145,7 +193,7 @@ impl QkNorm {
 
     /// `[1, 1, group]`.
     fn factors(&self, part: &Part<'_>) -> Tensor<3> {
-        self.meaning.factors(&wide(&part.weight.value)).unsqueeze_dim(0)
+        self.meaning.factors(&part.weight.value).unsqueeze_dim(0)
     }
 
     fn weights(&self) -> [impl Deref<Target = [f32]>; 2] {
@@ -156,6 +204,12 @@ impl QkNorm {
 impl Part<'_> {
     fn n_groups(&self) -> usize {
         self.width / self.weight.value.dims()[1]
+    }
+
+    /// The groups, of which `first` others come before.
+    fn weight_groups(&self, first: usize) -> Groups {
+        let n = self.n_groups();
+        Groups { start: self.start, width: self.width / n, n, first }
     }
 
     /// `[tokens, groups, group]`.

@@ -9,10 +9,10 @@
 //! Where only the first values of a head are turned, these are the two halves. Some scalings multiply cosines and sines
 //! by a factor. The backward pass turns the other way.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::attention::AttentionShape;
-use crate::kernels::{Kernels, cpu, wide};
+use crate::kernels::{Kernels, cpu, cube};
 
 /// Which way to turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,47 @@ pub struct RopeTable {
     /// `[positions, rotary_dim]`: cosines, then sines, one of each for a pair. The first `rotary_dim` values of a head
     /// are turned.
     pub cos_sin: Tensor<2>,
+    /// The positions of a batch where a GPU reads them, so that they are sent once for all layers of a pass.
+    pub positions: Option<Tensor<1, Int>>,
+}
+
+impl RopeTable {
+    /// That of no batch.
+    pub fn new(cos_sin: Tensor<2>) -> Self {
+        Self { cos_sin, positions: None }
+    }
+
+    /// Positions of a batch as GPU kernels read them.
+    pub fn positions_on(&self, device: &Device, positions: &[u32]) -> Tensor<1, Int> {
+        self.positions.clone().unwrap_or_else(|| positions_on(device, positions))
+    }
+}
+
+/// By what q and k of a batch turn.
+#[derive(Clone, Copy)]
+pub struct Rotation<'a> {
+    /// `[tokens]`, each below the table's length.
+    pub positions: &'a [u32],
+    /// The angles.
+    pub table: &'a RopeTable,
+}
+
+/// Positions as GPU kernels read them.
+pub fn positions_on(device: &Device, positions: &[u32]) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::new(positions.to_vec(), [positions.len()]), (device, DType::U32))
+}
+
+/// As [`rotate`], where there is a rotation.
+pub fn turned(
+    kernels: Kernels,
+    qkv: Tensor<2>,
+    rotation: Option<Rotation<'_>>,
+    how: (Turn, &AttentionShape),
+) -> Tensor<2> {
+    match rotation {
+        Some(Rotation { positions, table }) => rotate(kernels, qkv, positions, table, how),
+        None => qkv,
+    }
 }
 
 /// Turns the q and k heads of merged q, k, v.
@@ -50,8 +91,7 @@ pub fn rotate(
     let (head_dim, n_rotated) = (shape.head_dim, shape.n_heads + shape.n_kv_heads);
     let rotary_dim = table.cos_sin.dims()[1];
     match kernels {
-        Kernels::Plain | Kernels::Cube(_) => {
-            let qkv = wide(&qkv);
+        Kernels::Plain => {
             let [n_tokens, width] = qkv.dims();
             let index: Vec<i32> = positions.iter().map(|p| *p as i32).collect();
             let index = Tensor::<1, Int>::from_data(TensorData::new(index, [n_tokens]), &qkv.device());
@@ -68,7 +108,7 @@ pub fn rotate(
             }
             let turned = Tensor::cat(turned, 2).reshape([n_tokens, n_rotated * head_dim]);
             let rest = qkv.narrow(1, n_rotated * head_dim, width - n_rotated * head_dim);
-            kernels.narrow(Tensor::cat(vec![turned, rest], 1))
+            Tensor::cat(vec![turned, rest], 1)
         }
         Kernels::Cpu => {
             let width = qkv.dims()[1];
@@ -76,6 +116,10 @@ pub fn rotate(
             let table = cpu::rope::RopeTable { cos_sin: &cos_sin, rotary_dim, head_dim, positions };
             cpu::tensor::modify(&mut qkv, |qkv| cpu::rope::rotate(qkv, width, n_rotated, table, sign));
             qkv
+        }
+        Kernels::Cube(gpu) => {
+            let positions = table.positions_on(&qkv.device(), positions);
+            cube::rope::rotate(gpu, qkv, (&positions, &table.cos_sin), (turn, shape))
         }
     }
 }

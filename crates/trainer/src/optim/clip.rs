@@ -6,7 +6,7 @@ use crate::kernels::{Kernels, cpu};
 use crate::ops::param::Gradients;
 
 /// Keeps the factor finite for a norm of zero; PyTorch's number.
-const NORM_EPSILON: f64 = 1e-6;
+pub const NORM_EPSILON: f64 = 1e-6;
 
 /// The L2 norm over all gradients.
 pub fn global_norm(kernels: Kernels, gradients: &Gradients) -> f64 {

@@ -9,4 +9,4 @@ pub mod dynamic;
 pub mod nf4;
 mod tensor;
 
-pub use tensor::{Nf4Tensor, Quantizer, StoredScales};
+pub use tensor::{Nf4Tensor, Quantizer, Scales, StoredScales};

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use ftl_core::spec::resolved::Scales;
+use ftl_core::spec::resolved;
 
 use super::double::{self, DoubleQuantized, NESTED_BLOCK};
 use super::dynamic;
@@ -14,17 +14,26 @@ use crate::kernels::cpu;
 #[derive(Clone, Debug)]
 pub struct Nf4Tensor {
     n_values: usize,
-    /// Two codes in each byte.
+    /// Two codes in each byte, filled up to whole words of 32 bits, in which GPUs read them.
     codes: Tensor<1, Int>,
-    scales: Held,
+    scales: Scales,
 }
 
 /// The scales of the blocks.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "there are a few for each block, and each is used in place")]
-enum Held {
+pub enum Scales {
+    /// In f32.
     Single(Tensor<1>),
-    Double { codes: Tensor<1, Int>, absmax: Tensor<1>, offset: f32 },
+    /// `SIGNED[codes[i]] · absmax[i / 256] + offset`.
+    Double {
+        /// A code for each block.
+        codes: Tensor<1, Int>,
+        /// A scale for each 256 codes.
+        absmax: Tensor<1>,
+        /// The mean of the scales.
+        offset: f32,
+    },
 }
 
 /// The numbers of a tensor, as files hold them.
@@ -46,13 +55,13 @@ impl Nf4Tensor {
         let scales = match scales {
             StoredScales::Single(scales) => {
                 assert_eq!(scales.len(), n_blocks(n_values), "a scale for each block");
-                Held::Single(Tensor::from_data(data(scales), device))
+                Scales::Single(Tensor::from_data(data(scales), device))
             }
             StoredScales::Double(DoubleQuantized { codes, absmax, offset }) => {
                 assert_eq!(codes.len(), n_blocks(n_values), "a scale for each block");
                 assert_eq!(absmax.len(), codes.len().div_ceil(NESTED_BLOCK), "a scale for each 256 scales");
                 let absmax = Tensor::from_data(data(absmax), device);
-                Held::Double { codes: bytes(codes, device), absmax, offset }
+                Scales::Double { codes: bytes(codes, device), absmax, offset }
             }
         };
         Self { n_values, codes: bytes(codes, device), scales }
@@ -68,11 +77,21 @@ impl Nf4Tensor {
         self.codes.device()
     }
 
+    /// Two codes in each byte, and zeros up to a whole word of 32 bits.
+    pub fn codes(&self) -> &Tensor<1, Int> {
+        &self.codes
+    }
+
+    /// The scales of the blocks. Their codes are filled up like those of the values.
+    pub fn scales(&self) -> &Scales {
+        &self.scales
+    }
+
     /// What it takes in memory.
     pub fn n_bytes(&self) -> usize {
         let scales = match &self.scales {
-            Held::Single(scales) => scales.dims()[0] * size_of::<f32>(),
-            Held::Double { codes, absmax, .. } => codes.dims()[0] + absmax.dims()[0] * size_of::<f32>(),
+            Scales::Single(scales) => scales.dims()[0] * size_of::<f32>(),
+            Scales::Double { codes, absmax, .. } => codes.dims()[0] + absmax.dims()[0] * size_of::<f32>(),
         };
         self.codes.dims()[0] + scales
     }
@@ -81,7 +100,7 @@ impl Nf4Tensor {
     pub fn dequantize(&self) -> Tensor<1> {
         let device = self.codes.device();
         let table = |levels: &[f32]| Tensor::<1>::from_data(data(levels.to_vec()), &device);
-        let pairs = self.codes.clone().cast(DType::I32);
+        let pairs = self.codes.clone().narrow(0, 0, n_code_bytes(self.n_values)).cast(DType::I32);
         let high = pairs.clone().div_scalar(16);
         let low = pairs - high.clone().mul_scalar(16);
         let codes: Tensor<2, Int> = Tensor::stack(vec![high, low], 1); // [bytes, 2]
@@ -90,9 +109,10 @@ impl Nf4Tensor {
         let missing = n_blocks * BLOCK - values.dims()[0];
         let padded = Tensor::cat(vec![values, Tensor::zeros([missing], &device)], 0);
         let scales = match &self.scales {
-            Held::Single(scales) => scales.clone(),
-            Held::Double { codes, absmax, offset } => {
-                let levels = table(&dynamic::SIGNED.levels).select(0, codes.clone().cast(DType::I32));
+            Scales::Single(scales) => scales.clone(),
+            Scales::Double { codes, absmax, offset } => {
+                let codes = codes.clone().narrow(0, 0, n_blocks).cast(DType::I32);
+                let levels = table(&dynamic::SIGNED.levels).select(0, codes);
                 let absmax = absmax.clone().reshape([-1, 1]).expand([-1, NESTED_BLOCK as i64]);
                 let absmax: Tensor<1> = absmax.reshape([-1]);
                 levels * absmax.narrow(0, 0, n_blocks) + *offset
@@ -110,11 +130,11 @@ impl Nf4Tensor {
         assert!(range.end <= self.n_values && range.len() == out.len(), "values that are there");
         let codes = cpu::tensor::bytes(&self.codes);
         match &self.scales {
-            Held::Single(scales) => {
+            Scales::Single(scales) => {
                 let scales = cpu::tensor::values(scales);
                 cpu::nf4::dequantize(&codes, |block| scales[block], range.start, out);
             }
-            Held::Double { codes: scale_codes, absmax, offset } => {
+            Scales::Double { codes: scale_codes, absmax, offset } => {
                 let (scale_codes, absmax) = (cpu::tensor::bytes(scale_codes), cpu::tensor::values(absmax));
                 let levels = &dynamic::SIGNED.levels;
                 let scale = |block: usize| {
@@ -129,16 +149,20 @@ impl Nf4Tensor {
     pub fn stored(&self) -> (Vec<u8>, StoredScales) {
         let floats =
             |tensor: &Tensor<1>| tensor.to_data().try_into_vec().expect("the engine computes in f32");
-        let bytes = |tensor: &Tensor<1, Int>| tensor.to_data().try_into_vec().expect("codes are bytes");
+        let bytes = |tensor: &Tensor<1, Int>, n: usize| {
+            let mut bytes: Vec<u8> = tensor.to_data().try_into_vec().expect("codes are bytes");
+            bytes.truncate(n);
+            bytes
+        };
         let scales = match &self.scales {
-            Held::Single(scales) => StoredScales::Single(floats(scales)),
-            Held::Double { codes, absmax, offset } => StoredScales::Double(DoubleQuantized {
-                codes: bytes(codes),
+            Scales::Single(scales) => StoredScales::Single(floats(scales)),
+            Scales::Double { codes, absmax, offset } => StoredScales::Double(DoubleQuantized {
+                codes: bytes(codes, n_blocks(self.n_values)),
                 absmax: floats(absmax),
                 offset: *offset,
             }),
         };
-        (bytes(&self.codes), scales)
+        (bytes(&self.codes, n_code_bytes(self.n_values)), scales)
     }
 }
 
@@ -174,11 +198,11 @@ impl Quantizer {
     ///
     /// # Panics
     /// If values are missing.
-    pub fn finish(self, scales: Scales, device: &Device) -> Nf4Tensor {
+    pub fn finish(self, scales: resolved::Scales, device: &Device) -> Nf4Tensor {
         assert_eq!(self.n_done, self.n_values, "all values were given");
         let scales = match scales {
-            Scales::F32 => StoredScales::Single(self.scales),
-            Scales::Double => StoredScales::Double(double::quantize(&self.scales)),
+            resolved::Scales::F32 => StoredScales::Single(self.scales),
+            resolved::Scales::Double => StoredScales::Double(double::quantize(&self.scales)),
         };
         Nf4Tensor::new(self.n_values, self.codes, scales, device)
     }
@@ -189,6 +213,7 @@ fn data<T: burn::tensor::Element>(values: Vec<T>) -> TensorData {
     TensorData::new(values, [n])
 }
 
-fn bytes(values: Vec<u8>, device: &Device) -> Tensor<1, Int> {
+fn bytes(mut values: Vec<u8>, device: &Device) -> Tensor<1, Int> {
+    values.resize(values.len().next_multiple_of(size_of::<u32>()), 0);
     Tensor::from_data(data(values), (device, DType::U8))
 }

@@ -254,7 +254,7 @@ impl<'a, 'b> Run<'a, 'b> {
             if stop.raised().is_some() {
                 return Ok(None);
             }
-            let mut step = self.optimizer.begin_step(self.decoder.kernels, learning_rate);
+            let mut step = self.optimizer.begin_step(&self.decoder, learning_rate);
             let update = &mut |param: &mut Param, gradients: &mut Gradients| step.update(param, gradients);
             let onto = Onto::Weights { decoder: &mut self.decoder, update };
             self.method.backward(onto, microbatch, (&totals, pass(0)), (&mut self.gradients, &mut tally));

@@ -29,6 +29,26 @@ pub const F32: Gpu = Gpu { precision: Precision::F32 };
 /// The same as the value that operations take.
 pub const KERNELS: Kernels = Kernels::Cube(F32);
 
+/// The kernels of each type that the device computes in, and how close they come to f32, relative to the largest value.
+pub fn computing(device: &Device) -> Vec<(Kernels, f32)> {
+    let all = [(Precision::F32, 1e-5), (Precision::Bf16, 2e-2), (Precision::F16, 3e-3)];
+    let known = all.into_iter().filter(|(precision, _)| device.supports_dtype(precision.dtype()));
+    known.map(|(precision, tolerance)| (Kernels::Cube(Gpu { precision }), tolerance)).collect()
+}
+
+/// The GPU behind kernels.
+pub fn gpu_of(kernels: Kernels) -> Gpu {
+    match kernels {
+        Kernels::Cube(gpu) => gpu,
+        Kernels::Plain | Kernels::Cpu => panic!("not a GPU's"),
+    }
+}
+
+/// Whether it is fast enough for shapes like those of real models.
+pub fn is_fast(device: &Device) -> bool {
+    Device::enumerate(DeviceType::Cuda).into_vec().contains(device)
+}
+
 /// The values of a tensor in row order.
 pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.cast(DType::F32).into_data().try_into_vec().expect("the tensor was made f32")

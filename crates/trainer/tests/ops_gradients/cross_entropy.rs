@@ -97,7 +97,7 @@ impl Operation for CrossEntropy {
             Objective::Weighted(&weights),
             &mut gradients,
         );
-        let y = nll.iter().zip(&weights).map(|(nll, weight)| f64::from(nll * weight)).sum();
+        let y = nll.read().iter().zip(&weights).map(|(nll, weight)| f64::from(nll * weight)).sum();
         Outcome::from([
             ("y".to_owned(), vec![y]),
             ("hidden".to_owned(), values(&d_hidden)),
@@ -176,7 +176,7 @@ impl Operation for Coupled {
         let objective = Objective::Coupled(&mut derivative);
         let head = Head { softcap: self.tokens.softcap, ..Head::plain(&head) };
         let (nll, d_hidden) = forward_backward(kernels, head, (&hidden, targets), objective, &mut gradients);
-        assert_eq!(nll.len(), self.tokens.counted().count());
+        assert_eq!(nll.read().len(), self.tokens.counted().count());
         let mut outcome = Outcome::from([("y".to_owned(), y), ("hidden".to_owned(), values(&d_hidden))]);
         if self.gradient == OfHead::Trained {
             outcome.insert("head".to_owned(), values(gradients.get(Slot(0))));

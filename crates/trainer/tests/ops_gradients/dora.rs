@@ -321,7 +321,7 @@ fn dora_beside_a_base_in_four_bits_is_dora_beside_what_its_codes_stand_for() {
             let shape = vec![case.n_out, case.n_in];
             let piece = Piece { name: String::new(), values: 0..values_of.len(), shape };
             let four_bits = Weight::Nf4(Nf4Weight::new(case.n_in, vec![piece], vec![Frozen::Nf4(codes)]));
-            weights[0].1 = four_bits.dense();
+            weights[0].1 = four_bits.dense(Kernels::Plain);
             let run = |four_bits: Option<&Weight>| {
                 let (mut linear, mut gradients) = case.build(&weights, kernels);
                 if let Some(weight) = four_bits {

@@ -167,7 +167,7 @@ impl Operation for AdaptedHead {
         let ones = vec![1.0; self.targets.iter().filter(|target| **target != IGNORED).count()];
         let objective = Objective::Weighted(&ones);
         let (nll, dh) = forward_backward(kernels, head, (&hidden, &self.targets), objective, &mut gradients);
-        let sum = nll.into_iter().map(f64::from).sum();
+        let sum = nll.read().into_iter().map(f64::from).sum();
         let mut outcome = Outcome::from([("y".to_owned(), vec![sum]), ("hidden".to_owned(), values(&dh))]);
         outcome.extend(
             ["a", "b"].into_iter().zip(gradients.iter()).map(|(name, g)| (name.to_owned(), values(g))),
@@ -292,7 +292,7 @@ fn a_coupled_objective_of_an_adapted_head_sees_what_the_gradient_drops() {
         let (nll, _) =
             forward_backward(kernels, dropping, (&hidden, &case.targets), objective, &mut gradients);
         let f64s = |values: &[f32]| values.iter().map(|value| f64::from(*value)).collect::<Vec<_>>();
-        assert!(difference_of(&f64s(&seen), &f64s(&nll)) < TOLERANCE);
+        assert!(difference_of(&f64s(&seen), &f64s(&nll.read())) < TOLERANCE);
         let plain = score(kernels, Head { dropout: None, ..dropping }, &hidden, &case.targets);
         let plain: Vec<f64> = plain.iter().map(|score| score.nll_nats.into()).collect();
         assert!(difference_of(&f64s(&seen), &plain) > 10.0 * TOLERANCE);

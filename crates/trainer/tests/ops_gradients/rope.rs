@@ -62,7 +62,7 @@ impl Rotation {
         });
         let values: Vec<f32> = values.collect();
         let data = TensorData::new(values, [n_positions as usize, self.rotary_dim]);
-        RopeTable { cos_sin: Tensor::from_data(data, &Device::flex()) }
+        RopeTable::new(Tensor::from_data(data, &Device::flex()))
     }
 
     /// The other column of the pair and its sign: −b for a, a for b.

@@ -111,7 +111,7 @@ impl FromStr for DeviceKind {
             ("cuda", Some(index)) => Ok(Self::Cuda(index)),
             ("vulkan", Some(index)) => Ok(Self::Vulkan(index)),
             (_, _) => Err(Problem::new(ProblemKind::InvalidValue, format!("`{text}` is not a device"))
-                .hint("use `auto`, `cpu`, `cuda` or, for the second GPU, `cuda:1`; `vulkan` and `vulkan:1` likewise")),
+                .hint("use `auto`, `cpu`, `cuda`, `vulkan` or, for the second GPU, `cuda:1`")),
         }
     }
 }

@@ -15,7 +15,9 @@ pub struct ModelSpec {
     /// A Hugging Face model directory, or the id of an imported or downloaded model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// The precision of the computation.
+    /// The type of activations and frozen weights; what is trained is always `f32`. `auto` is `bf16` on GPUs that multiply in
+    /// it (compute capability 8.0 and newer) and `f32` elsewhere; `f16` is for scoring and generating on GPUs, and the CPU
+    /// and Vulkan have `f32` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = ModelDtype::Auto))]
     pub dtype: Option<ModelDtype>,

@@ -4,11 +4,23 @@
 //! and writes activations in the type of the computation and reckons in `f32`. Tensors are made contiguous before a
 //! launch, since a burn tensor may have padded rows.
 
+pub mod adamw;
+pub mod adamw8bit;
+pub mod cross_entropy;
+pub mod gated_mlp;
+mod grid;
 pub mod lora;
 pub mod matmul;
+pub mod nf4;
 pub mod norm;
+pub mod norm_weight;
+pub mod qk_norm;
+pub mod random;
 mod reduce;
+pub mod rope;
+pub mod rows;
 pub mod tensor;
+pub mod variants;
 mod wgmma;
 
 use burn::tensor::{DType, Device};

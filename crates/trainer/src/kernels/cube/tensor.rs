@@ -3,15 +3,22 @@
 use std::ops::Range;
 
 use burn::backend::cubecl::dtype_to_storage_type;
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{DType, Int, Shape, Tensor};
 use burn_cubecl::Cube;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
+use cubecl::prelude::CubeCount;
 
 /// The buffer of a tensor, its values in row order.
 pub fn buffer<const D: usize>(tensor: &Tensor<D>) -> CubeTensor {
     into_contiguous(strided(tensor))
+}
+
+/// The buffer of whole numbers.
+pub fn numbers(tensor: &Tensor<1, Int>) -> CubeTensor {
+    let primitive = tensor.clone().try_into_primitive::<Cube>();
+    into_contiguous(primitive.expect("GPU kernels are chosen for plain CubeCL tensors only"))
 }
 
 /// The buffer of a tensor, whose values may be in any order: for kernels that go by its strides.
@@ -66,4 +73,13 @@ pub fn vector_size(width: usize, dtype: DType) -> usize {
         size /= 2;
     }
     size
+}
+
+/// So many cubes, or a few more where one dimension cannot count them: a kernel whose cubes may be that many asks for
+/// its place with `CUBE_POS` and ends where there is nothing to do.
+pub fn cube_count(n_cubes: usize) -> CubeCount {
+    /// What every device can count to.
+    const MAX: usize = 65_535;
+    let rows = n_cubes.div_ceil(MAX).max(1);
+    CubeCount::Static(n_cubes.div_ceil(rows).max(1) as u32, rows as u32, 1)
 }

@@ -59,7 +59,7 @@ impl Linear {
     pub(super) fn forward_gpu(&self, gpu: Gpu, x: &Tensor<2>, dropout: Option<&Mask>) -> (Tensor<2>, Saved) {
         let kernels = Kernels::Cube(gpu);
         let with_update = self.lora.as_ref().map(|lora| (lora, lora.scale()));
-        let weight = kernels.narrow(self.weight.dense()).transpose();
+        let weight = kernels.narrow(self.weight.dense(kernels)).transpose();
         let (y, u) = match with_update {
             Some((_, None)) => return self.forward_plain(kernels, x, dropout),
             None => (product(gpu, (x, &weight), gpu.dtype()), None),
@@ -98,7 +98,7 @@ impl Linear {
             gradients.add(slot, wide(dy).sum_dim(0));
         }
         let wanted = want == InputGradient::Wanted;
-        let weight = wanted.then(|| kernels.narrow(self.weight.dense()));
+        let weight = wanted.then(|| kernels.narrow(self.weight.dense(kernels)));
         let (Some((lora, Some(scale))), Some(u)) = (with_update, &saved.u) else {
             return weight.map(|weight| product(gpu, (dy, &weight), gpu.dtype()));
         };

@@ -145,7 +145,7 @@ impl Linear {
 
     fn forward_plain(&self, kernels: Kernels, x: &Tensor<2>, dropout: Option<&Mask>) -> (Tensor<2>, Saved) {
         let dtype = kernels.dtype();
-        let mut y = matmul(kernels, (x, &self.weight.dense().transpose()), dtype);
+        let mut y = matmul(kernels, (x, &self.weight.dense(kernels).transpose()), dtype);
         if let Some(bias) = &self.bias {
             y = y + kernels.narrow(bias.value.clone());
         }
@@ -178,8 +178,8 @@ impl Linear {
         if let Some(slot) = self.bias.as_ref().and_then(|bias| bias.slot) {
             gradients.add(slot, wide(dy).sum_dim(0));
         }
-        let mut dx =
-            (want == InputGradient::Wanted).then(|| matmul(kernels, (dy, &self.weight.dense()), dtype));
+        let mut dx = (want == InputGradient::Wanted)
+            .then(|| matmul(kernels, (dy, &self.weight.dense(kernels)), dtype));
         if let (Some(lora), Some(u)) = (&self.lora, &saved.u) {
             let mut du = kernels.narrow(Tensor::zeros(u.dims(), &u.device()));
             for part in &lora.parts {

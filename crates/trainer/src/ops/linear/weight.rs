@@ -15,6 +15,7 @@ use burn::tensor::{Device, Tensor};
 use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product};
 use crate::kernels::cpu::simd::made;
 use crate::kernels::cpu::tensor;
+use crate::kernels::{Kernels, cube};
 use crate::ops::param::{Param, Piece, Slot};
 use crate::quant::Nf4Tensor;
 
@@ -79,8 +80,22 @@ impl Nf4Weight {
         &self.parts
     }
 
-    fn n_outputs(&self) -> usize {
+    /// Columns of the matrix.
+    pub fn n_inputs(&self) -> usize {
+        self.n_inputs
+    }
+
+    /// Rows of the matrix.
+    pub fn n_outputs(&self) -> usize {
         self.pieces.last().map_or(0, |piece| piece.values.end) / self.n_inputs
+    }
+
+    /// Where it is.
+    pub fn device(&self) -> Device {
+        match &self.parts[0] {
+            Frozen::Nf4(part) => part.device(),
+            Frozen::Dense(part) => part.device(),
+        }
     }
 
     fn dequantize(&self) -> Tensor<2> {
@@ -153,11 +168,13 @@ impl Weight {
         }
     }
 
-    /// The whole matrix as the products see it; one in 4 bits is made anew.
-    pub fn dense(&self) -> Tensor<2> {
-        match self {
-            Self::Dense(param) => param.value.clone(),
-            Self::Nf4(weight) => weight.dequantize(),
+    /// The whole matrix as the products see it; one in 4 bits is made anew. On a GPU that is in a buffer that the next
+    /// one is made in, once this one was let go.
+    pub fn dense(&self, kernels: Kernels) -> Tensor<2> {
+        match (self, kernels) {
+            (Self::Dense(param), _) => param.value.clone(),
+            (Self::Nf4(weight), Kernels::Plain | Kernels::Cpu) => weight.dequantize(),
+            (Self::Nf4(weight), Kernels::Cube(gpu)) => cube::nf4::dense(gpu, weight),
         }
     }
 
@@ -165,10 +182,7 @@ impl Weight {
     pub fn device(&self) -> Device {
         match self {
             Self::Dense(param) => param.value.device(),
-            Self::Nf4(weight) => match &weight.parts[0] {
-                Frozen::Nf4(part) => part.device(),
-                Frozen::Dense(part) => part.device(),
-            },
+            Self::Nf4(weight) => weight.device(),
         }
     }
 

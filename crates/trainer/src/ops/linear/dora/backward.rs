@@ -26,7 +26,7 @@ pub(in super::super) fn backward(
             let (x, dy) = (wide(input.x), wide(input.dy));
             let input = BackwardInput { x: &x, dy: &dy, ..*input };
             add_magnitude_gradients(layer, kernels, &input, gradients);
-            let dx = backward_plain(layer, &input, want, gradients);
+            let dx = backward_plain((kernels, layer), &input, want, gradients);
             dx.map(|dx| kernels.narrow(dx))
         }
     }
@@ -67,7 +67,7 @@ fn add_magnitude_gradients(
         (None, Kept::Turned(turned)) => (column_products(kernels, dy, turned, &zeros()), saved.norms.clone()),
         (None, Kept::Output(_)) => {
             let u = of_layer.u.as_ref().expect("a layer with an update keeps u");
-            let base = x.clone().matmul(wide(&linear.weight.dense()).transpose());
+            let base = x.clone().matmul(wide(&linear.weight.dense(kernels)).transpose());
             let turned = base.clone() + update_plain(lora, u, base.dims());
             (column_products(kernels, dy, &turned, &zeros()), saved.norms.clone())
         }
@@ -90,7 +90,7 @@ fn column_products(kernels: Kernels, dy: &Tensor<2>, y: &Tensor<2>, shift: &Tens
 }
 
 fn backward_plain(
-    Layer { linear, lora }: Layer<'_>,
+    (kernels, Layer { linear, lora }): (Kernels, Layer<'_>),
     input: &BackwardInput<'_>,
     want: InputGradient,
     gradients: &mut Gradients,
@@ -98,7 +98,7 @@ fn backward_plain(
     let BackwardInput { x, saved: of_layer, dropout, dy } = *input;
     let saved = kept(input);
     let u = of_layer.u.as_ref().expect("a layer with an update keeps u");
-    let weight = wide(&linear.weight.dense());
+    let weight = wide(&linear.weight.dense(kernels));
     let d = dropped(Kernels::Plain, x, dropout);
     let e = dy.clone() * saved.factors.clone();
     // What goes through the base beside `dy`, where something is dropped.

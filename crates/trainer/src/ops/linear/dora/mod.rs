@@ -77,7 +77,7 @@ pub fn base_squares(kernels: Kernels, weight: &Weight, outputs: Range<usize>) ->
     let n_outputs = outputs.len();
     match kernels {
         Kernels::Plain | Kernels::Cube(_) => {
-            let rows = wide(&weight.dense()).narrow(0, outputs.start, n_outputs);
+            let rows = wide(&weight.dense(kernels)).narrow(0, outputs.start, n_outputs);
             rows.square().sum_dim(1).reshape([1, n_outputs])
         }
         Kernels::Cpu => {
@@ -101,7 +101,7 @@ fn part_norms(kernels: Kernels, weight: &Weight, lora: &Lora, part: usize) -> Te
     match kernels {
         Kernels::Plain | Kernels::Cube(_) => {
             let a = lora.a.value.clone().narrow(0, part.ranks.start, r);
-            let w = wide(&weight.dense()).narrow(0, part.outputs.start, n_outputs);
+            let w = wide(&weight.dense(kernels)).narrow(0, part.outputs.start, n_outputs);
             let gram = a.clone().matmul(a.clone().transpose());
             let b = part.b.value.clone();
             let p = w.matmul(a.transpose()).mul_scalar(2.0 * scale)
@@ -151,7 +151,7 @@ pub(super) fn forward(
 ) -> (Tensor<2>, super::Saved) {
     let (factors, norms) = factors(kernels, layer);
     let (y, u, turned) = match kernels {
-        Kernels::Plain | Kernels::Cube(_) => forward_plain(layer, &factors, (&wide(x), dropout)),
+        Kernels::Plain | Kernels::Cube(_) => forward_plain(kernels, layer, &factors, (&wide(x), dropout)),
         Kernels::Cpu => forward_cpu(layer, &factors, (x, dropout)),
     };
     let kept = turned.map_or_else(|| Kept::Output(y.clone()), Kept::Turned);
@@ -162,12 +162,13 @@ pub(super) fn forward(
 type Outputs = (Tensor<2>, Tensor<2>, Option<Tensor<2>>);
 
 fn forward_plain(
+    kernels: Kernels,
     layer: Layer<'_>,
     factors: &Tensor<2>,
     (x, dropout): (&Tensor<2>, Option<&Mask>),
 ) -> Outputs {
     let Layer { linear, lora } = layer;
-    let weight = || wide(&linear.weight.dense()).transpose();
+    let weight = || wide(&linear.weight.dense(kernels)).transpose();
     let d = dropped(Kernels::Plain, x, dropout);
     let u = d.clone().matmul(lora.a.value.clone().transpose());
     let base = d.matmul(weight());

@@ -14,16 +14,21 @@
 //!
 //! Where logits are limited (Gemma 2), c tanh(z / c) stands for z, and dz is multiplied by its slope, 1 − tanh²(z / c).
 
+mod gpu;
+
+pub use gpu::Chunk;
+
 use std::ops::Deref;
 
 use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
-use super::dropout::{Key, Mask};
-use super::linear::{BackwardInput, InputGradient, Linear};
-use super::param::{Gradients, Param};
 use crate::data::sample::IGNORED;
 use crate::kernels::cpu::matrix::{Matrix, MatrixMut, Product};
 use crate::kernels::{Kernels, cpu, matmul, wide};
+use crate::ops::dropout::{Key, Mask};
+use crate::ops::linear::{BackwardInput, InputGradient, Linear};
+use crate::ops::param::{Gradients, Param};
+use gpu::Maker;
 
 /// Logits that exist at once, about 16 MiB in f32.
 const CHUNK_LOGITS: usize = 1 << 22;
@@ -77,6 +82,36 @@ pub struct TokenScore {
     pub correct: bool,
 }
 
+/// The negative log-likelihoods of the supervised tokens, in order.
+#[derive(Debug)]
+pub enum Nll {
+    /// They are known.
+    Known(Vec<f32>),
+    /// A GPU computes them. Reading them waits until it has, so it is better done once the backward pass is on its way.
+    OnDevice {
+        /// Those of all rows that went through the head.
+        nll: Box<Tensor<1>>,
+        /// Which of these rows count; `None`: all.
+        rows: Option<Vec<u32>>,
+    },
+}
+
+impl Nll {
+    /// Waits for them.
+    pub fn read(self) -> Vec<f32> {
+        match self {
+            Self::Known(nll) => nll,
+            Self::OnDevice { nll, rows } => {
+                let nll: Vec<f32> = nll.into_data().try_into_vec().expect("likelihoods are f32");
+                match rows {
+                    Some(rows) => rows.iter().map(|row| nll[*row as usize]).collect(),
+                    None => nll,
+                }
+            }
+        }
+    }
+}
+
 /// What is minimised: a function of the negative log-likelihoods of a batch's supervised tokens, in order.
 pub enum Objective<'a> {
     /// The sum of each times its weight.
@@ -98,28 +133,39 @@ pub fn forward_backward(
     (hidden, targets): (&Tensor<2>, &[i32]),
     objective: Objective<'_>,
     gradients: &mut Gradients,
-) -> (Vec<f32>, Tensor<2>) {
+) -> (Nll, Tensor<2>) {
     let supervised = Supervised::of(targets);
-    let mut weighted = |weights: &[f32]| match (head.adapted_head(), kernels) {
-        (Some(head), _) => {
-            adapted_forward_backward(kernels, head, (hidden, &supervised), (weights, gradients))
-        }
-        (None, Kernels::Cpu) => cpu_forward_backward(head, hidden, &supervised, (weights, gradients)),
-        (None, Kernels::Plain | Kernels::Cube(_)) => {
-            plain_forward_backward(kernels, head, (hidden, &supervised), (weights, gradients))
-        }
+    let mut weighted = |weights: &[f32]| {
+        let (nll, dh) = match (head.adapted_head(), kernels) {
+            (_, Kernels::Cube(gpu)) => {
+                let input = (hidden, &supervised);
+                return gpu::forward_backward(gpu, Maker::of(head), input, (weights, gradients));
+            }
+            (Some(head), Kernels::Plain | Kernels::Cpu) => {
+                adapted_forward_backward(kernels, head, (hidden, &supervised), (weights, gradients))
+            }
+            (None, Kernels::Cpu) => cpu_forward_backward(head, hidden, &supervised, (weights, gradients)),
+            (None, Kernels::Plain) => {
+                plain_forward_backward(kernels, head, (hidden, &supervised), (weights, gradients))
+            }
+        };
+        (Nll::Known(nll), dh)
     };
     match objective {
         Objective::Weighted(weights) => weighted(weights),
         Objective::Coupled(derivative) if head.is_frozen() => {
             let (nll, dh) = weighted(&vec![1.0; supervised.rows.len()]);
+            let nll = nll.read();
             let dh = scale_rows(kernels, dh, &supervised.rows, &derivative(&nll));
-            (nll, dh)
+            (Nll::Known(nll), dh)
         }
         Objective::Coupled(derivative) => {
-            let scores = match head.adapted_head() {
-                Some(head) => adapted_scores(kernels, head, hidden, &supervised),
-                None => score(kernels, head, hidden, targets),
+            let scores = match (head.adapted_head(), kernels) {
+                (_, Kernels::Cube(gpu)) => gpu::score(gpu, Maker::of(head), hidden, &supervised),
+                (Some(head), Kernels::Plain | Kernels::Cpu) => {
+                    adapted_scores(kernels, head, hidden, &supervised)
+                }
+                (None, Kernels::Plain | Kernels::Cpu) => score(kernels, head, hidden, targets),
             };
             let nll: Vec<f32> = scores.iter().map(|score| score.nll_nats).collect();
             weighted(&derivative(&nll))
@@ -130,6 +176,10 @@ pub fn forward_backward(
 /// Scores the supervised tokens, in order.
 pub fn score(kernels: Kernels, head: Head<'_>, hidden: &Tensor<2>, targets: &[i32]) -> Vec<TokenScore> {
     let supervised = Supervised::of(targets);
+    if let Kernels::Cube(gpu) = kernels {
+        let head = Head { dropout: None, ..head };
+        return gpu::score(gpu, Maker::of(head), hidden, &supervised);
+    }
     let mut scores = Vec::with_capacity(supervised.rows.len());
     for chunk in supervised.chunks(head.value.dims()[0]) {
         let logits = logits(kernels, head, &gather(kernels, hidden, chunk.rows));

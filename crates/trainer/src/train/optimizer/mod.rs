@@ -1,8 +1,11 @@
 //! AdamW over everything that is trained, with its state.
 
+mod gpu;
+
 use ftl_core::spec::resolved::{self, MomentFormat};
 
 use crate::kernels::Kernels;
+use crate::kernels::cube::adamw::{self, Norm};
 use crate::model::decoder::Decoder;
 use crate::ops::param::{Gradients, Param};
 use crate::optim::adamw::{Coefficients, Decay};
@@ -21,6 +24,8 @@ pub struct Optimizer {
     /// The moments.
     pub moments: Vec<WeightMoments>,
     n_parameters: u64,
+    /// What a GPU sums up, from the first step on.
+    norm: Option<Norm>,
 }
 
 /// One step that is taken weight by weight, each as soon as its gradient is there.
@@ -53,13 +58,17 @@ impl Optimizer {
                 n_parameters += param.value.dims().iter().product::<usize>() as u64;
             }
         });
-        Self { adamw, max_grad_norm, n_steps: 0, moments, n_parameters }
+        Self { adamw, max_grad_norm, n_steps: 0, moments, n_parameters, norm: None }
     }
 
     /// Updates the trained weights, frees each gradient once it was used, and returns the global gradient norm before
     /// clipping. A gradient that is not finite changes nothing.
     pub fn step(&mut self, decoder: &mut Decoder, gradients: &mut Gradients, learning_rate: f64) -> f64 {
         let kernels = decoder.kernels;
+        match kernels {
+            Kernels::Plain | Kernels::Cpu => {}
+            Kernels::Cube(gpu) => return self.step_on_gpu(gpu, decoder, gradients, learning_rate),
+        }
         let norm = clip::global_norm(kernels, gradients);
         if !norm.is_finite() {
             return norm;
@@ -82,8 +91,10 @@ impl Optimizer {
     }
 
     /// Begins a step in parts.
-    pub fn begin_step(&mut self, kernels: Kernels, learning_rate: f64) -> StepInParts<'_> {
+    pub fn begin_step(&mut self, decoder: &Decoder, learning_rate: f64) -> StepInParts<'_> {
+        let kernels = decoder.kernels;
         self.n_steps += 1;
+        self.prepare(decoder);
         let by_decay = self.coefficients(learning_rate, 1.0);
         let squares = vec![0.0; self.moments.len()];
         StepInParts { optimizer: self, kernels, by_decay, squares }
@@ -106,6 +117,10 @@ impl StepInParts<'_> {
     pub fn update(&mut self, param: &mut Param, gradients: &mut Gradients) {
         let Some(slot) = param.slot else { return };
         let gradient = gradients.take(slot);
+        match self.kernels {
+            Kernels::Plain | Kernels::Cpu => {}
+            Kernels::Cube(gpu) => return self.update_on_gpu(gpu, param, slot, &gradient),
+        }
         let squares = clip::sum_of_squares(self.kernels, &gradient);
         self.squares[slot.0] = squares;
         if squares.is_finite() {
@@ -117,7 +132,12 @@ impl StepInParts<'_> {
 
     /// The global gradient norm, summed in the order of [`Optimizer::step`].
     pub fn finish(self) -> f64 {
-        self.squares.iter().sum::<f64>().sqrt()
+        match (self.kernels, &self.optimizer.norm) {
+            (Kernels::Cube(gpu), Some(norm)) => {
+                gpu::global_norm(&adamw::squares(gpu, norm)[..self.optimizer.moments.len()])
+            }
+            (Kernels::Plain | Kernels::Cpu | Kernels::Cube(_), _) => self.squares.iter().sum::<f64>().sqrt(),
+        }
     }
 }
 
