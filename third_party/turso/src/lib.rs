@@ -4,6 +4,12 @@
 //! same types and functions, as far as CubeCL calls them, and exactly the statements that it makes (`statement.rs`); any
 //! other is an error. Entries are appended to a log under a lock of the file, so several processes share it; a torn end is
 //! cut off by the next who writes.
+//!
+//! # When it can go
+//!
+//! When CubeCL keeps its caches without a database, or lets a program say where: delete this folder and the patch line. It
+//! moves with CubeCL: for a new version build with `--features cuda`, add what the compiler misses, and compare the
+//! statements. A statement that is not known costs a kernel compiled anew, not a wrong one.
 
 mod log;
 mod statement;
