@@ -60,14 +60,18 @@ def run(command, timeout_secs, environment=None):
     which says the same where the driver does not know the process by this number (in a container)."""
     before, peak, peak_used = NVML.used_bytes(), None, None
     start = time.monotonic()
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, **(environment or {})},
-        start_new_session=True,
-    )
+    try:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+        )
+    except OSError as error:
+        nothing = {"peak_gpu_bytes": None, "peak_gpu_delta_bytes": None}
+        return {"command": " ".join(command), "code": 127, "secs": 0.0, **nothing, "output": str(error)}
     done = threading.Event()
 
     def watch():

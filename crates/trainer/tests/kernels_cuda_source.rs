@@ -2,8 +2,8 @@
 //!
 //! With `FTL_KERNEL_SOURCES=DIR` it is written there, a folder for each architecture, for `scripts/check-kernels.py`.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use cubecl::cmma::MatrixLayout;
@@ -87,6 +87,9 @@ fn device(version: u32) -> DeviceProperties {
         device.features.cube_cluster = true;
         device.features.matmul.stmatrix.extend(halves);
     }
+    if version >= 100 {
+        device.features.tma.insert(Tma::Im2colWide);
+    }
     let architecture = CudaArchitecture { version, tensor_cores: true };
     register_wmma_features(CudaCmmaCompiler::Cpp.supported_cmma_combinations(&architecture), &mut device);
     register_mma_features(supported_mma_combinations(&architecture), &mut device);
@@ -133,6 +136,7 @@ fn source(kernel: &dyn CubeKernel, options: &CompilationOptions) -> (String, Str
 #[test]
 fn every_kernel_has_cuda_source() {
     let dir = env::var_os("FTL_KERNEL_SOURCES").map(PathBuf::from);
+    let mut listed = BTreeSet::new();
     for (version, folder) in ARCHITECTURES {
         let mut sources = BTreeMap::new();
         for kernel in Variants::of(device(version), target()) {
@@ -141,7 +145,7 @@ fn every_kernel_has_cuda_source() {
             // The name has a hash of everything that the kernel follows from: the same name is the same kernel.
             sources.insert(name, source);
         }
-        assert!(!sources.is_empty(), "there are kernels");
+        listed.extend(sources.keys().cloned());
         if let Some(dir) = &dir {
             let folder = dir.join(folder);
             fs::create_dir_all(&folder).expect("the folder can be made");
@@ -150,4 +154,28 @@ fn every_kernel_has_cuda_source() {
             }
         }
     }
+    let missing: Vec<_> = defined(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernels/cube"))
+        .into_iter()
+        .filter(|name| !listed.iter().any(|listed| listed.starts_with(name.as_str())))
+        .collect();
+    assert!(missing.is_empty(), "no `variants` lists {missing:?}");
+}
+
+/// The names of all kernels in a folder.
+fn defined(dir: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).expect("the sources are there") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            names.extend(defined(&path));
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("a source file");
+        for kernel in text.split("#[cube(launch").skip(1) {
+            let (_, name) = kernel.split_once("fn ").expect("a function follows");
+            names.push(name.split(['<', '(']).next().expect("it has a name").to_owned());
+        }
+    }
+    assert!(!names.is_empty(), "{} has kernels", dir.display());
+    names
 }

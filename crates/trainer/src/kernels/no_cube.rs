@@ -34,22 +34,9 @@ macro_rules! never {
     };
 }
 
-/// Low-rank updates.
-pub mod lora {
-    use burn::tensor::Tensor;
-
-    use crate::ops::linear::Lora;
-
-    never! {
-        fn block_diagonal(lora: &Lora, n_outputs: usize) -> Tensor<2>;
-    }
-}
-
-/// AdamW over all trained weights.
-pub mod adamw {
+/// The norm of all gradients.
+pub mod global_norm {
     use burn::tensor::{Device, Tensor};
-
-    use crate::optim::adamw::{Coefficients, Moments};
 
     /// Made by a GPU only. That it could be made keeps the compiler from calling what follows unreachable.
     #[derive(Clone, Copy, Debug)]
@@ -64,6 +51,32 @@ pub mod adamw {
         Slot(usize),
     }
 
+    never! {
+        fn norm(sizes: &[usize], device: &Device) -> Norm;
+        fn measure(norm: &mut Norm, gradients: &[(usize, &Tensor<2>)]);
+        fn decide(norm: &mut Norm, max_norm: Option<f64>);
+        fn squares(norm: &Norm) -> Vec<f32>;
+    }
+}
+
+/// Low-rank updates.
+pub mod lora {
+    use burn::tensor::Tensor;
+
+    use crate::ops::linear::Lora;
+
+    never! {
+        fn block_diagonal(lora: &Lora, n_outputs: usize) -> Tensor<2>;
+    }
+}
+
+/// AdamW over all trained weights.
+pub mod adamw {
+    use burn::tensor::Tensor;
+
+    use super::global_norm::{By, Norm};
+    use crate::optim::adamw::{Coefficients, Moments};
+
     /// A weight with what its update reads and writes.
     #[derive(Debug)]
     pub struct Update<'a, M = Moments> {
@@ -76,10 +89,6 @@ pub mod adamw {
     }
 
     never! {
-        fn norm(sizes: &[usize], device: &Device) -> Norm;
-        fn measure(norm: &mut Norm, gradients: &[(usize, &Tensor<2>)]);
-        fn decide(norm: &mut Norm, max_norm: Option<f64>);
-        fn squares(norm: &Norm) -> Vec<f32>;
         fn update(decider: (&Norm, By), updates: Vec<Update<'_>>, coefficients: &Coefficients) -> Vec<Tensor<2>>;
     }
 }
@@ -88,7 +97,8 @@ pub mod adamw {
 pub mod adamw8bit {
     use burn::tensor::Tensor;
 
-    use super::adamw::{By, Norm, Update};
+    use super::adamw::Update;
+    use super::global_norm::{By, Norm};
     use crate::optim::adamw::Coefficients;
     use crate::optim::adamw8bit::BlockMoments;
 
@@ -98,6 +108,18 @@ pub mod adamw8bit {
             update: Update<'_, BlockMoments>,
             coefficients: &Coefficients,
         ) -> Tensor<2>;
+    }
+}
+
+/// Attention.
+pub mod attention {
+    use burn::tensor::{Int, Tensor};
+
+    use crate::ops::attention::{AttentionShape, Saved};
+
+    never! {
+        fn forward(qkv: &Tensor<2>, spans: &Tensor<2, Int>, shape: &AttentionShape) -> (Tensor<2>, Tensor<2>);
+        fn backward(saved: &Saved, dy: &Tensor<2>, spans: &Tensor<2, Int>, shape: &AttentionShape) -> Tensor<2>;
     }
 }
 

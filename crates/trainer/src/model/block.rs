@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 
 use crate::data::batch::Batch;
 use crate::kernels::Kernels;
-use crate::ops::attention::{self, AttentionShape};
+use crate::ops::attention::{self, AttentionShape, Segments};
 use crate::ops::dropout::{Key, Mask};
 use crate::ops::gated_mlp::{self, Activation};
 use crate::ops::linear::{self, BackwardInput, InputGradient, Linear};
@@ -65,6 +65,8 @@ pub struct Pass<'a> {
     pub ropes: &'a [RopeTable],
     /// What goes through.
     pub batch: &'a Batch,
+    /// Its segments, for attention.
+    pub segments: &'a Segments<'a>,
     /// The random stream of this microbatch; `None`: nothing is dropped.
     pub dropout: Option<Key>,
 }
@@ -127,7 +129,7 @@ impl Pass<'_> {
 impl Block {
     /// `x` and the result are `[tokens, hidden]`.
     pub fn forward(&self, x: &Tensor<2>, layer_index: usize, pass: &Pass<'_>) -> (Tensor<2>, Saved) {
-        let Pass { kernels, batch, .. } = *pass;
+        let Pass { kernels, segments, .. } = *pass;
         let shape = &self.shape;
         let mask = |place, linear| pass.mask(layer_index, place, linear);
 
@@ -137,12 +139,12 @@ impl Block {
         let (attention, qk_inverse_rms) = match &self.qk_norm {
             None => {
                 let turned = self.rotate(qkv_out, pass, Turn::Forward);
-                (attention::forward(kernels, turned, &batch.segments, shape), None)
+                (attention::forward(kernels, turned, segments, shape), None)
             }
             Some(norm) => {
                 let (turned, inverse_rms) =
                     norm.forward_turned(kernels, (&qkv_out, shape), self.rotation(pass));
-                let attention = attention::forward(kernels, turned, &batch.segments, shape);
+                let attention = attention::forward(kernels, turned, segments, shape);
                 (attention::Saved { qkv: qkv_out, ..attention }, Some(inverse_rms))
             }
         };
@@ -176,7 +178,7 @@ impl Block {
     /// `g` comes as the gradient of the output and leaves as that of `x`, unless that is unused.
     pub fn backward(&self, input: BlockBackward<'_>, g: &mut Tensor<2>, gradients: &mut Gradients) {
         let BlockBackward { x, saved, layer_index, pass, want } = input;
-        let Pass { kernels, batch, .. } = *pass;
+        let Pass { kernels, segments, .. } = *pass;
         let shape = &self.shape;
         let mask = |place, linear| pass.mask(layer_index, place, linear);
         let wanted = "the gradient was asked for";
@@ -214,8 +216,7 @@ impl Block {
         let input = BackwardInput { x: &saved.attention.y, saved: &saved.o, dropout: dropout.as_ref(), dy };
         let d_attention = self.o.backward(kernels, input, InputGradient::Wanted, gradients).expect(wanted);
         drop(through);
-        let backward =
-            |attention| attention::backward(kernels, attention, &d_attention, &batch.segments, shape);
+        let backward = |attention| attention::backward(kernels, attention, &d_attention, segments, shape);
         let d_qkv = match (&self.qk_norm, saved.qk_inverse_rms) {
             (Some(norm), Some(inverse_rms)) => {
                 let qkv = saved.attention.qkv;

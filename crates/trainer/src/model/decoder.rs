@@ -11,6 +11,7 @@ use crate::model::block::{Block, BlockBackward, BlockCache, Pass};
 use crate::model::config::DecoderConfig;
 use crate::model::families::EmbeddingScale;
 use crate::model::rope::RopeTables;
+use crate::ops::attention::Segments;
 use crate::ops::cross_entropy::{self, Head, Objective, TokenScore};
 use crate::ops::dropout::Key;
 use crate::ops::embedding::{self, EmbeddingLora};
@@ -202,8 +203,8 @@ impl Decoder {
 
     /// Hidden states after the final norm, `[tokens, hidden]`.
     pub fn hidden(&self, batch: &Batch) -> Tensor<2> {
-        let ropes = self.ropes_for(batch);
-        let pass = self.pass(batch, &ropes, None);
+        let (ropes, segments) = (self.ropes_for(batch), self.segments_of(batch));
+        let pass = self.pass(batch, (&ropes, &segments), None);
         let mut x = self.embedded(&batch.ids);
         for (layer_index, block) in self.blocks.iter().enumerate() {
             x = block.forward(&x, layer_index, &pass).0;
@@ -227,8 +228,8 @@ impl Decoder {
         }
         let positions = (before as u32..cache.ids.len() as u32).collect();
         let batch = Batch { ids: ids.to_vec(), positions, ..Batch::default() };
-        let ropes = self.ropes_for(&batch);
-        let pass = self.pass(&batch, &ropes, None);
+        let (ropes, segments) = (self.ropes_for(&batch), self.segments_of(&batch));
+        let pass = self.pass(&batch, (&ropes, &segments), None);
         let mut x = self.embedded(ids);
         for (block, cache) in self.blocks.iter().zip(&mut cache.blocks) {
             x = block.forward_cached(&x, &pass, cache);
@@ -358,6 +359,11 @@ impl Decoder {
         ropes
     }
 
+    /// The segments of a batch, for attention.
+    pub fn segments_of<'a>(&self, batch: &'a Batch) -> Segments<'a> {
+        Segments::new(self.kernels, &batch.segments, &self.device)
+    }
+
     /// What goes into the first block.
     pub fn embedded(&self, ids: &[u32]) -> Tensor<2> {
         let x = embedding::forward(self.kernels, &self.embed, ids);
@@ -379,8 +385,13 @@ impl Decoder {
         }
     }
 
-    fn pass<'a>(&self, batch: &'a Batch, ropes: &'a [RopeTable], dropout: Option<Key>) -> Pass<'a> {
-        Pass { kernels: self.kernels, ropes, batch, dropout }
+    fn pass<'a>(
+        &self,
+        batch: &'a Batch,
+        (ropes, segments): (&'a [RopeTable], &'a Segments<'a>),
+        dropout: Option<Key>,
+    ) -> Pass<'a> {
+        Pass { kernels: self.kernels, ropes, batch, segments, dropout }
     }
 }
 
@@ -418,7 +429,7 @@ fn backpropagate<D: Deref<Target = Decoder>>(
 ) -> Vec<f32> {
     let TrainPass { keep, dropout, noise } = how;
     let kernels = decoder.kernels;
-    let ropes = decoder.ropes_for(batch);
+    let (ropes, segments) = (decoder.ropes_for(batch), decoder.segments_of(batch));
     // The largest gradient, and the first: taken before the activations, it finds its old place.
     if let Some(slot) = decoder.output_head().weight.slot {
         gradients.reserve(slot);
@@ -429,7 +440,7 @@ fn backpropagate<D: Deref<Target = Decoder>>(
     }
     let mut inputs = Vec::with_capacity(decoder.blocks.len());
     for (layer_index, block) in decoder.blocks.iter().enumerate() {
-        let (y, saved) = block.forward(&x, layer_index, &decoder.pass(batch, &ropes, dropout));
+        let (y, saved) = block.forward(&x, layer_index, &decoder.pass(batch, (&ropes, &segments), dropout));
         let saved = match keep {
             Keep::Everything => Some(saved),
             Keep::BlockInputs => None,
@@ -453,7 +464,7 @@ fn backpropagate<D: Deref<Target = Decoder>>(
     done(&mut decoder, Place::Norm, gradients);
     while let Some((x, saved)) = inputs.pop() {
         let layer_index = inputs.len();
-        let (block, pass) = (&decoder.blocks[layer_index], decoder.pass(batch, &ropes, dropout));
+        let (block, pass) = (&decoder.blocks[layer_index], decoder.pass(batch, (&ropes, &segments), dropout));
         for_each_param_of(block, &mut |param| {
             if let Some(slot) = param.slot {
                 gradients.reserve(slot);

@@ -16,9 +16,9 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Bool, Tensor, TensorData, activation};
+use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData, activation};
 
-use crate::kernels::{Kernels, cast, cpu, wide};
+use crate::kernels::{Kernels, cast, cpu, cube, wide};
 
 /// Queries per chunk of the plain version.
 const CHUNK: usize = 256;
@@ -62,6 +62,36 @@ impl AttentionShape {
     }
 }
 
+/// The segments of a batch, as the kernels take them: made once for all layers.
+#[derive(Clone, Debug)]
+pub struct Segments<'a> {
+    ranges: &'a [Range<usize>],
+    /// Where a GPU computes.
+    spans: Option<Tensor<2, Int>>,
+}
+
+impl<'a> Segments<'a> {
+    /// Of consecutive `ranges` that are together all tokens.
+    pub fn new(kernels: Kernels, ranges: &'a [Range<usize>], device: &Device) -> Self {
+        let spans = match kernels {
+            Kernels::Plain | Kernels::Cpu => None,
+            Kernels::Cube(_) => ranges.last().map(|last| {
+                let ends = |end: fn(&Range<usize>) -> usize| {
+                    ranges.iter().flat_map(move |range| range.clone().map(move |_| end(range) as i32))
+                };
+                let spans: Vec<i32> = ends(|range| range.start).chain(ends(|range| range.end)).collect();
+                Tensor::from_data(TensorData::new(spans, [2, last.end]), (device, DType::I32))
+            }),
+        };
+        Self { ranges, spans }
+    }
+
+    /// Each token's segment start, then each token's segment end, `[2, tokens]`: what kernels of a GPU read.
+    pub fn spans(&self) -> &Tensor<2, Int> {
+        self.spans.as_ref().expect("segments are made for the kernels that take them, and not of nothing")
+    }
+}
+
 /// What the backward pass needs.
 #[derive(Debug)]
 pub struct Saved {
@@ -78,20 +108,25 @@ pub struct Saved {
 /// # Shapes
 /// - `qkv`: `[tokens, (n_heads + 2 · n_kv_heads) · head_dim]`
 /// - output: `[tokens, n_heads · head_dim]`
-pub fn forward(kernels: Kernels, qkv: Tensor<2>, segments: &[Range<usize>], shape: &AttentionShape) -> Saved {
+pub fn forward(kernels: Kernels, qkv: Tensor<2>, segments: &Segments<'_>, shape: &AttentionShape) -> Saved {
     let [n_tokens, _] = qkv.dims();
     let width = shape.n_heads * shape.head_dim;
     match kernels {
         Kernels::Cpu => {
-            let (y, log_sum_exp) = cpu::attention::forward(&cpu::tensor::values(&qkv), segments, shape);
+            let (y, log_sum_exp) =
+                cpu::attention::forward(&cpu::tensor::values(&qkv), segments.ranges, shape);
             Saved {
                 qkv,
                 y: cpu::tensor::tensor(y, [n_tokens, width]),
                 log_sum_exp: cpu::tensor::tensor(log_sum_exp, [n_tokens, shape.n_heads]),
             }
         }
-        Kernels::Plain | Kernels::Cube(_) => {
-            let chunks = plain_chunks(segments, shape).map(|chunk| {
+        Kernels::Cube(gpu) => {
+            let (y, log_sum_exp) = cube::attention::forward(gpu, &qkv, segments.spans(), shape);
+            Saved { qkv, y, log_sum_exp }
+        }
+        Kernels::Plain => {
+            let chunks = plain_chunks(segments.ranges, shape).map(|chunk| {
                 let [q, k, v] = chunk.operands(&qkv, shape);
                 let scores = chunk.scores(q, k, shape).0; // [kv, group · queries, keys]
                 let max = scores.clone().max_dim(2);
@@ -100,7 +135,7 @@ pub fn forward(kernels: Kernels, qkv: Tensor<2>, segments: &[Range<usize>], shap
                 (flat(y, shape.n_heads), flat(log_sum_exp, shape.n_heads))
             });
             let (y, log_sum_exp) = chunks.unzip::<_, _, Vec<_>, Vec<_>>();
-            Saved { qkv, y: kernels.narrow(Tensor::cat(y, 0)), log_sum_exp: Tensor::cat(log_sum_exp, 0) }
+            Saved { qkv, y: Tensor::cat(y, 0), log_sum_exp: Tensor::cat(log_sum_exp, 0) }
         }
     }
 }
@@ -110,23 +145,28 @@ pub fn backward(
     kernels: Kernels,
     saved: Saved,
     dy: &Tensor<2>,
-    segments: &[Range<usize>],
+    segments: &Segments<'_>,
     shape: &AttentionShape,
 ) -> Tensor<2> {
-    let Saved { qkv, y, log_sum_exp } = saved;
     match kernels {
+        Kernels::Cube(gpu) => {
+            let dy = kernels.narrow(dy.clone());
+            cube::attention::backward(gpu, &saved, &dy, segments.spans(), shape)
+        }
         Kernels::Cpu => {
+            let Saved { qkv, y, log_sum_exp } = saved;
             let input = cpu::attention::Backward {
                 qkv: &cpu::tensor::values(&qkv),
                 y: &cpu::tensor::values(&y),
                 log_sum_exp: &cpu::tensor::values(&log_sum_exp),
                 dy: &cpu::tensor::values(dy),
             };
-            cpu::tensor::tensor(cpu::attention::backward(&input, segments, shape), qkv.dims())
+            cpu::tensor::tensor(cpu::attention::backward(&input, segments.ranges, shape), qkv.dims())
         }
-        Kernels::Plain | Kernels::Cube(_) => {
+        Kernels::Plain => {
+            let Saved { qkv, y, log_sum_exp } = saved;
             let mut dqkv = Tensor::zeros(qkv.dims(), &qkv.device());
-            for chunk in plain_chunks(segments, shape) {
+            for chunk in plain_chunks(segments.ranges, shape) {
                 let [q, k, v] = chunk.operands(&qkv, shape);
                 let rows = |x: &Tensor<2>| wide(x).narrow(0, chunk.queries.start, chunk.queries.len());
                 let dy = heads(rows(dy), shape.n_heads, shape);
@@ -154,7 +194,7 @@ pub fn backward(
                 add(&chunk.keys, query_width, kv_width, dk);
                 add(&chunk.keys, query_width + kv_width, kv_width, dv);
             }
-            kernels.narrow(dqkv)
+            dqkv
         }
     }
 }

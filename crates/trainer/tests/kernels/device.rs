@@ -11,6 +11,11 @@ pub fn device() -> Option<Device> {
     DEVICE.get_or_init(find).clone()
 }
 
+/// Whether it is an NVIDIA GPU.
+pub fn is_cuda() -> bool {
+    !Device::enumerate(DeviceType::Cuda).into_vec().is_empty()
+}
+
 fn find() -> Option<Device> {
     let has = |of| !Device::enumerate(of).into_vec().is_empty();
     if has(DeviceType::Cuda) {

@@ -4,6 +4,7 @@
 //! knows neither tensor cores nor bf16. Without any such device the tests say that they are skipped.
 
 mod adamw;
+mod attention;
 mod cross_entropy;
 mod device;
 mod dropout;

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 use ftl_core::spec::resolved::Scales;
-use ftl_trainer::kernels::Kernels;
+use ftl_trainer::kernels::{Gpu, Kernels, Precision};
 use ftl_trainer::ops::linear::{Frozen, Nf4Weight, Weight};
 use ftl_trainer::ops::param::Piece;
 use ftl_trainer::quant::Quantizer;
@@ -84,6 +84,29 @@ fn dense_weights_equal_the_plain_version_bit_for_bit() {
         let stack = Stack::random(seed);
         let got = stack.weight(&device).dense(KERNELS);
         assert_same_bits(&format!("seed {seed}, width {}", stack.width), got, &stack.plain());
+    }
+}
+
+#[test]
+fn half_precision_is_the_f32_value_rounded_once() {
+    let Some(device) = device() else { return };
+    for precision in [Precision::Bf16, Precision::F16] {
+        if !device.supports_dtype(precision.dtype()) {
+            eprintln!("skipped: the device has no {precision}");
+            continue;
+        }
+        for seed in 0..10 {
+            let stack = Stack::random(seed);
+            let got = stack.weight(&device).dense(Kernels::Cube(Gpu { precision }));
+            assert_eq!(got.dtype(), precision.dtype());
+            let rounded = |value: f32| match precision {
+                Precision::F32 => value,
+                Precision::Bf16 => half::bf16::from_f32(value).to_f32(),
+                Precision::F16 => half::f16::from_f32(value).to_f32(),
+            };
+            let want: Vec<f32> = stack.plain().into_iter().map(rounded).collect();
+            assert_same_bits(&format!("{precision}, seed {seed}"), got, &want);
+        }
     }
 }
 

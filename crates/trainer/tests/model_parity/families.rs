@@ -143,7 +143,8 @@ fn hidden_states_are_those_of_transformers() {
         for decoder in golden.of_both_kernels() {
             let kernels = decoder.kernels;
             let ropes = decoder.ropes_for(&golden.batch);
-            let pass = Pass { kernels, ropes: &ropes, batch: &golden.batch, dropout: None };
+            let segments = &decoder.segments_of(&golden.batch);
+            let pass = Pass { kernels, ropes: &ropes, batch: &golden.batch, segments, dropout: None };
             let mut x = decoder.embedded(&golden.batch.ids);
             let mut states = vec![values(&x)];
             for (layer_index, block) in decoder.blocks.iter().enumerate() {

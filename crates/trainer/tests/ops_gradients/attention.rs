@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::{Bool, Tensor, TensorData, activation};
 use ftl_trainer::kernels::Kernels;
-use ftl_trainer::ops::attention::{AttentionShape, backward, cached, forward};
+use ftl_trainer::ops::attention::{AttentionShape, Segments, backward, cached, forward};
 
 use crate::draw::Draw;
 use crate::operation::{Operation, TOLERANCE, assert_differs, assert_equals_autodiff, assert_equals_slopes};
@@ -65,6 +65,7 @@ impl Operation for Attention {
     fn run(&self, kernels: Kernels) -> Outcome {
         let (qkv, dy) = self.inputs();
         let (segments, shape) = (self.segments(), self.shape());
+        let segments = Segments::new(kernels, &segments, &qkv.device());
         let saved = forward(kernels, qkv, &segments, &shape);
         let y = values(&saved.y);
         let dqkv = backward(kernels, saved, &dy, &segments, &shape);
@@ -220,7 +221,13 @@ fn cached_attention_is_the_end_of_attention_over_all() {
             let [q, k, v] = [(0, 40), (40, 20), (60, 20)].map(|(start, n)| qkv.clone().narrow(1, start, n));
             let got = cached(q.narrow(0, n_all - n_new, n_new), &k, &v, &all.shape());
             for kernels in [Kernels::Plain, Kernels::Cpu] {
-                let whole = forward(kernels, qkv.clone(), &all.segments(), &all.shape()).y;
+                let whole = forward(
+                    kernels,
+                    qkv.clone(),
+                    &Segments::new(kernels, &all.segments(), &qkv.device()),
+                    &all.shape(),
+                )
+                .y;
                 let want = values(&whole.clone().narrow(0, n_all - n_new, n_new));
                 let seen = difference_of(&values(&got), &want);
                 assert!(seen < TOLERANCE, "{window:?} {n_new} of {n_all}: {seen:.1e}");

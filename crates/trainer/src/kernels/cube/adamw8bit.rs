@@ -9,7 +9,8 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::Gpu;
-use super::adamw::{By, Norm, Update};
+use super::adamw::Update;
+use super::global_norm::{By, Norm};
 use super::tensor::{buffer, cube_count, owned, tensor};
 use super::variants::{Variants, variant};
 use crate::optim::adamw::Coefficients;

@@ -10,6 +10,7 @@ use cubecl::prelude::*;
 use super::Gpu;
 use super::reduce::{max_over_cube, sum_of_vector, sum_over_cube};
 use super::tensor::{buffer, element, numbers, owned, tensor, vector_size};
+use super::variants::{Variants, activations, variant};
 use crate::ops::cross_entropy::Chunk;
 
 /// Threads of a cube.
@@ -89,6 +90,17 @@ fn limit(softcap: Option<f32>) -> (Limit, f32) {
 fn taken<const D: usize>(place: &mut Tensor<D>) -> burn_cubecl::tensor::CubeTensor {
     let device: Device = place.device();
     owned(std::mem::replace(place, Tensor::empty([0; D], &device)))
+}
+
+/// What is compiled without a device.
+pub(super) fn variants(variants: &mut Variants) {
+    let threads = CubeDim::new_1d(N_THREADS as u32);
+    for (kind, size) in activations() {
+        for (size, limit) in [(size, Limit::None), (1, Limit::None), (size, Limit::Tanh)] {
+            variant!(variants, threads, gradient_rows::GradientRows, [_ _ _ _ _ _ _], size, limit, kind);
+            variant!(variants, threads, score_rows::ScoreRows, [_ _ _ _ _ _], size, limit, kind);
+        }
+    }
 }
 
 #[cube(launch)]

@@ -9,6 +9,7 @@ use cubecl::prelude::*;
 use super::Gpu;
 use super::grid::each;
 use super::tensor::{buffer, element, empty, owned, tensor, vector_size};
+use super::variants::{Variants, activations, variant};
 use crate::ops::gated_mlp::{Activation, GELU_CUBIC, GELU_SCALE};
 
 /// `f(gate) · up`.
@@ -57,6 +58,19 @@ pub fn backward(_gpu: Gpu, activation: Activation, gate_up: Tensor<2>, dy: &Tens
         kind,
     );
     tensor(gate_up)
+}
+
+/// What is compiled without a device.
+pub(super) fn variants(variants: &mut Variants) {
+    let threads = super::grid::threads();
+    for (kind, size) in activations() {
+        for (size, activation) in
+            [(size, Activation::Silu), (1, Activation::Silu), (size, Activation::GeluTanh)]
+        {
+            variant!(variants, threads, forward_values::ForwardValues, [_ _ _ _], size, activation, kind);
+            variant!(variants, threads, backward_values::BackwardValues, [_ _ _ _], size, activation, kind);
+        }
+    }
 }
 
 #[cube(launch)]

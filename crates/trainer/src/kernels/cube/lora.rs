@@ -13,6 +13,7 @@ use cubecl::prelude::*;
 
 use super::Gpu;
 use super::tensor::{buffer, element, empty, tensor};
+use super::variants::{Variants, activations, variant};
 use crate::ops::linear::Lora;
 
 /// Threads of a cube.
@@ -48,6 +49,15 @@ pub fn block_diagonal(gpu: Gpu, lora: &Lora, n_outputs: usize) -> Tensor<2> {
         );
     }
     tensor(blocks)
+}
+
+/// What is compiled without a device.
+pub(super) fn variants(variants: &mut Variants) {
+    let threads = CubeDim::new_1d(N_THREADS);
+    for (activation, _) in activations() {
+        let types = [f32::elem_type_native(), activation];
+        variant!(variants, threads, place::Place, [_ _ _ _ _ _ _], types);
+    }
 }
 
 #[cube(launch)]

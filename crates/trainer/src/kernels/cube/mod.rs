@@ -6,8 +6,10 @@
 
 pub mod adamw;
 pub mod adamw8bit;
+pub mod attention;
 pub mod cross_entropy;
 pub mod gated_mlp;
+pub mod global_norm;
 mod grid;
 pub mod lora;
 pub mod matmul;

@@ -137,7 +137,15 @@ pub(super) fn variants(variants: &mut Variants) {
             variant!(variants, threads, forward_rows::ForwardRows, [_ _ _ _ _ _ _], size, types);
             variant!(variants, threads, forward_added_rows::ForwardAddedRows, [_ _ _ _ _ _ _ _], size, types);
             for outcome in [Outcome::Written, Outcome::Added] {
-                variant!(variants, threads, backward_rows::BackwardRows, [_ _ _ _ _ _ _], size, outcome, types);
+                variant!(
+                    variants,
+                    threads,
+                    backward_rows::BackwardRows,
+                    [_ _ _ _ _ _ _],
+                    size,
+                    outcome,
+                    types
+                );
             }
         }
     }

@@ -9,6 +9,7 @@ use cubecl::prelude::*;
 
 use super::Gpu;
 use super::tensor::{buffer, element, empty, tensor, vector_size};
+use super::variants::{Variants, activations, variant};
 use crate::ops::norm::Groups;
 
 /// Threads of a cube beside each other. Each reads 16 bytes, so that together they read whole sectors of memory.
@@ -56,6 +57,16 @@ pub fn gradient(
     );
     let sums: Tensor<2> = tensor(sums);
     if n_chunks == 1 { sums } else { sums.sum_dim(0) }
+}
+
+/// What is compiled without a device.
+pub(super) fn variants(variants: &mut Variants) {
+    let threads = CubeDim::new_2d(N_COLUMNS as u32, N_LANES as u32);
+    for (kind, size) in activations() {
+        for size in [size, 1] {
+            variant!(variants, threads, sum_rows::SumRows, [_ _ _ _ _ _ _ _ _ _ _ _], size, kind);
+        }
+    }
 }
 
 #[cube(launch)]

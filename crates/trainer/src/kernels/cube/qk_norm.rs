@@ -14,6 +14,7 @@ use super::norm::offset;
 use super::reduce::{sum_of_vector, sum_over_cube};
 use super::rope::sign;
 use super::tensor::{buffer, element, empty, numbers, owned, tensor};
+use super::variants::{Variants, activations, variant};
 use crate::kernels::cast;
 use crate::ops::attention::AttentionShape;
 use crate::ops::qk_norm::{BackwardInput, QkNorm};
@@ -198,6 +199,39 @@ pub fn backward(
         plan.types,
     );
     tensor(d)
+}
+
+/// What is compiled without a device.
+pub(super) fn variants(variants: &mut Variants) {
+    let threads = CubeDim::new_1d(N_THREADS as u32);
+    let teams = [(Team::Plane, Turned::Yes), (Team::Plane, Turned::No), (Team::Cube, Turned::Yes)];
+    for (kind, _) in activations() {
+        for (team, turned) in teams {
+            for (size, weight) in [(2, kind), (1, kind), (2, f32::elem_type_native())] {
+                let types = [kind, weight];
+                variant!(
+                    variants,
+                    threads,
+                    forward_groups::ForwardGroups,
+                    [_ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _],
+                    size,
+                    team,
+                    turned,
+                    types
+                );
+                variant!(
+                    variants,
+                    threads,
+                    backward_groups::BackwardGroups,
+                    [_ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _],
+                    size,
+                    team,
+                    turned,
+                    types
+                );
+            }
+        }
+    }
 }
 
 #[cube(launch)]

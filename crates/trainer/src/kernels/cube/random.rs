@@ -9,6 +9,7 @@ use cubecl::prelude::*;
 use super::Gpu;
 use super::grid::each;
 use super::tensor::{buffer, element, empty, owned, tensor, vector_size};
+use super::variants::{Variants, activations, variant};
 use crate::ops::dropout::{GAMMA, MULTIPLIERS, Mask, halves};
 use crate::ops::neftune::Noise;
 
@@ -98,6 +99,17 @@ pub fn add_noise(_gpu: Gpu, noise: &Noise, magnitudes: &Tensor<1>, x: &mut Tenso
         kind,
     );
     *x = tensor(sum);
+}
+
+/// What is compiled without a device.
+pub(super) fn variants(variants: &mut Variants) {
+    let threads = super::grid::threads();
+    for (kind, size) in activations() {
+        for (size, outcome) in [(size, Outcome::Written), (1, Outcome::Written), (size, Outcome::Added)] {
+            variant!(variants, threads, mask_values::MaskValues, [_ _ _ _ _ _ _ _], size, outcome, kind);
+            variant!(variants, threads, add_noise_values::AddNoiseValues, [_ _ _ _ _ _], size, kind);
+        }
+    }
 }
 
 #[cube(launch)]

@@ -9,6 +9,7 @@ use cubecl::prelude::*;
 use super::Gpu;
 use super::grid::each;
 use super::tensor::{buffer, element, numbers, owned, tensor, vector_size};
+use super::variants::{Variants, activations, variant};
 use crate::ops::attention::AttentionShape;
 use crate::ops::rope::Turn;
 
@@ -52,6 +53,16 @@ pub fn sign(turn: Turn) -> f32 {
     match turn {
         Turn::Forward => 1.0,
         Turn::Backward => -1.0,
+    }
+}
+
+/// What is compiled without a device.
+pub(super) fn variants(variants: &mut Variants) {
+    let threads = super::grid::threads();
+    for (kind, size) in activations() {
+        for size in [size, 1] {
+            variant!(variants, threads, rotate_pairs::RotatePairs, [_ _ _ _ _ _ _ _ _], size, kind);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use cubecl::prelude::*;
 use super::Gpu;
 use super::grid::each;
 use super::tensor::{buffer, element, empty, numbers, owned, tensor, vector_size};
+use super::variants::{Variants, activations, variant};
 use crate::kernels::NO_ROW;
 use crate::ops::embedding::Additions;
 
@@ -37,6 +38,18 @@ pub fn gather(_gpu: Gpu, x: &Tensor<2>, index: &Tensor<1, Int>) -> Tensor<2> {
         kind,
     );
     tensor(y)
+}
+
+/// What is compiled without a device.
+pub(super) fn variants(variants: &mut Variants) {
+    let threads = CubeDim::new_1d(N_THREADS as u32);
+    for (kind, size) in activations() {
+        for size in [size, 1] {
+            let each = super::grid::threads();
+            variant!(variants, each, gather_values::GatherValues, [_ _ _ _ _], size, kind);
+            variant!(variants, threads, add_rows::AddRows, [_ _ _ _ _], size, kind);
+        }
+    }
 }
 
 #[cube(launch)]

@@ -7,6 +7,7 @@ use burn::tensor::{DType, Int, Shape, Tensor};
 use burn_cubecl::Cube;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
+use cubecl::RuntimeId;
 use cubecl::ir::ElemType;
 use cubecl::prelude::CubeCount;
 
@@ -25,6 +26,12 @@ pub fn numbers(tensor: &Tensor<1, Int>) -> CubeTensor {
 pub fn strided<const D: usize>(tensor: &Tensor<D>) -> CubeTensor {
     let primitive = tensor.clone().try_into_primitive::<Cube>();
     primitive.expect("GPU kernels are chosen for plain CubeCL tensors only")
+}
+
+/// The buffer of a tensor of integers, its values in row order.
+pub fn integers<const D: usize>(tensor: &Tensor<D, Int>) -> CubeTensor {
+    let primitive = tensor.clone().try_into_primitive::<Cube>();
+    into_contiguous(primitive.expect("GPU kernels are chosen for plain CubeCL tensors only"))
 }
 
 /// Takes a tensor to be written in place; copies first if somebody else holds its buffer.
@@ -47,10 +54,18 @@ pub fn empty<const D: usize>(beside: &CubeTensor, shape: [usize; D], dtype: DTyp
     )
 }
 
-/// Some columns of a matrix, where they are.
+/// Some columns of a matrix, where they are; copied where a device reads buffers only from places that they don't begin at.
 pub fn columns(matrix: &Tensor<2>, range: Range<usize>) -> Tensor<2> {
     let mut part = strided(matrix);
     let n_bytes = range.start * part.meta.strides()[1] * part.dtype.size();
+    // CUDA takes any address of a value. What it calls its alignment is that of rows, and no condition.
+    let alignment = match part.device.runtime() {
+        RuntimeId::Cuda => part.dtype.size(),
+        _ => part.client.properties().memory.alignment as usize,
+    };
+    if !n_bytes.is_multiple_of(alignment) {
+        return matrix.clone().narrow(1, range.start, range.len());
+    }
     part.handle = part.handle.offset_start(n_bytes as u64);
     part.meta.shape_mut()[1] = range.len();
     tensor(part)

@@ -23,8 +23,19 @@ impl Variants {
         let mut variants = Self { device, target, kernels: Vec::new() };
         super::adamw::variants(&mut variants);
         super::adamw8bit::variants(&mut variants);
+        super::attention::variants(&mut variants);
+        super::cross_entropy::variants(&mut variants);
+        super::gated_mlp::variants(&mut variants);
+        super::global_norm::variants(&mut variants);
+        super::lora::variants(&mut variants);
         super::nf4::variants(&mut variants);
         super::norm::variants(&mut variants);
+        super::norm_weight::variants(&mut variants);
+        super::qk_norm::variants(&mut variants);
+        super::random::variants(&mut variants);
+        super::rope::variants(&mut variants);
+        super::rows::variants(&mut variants);
+        super::wgmma::variants(&mut variants);
         variants.kernels
     }
 

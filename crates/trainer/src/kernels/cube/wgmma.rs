@@ -19,7 +19,8 @@ use cubecl::prelude::barrier::Barrier;
 use cubecl::prelude::*;
 use cubecl::zspace::shape;
 
-use super::tensor::element;
+use super::tensor::{element, empty};
+use super::variants::{Variants, variant};
 
 /// Rows of a cube's tile, 64 for each group of 128 threads.
 const TILE_M: usize = 128;
@@ -74,7 +75,11 @@ pub type Pair<'a> = (&'a CubeTensor, &'a CubeTensor);
 
 /// Whether a device has these instructions. Cards after Hopper have the copy engine too, and know more of it.
 pub fn is_available(client: &Client) -> bool {
-    let tma = &client.features().tma;
+    has_instructions(client.properties())
+}
+
+fn has_instructions(device: &DeviceProperties) -> bool {
+    let tma = &device.features.tma;
     tma.contains(Tma::Base) && !tma.contains(Tma::Im2colWide)
 }
 
@@ -110,19 +115,72 @@ pub fn product(product: Product<'_>, out: &CubeTensor) -> Option<()> {
     let [a2, b2] = operands(second.unwrap_or(pair))?;
     let n_steps = |(a, _): Pair<'_>| a.meta.shape()[1].div_ceil(TILE_K) as u32;
     let majors = [[a.major, b.major], [a2.major, b2.major]];
-    let launch = Launch {
-        variant: Variant { majors, onto, ptx_type },
-        operands: [a, b, a2, b2],
-        out,
-        sizes: [m as u32, n as u32, n_steps(pair), second.map_or(0, n_steps)],
-        alpha,
-    };
-    launch.with(match n {
+    let tile_n = match n {
         ..=64 => 64,
         65..=128 => 128,
         _ => 256,
-    });
+    };
+    let (n_steps, n_second) = (n_steps(pair), second.map_or(0, n_steps));
+    let n_tiles = (m.div_ceil(TILE_M) * n.div_ceil(tile_n)) as u32;
+    let n_parts = n_parts(&out.client, n_tiles, n_steps + n_second);
+    let launch = |out, onto, alpha| {
+        Launch {
+            variant: Variant { majors, onto, ptx_type },
+            operands: [a, b, a2, b2],
+            out,
+            sizes: [m as u32, n as u32, n_steps, n_second],
+            parts: [n_tiles, n_parts],
+            alpha,
+        }
+        .with(tile_n);
+    };
+    if n_parts == 1 {
+        launch(out, onto, alpha);
+    } else {
+        let parts = empty(out, [n_parts as usize * m, n], DType::F32);
+        launch(&parts, Onto::Nothing, 1.0);
+        add_parts(parts, out, [n_parts as usize, m * n], (alpha, onto));
+    }
     Some(())
+}
+
+/// Into how many parts the sums are cut. A result of a few tiles, such as a narrow factor's, would keep a few
+/// multiprocessors busy for long; then others take a share of k each, and their sums are added up. That is another launch and
+/// another pass over the result, so only long sums are cut.
+fn n_parts(client: &Client, n_tiles: u32, n_steps: u32) -> u32 {
+    /// Fewer steps of k than these end before another launch would have begun.
+    const LONG: u32 = 64;
+    /// Steps that a part has at least.
+    const SHORTEST: u32 = 16;
+    let n_processors = client.properties().hardware.num_streaming_multiprocessors.unwrap_or(1);
+    if n_steps < LONG {
+        return 1;
+    }
+    (n_processors / n_tiles).min(n_steps / SHORTEST).max(1)
+}
+
+/// Adds the sums of parts up and puts them where they belong.
+fn add_parts(
+    parts: CubeTensor,
+    out: &CubeTensor,
+    [n_parts, n_values]: [usize; 2],
+    (alpha, onto): (f32, Onto),
+) {
+    const N_THREADS: u32 = 256;
+    let n_pairs = n_values / 2;
+    let ty = element(out);
+    sum_parts::launch(
+        &out.client,
+        CubeCount::Static((n_pairs as u32).div_ceil(N_THREADS), 1, 1),
+        CubeDim::new_1d(N_THREADS),
+        parts.into_buffer_arg(),
+        out.clone().into_buffer_arg(),
+        n_pairs,
+        n_parts,
+        alpha,
+        onto,
+        ty,
+    );
 }
 
 fn operands((a, b): Pair<'_>) -> Option<[Operand; 2]> {
@@ -174,18 +232,20 @@ struct Launch<'a> {
     out: &'a CubeTensor,
     /// m, n, and the tiles of k of both pairs.
     sizes: [u32; 4],
+    /// Tiles, and parts of k.
+    parts: [u32; 2],
     alpha: f32,
 }
 
 impl Launch<'_> {
     /// Makes tiles of `tile_n` columns.
     fn with(self, tile_n: usize) {
-        let Self { variant, operands: [a, b, a2, b2], out, sizes: [m, n, n_steps, n_second], alpha } = self;
-        let n_tiles = m.div_ceil(TILE_M as u32) * n.div_ceil(tile_n as u32);
+        let Self { variant, operands: [a, b, a2, b2], out, sizes, parts: [n_tiles, n_parts], alpha } = self;
+        let [m, n, n_steps, n_second] = sizes;
         let types = [element(&a.matrix), element(out)];
         multiply_tiles::launch(
             &out.client,
-            CubeCount::Static(n_tiles, 1, 1),
+            CubeCount::Static(n_tiles, n_parts, 1),
             CubeDim::new_1d(N_THREADS),
             // The sums of a thread: 64 rows of a tile over 128 threads.
             tile_n / 2,
@@ -198,6 +258,7 @@ impl Launch<'_> {
             n,
             n_steps,
             n_second,
+            (n_steps + n_second).div_ceil(n_parts),
             alpha,
             variant,
             types,
@@ -205,10 +266,40 @@ impl Launch<'_> {
     }
 }
 
+/// What is compiled without a device.
+pub(super) fn variants(variants: &mut Variants) {
+    if !has_instructions(variants.device()) {
+        return;
+    }
+    let threads = CubeDim::new_1d(N_THREADS);
+    let (bf16, f16) = (half::bf16::elem_type_native(), half::f16::elem_type_native());
+    let f32 = f32::elem_type_native();
+    for sums in [32, 64, 128] {
+        for (majors, onto, types, ptx_type) in [
+            ([Major::K, Major::K], Onto::Nothing, [bf16, bf16], "bf16"),
+            ([Major::K, Major::Other], Onto::Nothing, [bf16, bf16], "bf16"),
+            ([Major::Other, Major::Other], Onto::Nothing, [bf16, f32], "bf16"),
+            ([Major::Other, Major::Other], Onto::Sum, [bf16, f32], "bf16"),
+            ([Major::K, Major::Other], Onto::Nothing, [f16, f16], "f16"),
+        ] {
+            let variant = Variant { majors: [majors; 2], onto, ptx_type };
+            variant!(
+                variants,
+                threads,
+                multiply_tiles::MultiplyTiles,
+                [_ _ _ _ _ _ _ _ _ _ _],
+                sums,
+                variant,
+                types
+            );
+        }
+    }
+}
+
 /// `out = alpha (A B + A2 B2)`, `[m, n]`, or added to it.
 ///
 /// `n_steps` and `n_second` count tiles of k. What is outside of an operand counts as 0, what is outside of the result is not
-/// written.
+/// written. Cubes with another y make a result of their own, behind those before, of the next `per_part` tiles of k.
 #[cube(launch)]
 fn multiply_tiles<F: Float, O: Float, Sums: Size>(
     a: &TensorMap<F, Tiled>,
@@ -220,6 +311,7 @@ fn multiply_tiles<F: Float, O: Float, Sums: Size>(
     n: u32,
     n_steps: u32,
     n_second: u32,
+    per_part: u32,
     alpha: f32,
     #[comptime] variant: Variant,
     #[define(F, O)] _types: [ElemType; 2],
@@ -258,15 +350,18 @@ fn multiply_tiles<F: Float, O: Float, Sums: Size>(
     sync_async_proxy_shared();
     sync_cube();
 
-    let n_all = n_steps + n_second;
+    let first_step = CUBE_POS_Y * per_part;
+    // A last part may be left without any.
+    let n_all = u32::min(u32::max(n_steps + n_second, first_step) - first_step, per_part);
     let n_rounds = n_all.div_ceil(comptime!(N_STAGES as u32));
     if UNIT_POS >= 256 {
         if UNIT_POS == 256 {
             for round in 0..n_rounds {
                 #[unroll]
                 for stage in 0..N_STAGES {
-                    let step = round * comptime!(N_STAGES as u32) + comptime!(stage as u32);
-                    if step < n_all {
+                    let local = round * comptime!(N_STAGES as u32) + comptime!(stage as u32);
+                    let step = first_step + local;
+                    if local < n_all {
                         empty[stage].wait_parity((round & 1) ^ 1);
                         let to_a = &mut stages_a[stage * size_a..(stage + 1) * size_a];
                         let to_b = &mut stages_b[stage * size_b..(stage + 1) * size_b];
@@ -315,8 +410,9 @@ fn multiply_tiles<F: Float, O: Float, Sums: Size>(
         for round in 0..n_rounds {
             #[unroll]
             for stage in 0..N_STAGES {
-                let step = round * comptime!(N_STAGES as u32) + comptime!(stage as u32);
-                if step < n_all {
+                let local = round * comptime!(N_STAGES as u32) + comptime!(stage as u32);
+                let step = first_step + local;
+                if local < n_all {
                     full[stage].wait_parity(round & 1);
                     let start_a = address::<F>(&stages_a[stage * size_a..(stage + 1) * size_a]) + of_group;
                     let start_b = address::<F>(&stages_b[stage * size_b..(stage + 1) * size_b]);
@@ -354,7 +450,8 @@ fn multiply_tiles<F: Float, O: Float, Sums: Size>(
             for half in 0..2usize {
                 let r = row + comptime!(8 * half as u32);
                 if r < m && c < n {
-                    let at = (r as usize * n as usize + c as usize) / 2;
+                    let of_part = CUBE_POS_Y as usize * m as usize + r as usize;
+                    let at = (of_part * n as usize + c as usize) / 2;
                     let mut pair = Vector::<f32, Const<2>>::new(0.0);
                     pair.insert(0usize, sums.extract(4 * j + 2 * half) * alpha);
                     pair.insert(1usize, sums.extract(4 * j + 2 * half + 1) * alpha);
@@ -365,6 +462,30 @@ fn multiply_tiles<F: Float, O: Float, Sums: Size>(
                 }
             }
         }
+    }
+}
+
+/// `out = alpha Σ parts`, or added to it.
+#[cube(launch)]
+fn sum_parts<O: Float>(
+    parts: &[Vector<f32, Const<2>>],
+    out: &mut [Vector<O, Const<2>>],
+    n_pairs: usize,
+    n_parts: usize,
+    alpha: f32,
+    #[comptime] onto: Onto,
+    #[define(O)] _type: ElemType,
+) {
+    if ABSOLUTE_POS < n_pairs {
+        let mut sum = Vector::<f32, Const<2>>::new(0.0);
+        for part in 0..n_parts {
+            sum += parts[part * n_pairs + ABSOLUTE_POS];
+        }
+        sum *= Vector::new(alpha);
+        if comptime!(onto == Onto::Sum) {
+            sum += Vector::cast_from(out[ABSOLUTE_POS]);
+        }
+        out[ABSOLUTE_POS] = Vector::cast_from(sum);
     }
 }
 

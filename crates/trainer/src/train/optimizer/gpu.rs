@@ -3,11 +3,13 @@
 use burn::tensor::Tensor;
 
 use super::{ByDecay, Optimizer, StepInParts};
-use crate::kernels::cube::adamw::{self, By, Update};
+use crate::kernels::cube::adamw::{self, Update};
 use crate::kernels::cube::adamw8bit;
+use crate::kernels::cube::global_norm::{self, By};
 use crate::kernels::{Gpu, Kernels};
 use crate::model::decoder::Decoder;
 use crate::ops::param::{Gradients, Param, Slot};
+use crate::optim::adamw::Decay;
 use crate::optim::moments::WeightMoments;
 
 impl Optimizer {
@@ -24,21 +26,21 @@ impl Optimizer {
         self.prepare(decoder);
         let mut norm = self.norm.take().expect("it was prepared");
         let measured: Vec<_> = gradients.iter().enumerate().collect();
-        adamw::measure(gpu, &mut norm, &measured);
-        adamw::decide(gpu, &mut norm, self.max_grad_norm);
+        global_norm::measure(gpu, &mut norm, &measured);
+        global_norm::decide(gpu, &mut norm, self.max_grad_norm);
 
         self.n_steps += 1;
         let ByDecay { decayed, exempt } = self.coefficients(learning_rate, 1.0);
         // Taken out and put back, since many are updated at once.
         let empty = Tensor::<2>::empty([0, 0], &device);
         let mut weights: Vec<Option<Tensor<2>>> = vec![None; self.moments.len()];
-        let mut decays = vec![true; self.moments.len()];
+        let mut decays = vec![Decay::Applies; self.moments.len()];
         decoder.for_each_param_mut(&mut |param| {
             let Some(slot) = param.slot else { return };
             weights[slot.0] = Some(std::mem::replace(&mut param.value, empty.clone()));
-            decays[slot.0] = param.decays();
+            decays[slot.0] = if param.decays() { Decay::Applies } else { Decay::Exempt };
         });
-        for (coefficients, decay) in [(decayed, true), (exempt, false)] {
+        for (coefficients, decay) in [(decayed, Decay::Applies), (exempt, Decay::Exempt)] {
             let (mut slots, mut updates) = (Vec::new(), Vec::new());
             for (slot, (moments, gradient)) in self.moments.iter_mut().zip(&gradients).enumerate() {
                 if decays[slot] != decay {
@@ -66,7 +68,7 @@ impl Optimizer {
             param.value = weights[slot.0].take().expect("each slot is one weight's");
         });
 
-        let squares = adamw::squares(gpu, &norm);
+        let squares = global_norm::squares(gpu, &norm);
         self.norm = Some(norm);
         let (total, of_slots) = squares.split_last().expect("the last one is that of all");
         if !total.is_finite() {
@@ -89,7 +91,7 @@ impl Optimizer {
                             sizes.push(param.value.dims().iter().product());
                         }
                     });
-                    adamw::norm(gpu, &sizes, &decoder.device)
+                    global_norm::norm(gpu, &sizes, &decoder.device)
                 });
             }
         }
@@ -99,7 +101,7 @@ impl Optimizer {
 impl StepInParts<'_> {
     pub(super) fn update_on_gpu(&mut self, gpu: Gpu, param: &mut Param, slot: Slot, gradient: &Tensor<2>) {
         let norm = self.optimizer.norm.as_mut().expect("made when the step began");
-        adamw::measure(gpu, norm, &[(slot.0, gradient)]);
+        global_norm::measure(gpu, norm, &[(slot.0, gradient)]);
         let coefficients = self.by_decay.of(param);
         let empty = Tensor::empty([0, 0], &gradient.device());
         let weight = std::mem::replace(&mut param.value, empty);

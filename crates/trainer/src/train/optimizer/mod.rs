@@ -5,7 +5,7 @@ mod gpu;
 use ftl_core::spec::resolved::{self, MomentFormat};
 
 use crate::kernels::Kernels;
-use crate::kernels::cube::adamw::{self, Norm};
+use crate::kernels::cube::global_norm::{self, Norm};
 use crate::model::decoder::Decoder;
 use crate::ops::param::{Gradients, Param};
 use crate::optim::adamw::{Coefficients, Decay};
@@ -134,7 +134,7 @@ impl StepInParts<'_> {
     pub fn finish(self) -> f64 {
         match (self.kernels, &self.optimizer.norm) {
             (Kernels::Cube(gpu), Some(norm)) => {
-                gpu::global_norm(&adamw::squares(gpu, norm)[..self.optimizer.moments.len()])
+                gpu::global_norm(&global_norm::squares(gpu, norm)[..self.optimizer.moments.len()])
             }
             (Kernels::Plain | Kernels::Cpu | Kernels::Cube(_), _) => self.squares.iter().sum::<f64>().sqrt(),
         }
