@@ -18,6 +18,10 @@ pub type CudaVersion = Capability;
 pub const LEAST_CAPABILITY: Capability = Capability(7, 5);
 
 /// CubeCL asks the driver for functions that begin here.
+#[cfg_attr(
+    not(any(feature = "cuda", test)),
+    expect(dead_code, reason = "called where there are NVIDIA cards")
+)]
 const LEAST_DRIVER: CudaVersion = Capability(12, 0);
 
 /// With less free, not even the kernels of a toy and its tensors have room.
@@ -86,6 +90,10 @@ pub struct Versions<'a> {
 ///
 /// # Errors
 /// It is too old.
+#[cfg_attr(
+    not(any(feature = "cuda", test)),
+    expect(dead_code, reason = "called where there are NVIDIA cards")
+)]
 pub(super) fn of_driver(version: CudaVersion) -> Result<(), Problem> {
     if version >= LEAST_DRIVER {
         return Ok(());
