@@ -119,31 +119,21 @@ fn wrong_usage_is_a_problem_too() {
 }
 
 #[test]
-fn precisions_that_are_not_there_are_refused_by_name() {
+fn types_that_a_device_does_not_compute_in_are_refused() {
     let temp = TempDir::new().unwrap();
-    for command in ["score", "generate", "bench"] {
+    let ids = temp.path().join("ids.json");
+    fs::write(&ids, json!({"input_ids": [[1, 2]]}).to_string()).unwrap();
+    for command in ["score", "bench"] {
         for dtype in ["bf16", "f16"] {
             let mut arguments: Vec<std::ffi::OsString> =
                 vec![command.into(), "--model".into(), temp.path().into()];
-            arguments.extend(["--dtype".into(), dtype.into()]);
-            match command {
-                "generate" => arguments.extend(["--prompt".into(), "once".into()]),
-                "score" => {
-                    let ids = temp.path().join("ids.json");
-                    fs::write(&ids, json!({"input_ids": [[1, 2]]}).to_string()).unwrap();
-                    fs::copy(
-                        Path::new(env!("CARGO_MANIFEST_DIR"))
-                            .join("../../bench/configs/small30m/config.json"),
-                        temp.path().join("config.json"),
-                    )
-                    .unwrap();
-                    arguments.extend(["--ids".into(), ids.into()]);
-                }
-                _ => {}
+            arguments.extend(["--device", "cpu", "--dtype", dtype].map(Into::into));
+            if command == "score" {
+                arguments.extend(["--ids".into(), ids.clone().into()]);
             }
             let (field, message) = refused(arguments);
-            assert_eq!(field, "--dtype", "{message}");
-            assert_eq!(message, format!("computing in `{dtype}` is not available in this version"));
+            assert_eq!(field, "model.dtype", "{message}");
+            assert_eq!(message, format!("the CPU computes in f32 only, not in `{dtype}`"));
         }
     }
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench/configs/small30m");

@@ -80,7 +80,7 @@ pub(super) fn cuda(findings: &mut Vec<Finding>) -> (Cuda, Vec<String>) {
         match device::of_card(&card).and_then(|()| newest.map_or(Ok(()), fits)) {
             Ok(()) => names.push(format!("cuda:{index}")),
             Err(problem) => {
-                findings.push(Finding { level: Level::Error, message: problem.message, hint: problem.hint })
+                findings.push(Finding { level: Level::Error, message: problem.message, hint: problem.hint });
             }
         }
     }
