@@ -63,7 +63,7 @@ pub fn ready(
     observer: &mut dyn Observer,
 ) -> Result<Ready, TrainError> {
     phase(observer, Phase::Validating);
-    let device = device::open(spec.device.kind, spec.model.dtype)?.for_training(spec.model.dtype)?;
+    let device = device::open(spec.device.kind, spec.model.dtype)?;
     note(observer, device.describe());
     let memory = Before::loading(spec, &device)?;
 
