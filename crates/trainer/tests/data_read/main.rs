@@ -9,6 +9,7 @@ mod real_files;
 mod refusals;
 mod rows;
 mod tables;
+mod throughput;
 
 use std::io::Write;
 use std::path::Path;
