@@ -26,6 +26,7 @@ pub mod prompts;
 pub mod read;
 pub mod report;
 pub mod sample;
+pub mod split;
 pub mod survey;
 pub mod template;
 pub mod tokenize;

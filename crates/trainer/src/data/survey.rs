@@ -12,7 +12,7 @@ use ftl_core::spec::resolved::DataFormat;
 use ftl_core::{Event, Problem, ProblemKind, StopSignal};
 use serde_json::Value;
 
-use super::format::{Asked, RowLayout, SHOWN_ROWS, FileFormat, example};
+use super::format::{Asked, FileFormat, RowLayout, SHOWN_ROWS, example};
 use super::read::{Row, Rows, file_name};
 use super::report::{CheckRequest, Fingerprint, check, plain, problems};
 
