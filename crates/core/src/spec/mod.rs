@@ -27,6 +27,7 @@ mod judge;
 mod read;
 pub mod resolved;
 mod schema;
+mod template;
 mod write;
 
 pub use asked::{
@@ -35,3 +36,4 @@ pub use asked::{
     QuantizationSpec, TrainFileSpec, TrainSpec,
 };
 pub use resolved::CheckedSpec;
+pub use template::{BUILT_IN_TEMPLATES, names_built_in_template};

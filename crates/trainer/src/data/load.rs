@@ -6,12 +6,13 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use ftl_core::dataset::Code;
 use ftl_core::job::Phase;
 use ftl_core::spec::resolved::{Data, DataFormat, Eval, ExcessLength};
 use ftl_core::{Event, Observer, Problem, ProblemKind};
 use rayon::prelude::*;
 
-use super::encode::Encoder;
+use super::encode::{Encoded, Encoder, Refusal};
 use super::excess::{Fitted, fit};
 use super::format::{self, Example};
 use super::holdout::{ContentHash, content_hash, held_out};
@@ -166,7 +167,6 @@ impl Loader<'_> {
                 return 0;
             }
         };
-        let controls = self.request.encoder.tokenizer.special_texts();
         let mut format = match self.request.data.format {
             DataFormat::Auto => None,
             given => Some(given),
@@ -194,10 +194,8 @@ impl Loader<'_> {
             let request = self.request;
             // Without a format there is no row in the lot, only problems.
             let known = format.unwrap_or(DataFormat::Auto);
-            let outcomes: Vec<Result<Outcome, Problem>> = lot
-                .into_par_iter()
-                .map(|row| row.and_then(|row| outcome(request, &row, known, &controls)))
-                .collect();
+            let outcomes: Vec<Result<Outcome, Problem>> =
+                lot.into_par_iter().map(|row| row.and_then(|row| outcome(request, &row, known))).collect();
             for outcome in outcomes {
                 match outcome {
                     Ok(outcome) => self.keep(outcome, into),
@@ -259,19 +257,15 @@ impl Loader<'_> {
     }
 }
 
-fn outcome(
-    request: &Request<'_>,
-    row: &Row,
-    format: DataFormat,
-    controls: &[String],
-) -> Result<Outcome, Problem> {
+fn outcome(request: &Request<'_>, row: &Row, format: DataFormat) -> Result<Outcome, Problem> {
     let place = &row.place;
     let example = format::example(&row.value, format).map_err(|what| place.problem(what))?;
     let tokenizer = &request.encoder.tokenizer;
-    let sample = request
-        .encoder
-        .sample(&example, request.data.loss_on)
-        .map_err(|problem| if is_about_the_job(&problem) { problem } else { in_row(place, problem) })?;
+    let Encoded { sample, notices } =
+        request.encoder.sample(&example, request.data.loss_on).map_err(|refusal| match refusal {
+            Refusal::Job(problem) => problem,
+            Refusal::Row(fault) => place.problem(fault.what),
+        })?;
     check_vocabulary(place, &sample, request.vocab_size)?;
     if let Some(empty) = sample.segments().find(|segment| segment.supervised_tokens() == 0) {
         let what = if empty.ids.len() < 2 {
@@ -288,24 +282,8 @@ fn outcome(
     let sides = example.sides();
     let is_conversation =
         sides.iter().any(|side| matches!(side, Example::Conversation(_) | Example::Instruction { .. }));
-    let ends = |segment: &Sample| {
-        // Two, since white space behind the end token is learned where the template says so.
-        let mut last_learned =
-            segment.ids.iter().zip(&segment.labels).rev().filter(|(_, label)| **label != IGNORED).take(2);
-        last_learned.any(|(id, _)| tokenizer.is_special(*id))
-    };
-    let has_end = !is_conversation || sample.segments().all(ends);
-    let has_controls = sides.iter().any(|side| match side {
-        Example::Conversation(conversation) => conversation
-            .messages
-            .iter()
-            .any(|message| controls.iter().any(|control| message.content().contains(control.as_str()))),
-        Example::PromptCompletion { .. }
-        | Example::Instruction { .. }
-        | Example::Text(_)
-        | Example::Tokens(_)
-        | Example::Pair { .. } => false,
-    });
+    let has = |code: Code| notices.iter().any(|notice| notice.code == code);
+    let (has_controls, has_end) = (has(Code::SpecialTokensInText), !has(Code::EndNotLearned));
     let (n_tokens, is_pair) = (sample.longest_segment(), sample.rejected.is_some());
     let strategy = request.data.excess_length_strategy;
     let fitted = fit(sample, request.max_length, strategy, tokenizer.bos());
@@ -347,11 +325,6 @@ pub fn found_format(row: &Row) -> Result<DataFormat, Problem> {
 
 fn is_about_the_job(problem: &Problem) -> bool {
     problem.field.as_deref() == Some("data.chat_template")
-}
-
-fn in_row(place: &Place, problem: Problem) -> Problem {
-    let Problem { kind, field: _, message, hint } = problem;
-    Problem { kind, field: Some(place.at()), message: format!("{place}: {message}"), hint }
 }
 
 fn check_vocabulary(place: &Place, sample: &Sample, vocab_size: usize) -> Result<(), Problem> {

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod batch;
+mod dropped;
 pub mod encode;
 pub mod excess;
 pub mod fault;
@@ -15,6 +16,7 @@ pub mod format;
 pub mod group;
 pub mod holdout;
 pub mod ids;
+pub mod literal;
 pub mod load;
 pub mod mix;
 mod notes;
@@ -23,6 +25,7 @@ pub mod pack;
 pub mod prompts;
 pub mod read;
 pub mod sample;
+pub mod spelled;
 pub mod survey;
 pub mod template;
 pub mod tokenize;

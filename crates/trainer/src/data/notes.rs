@@ -42,7 +42,7 @@ impl Counts {
         note(
             self.n_with_controls,
             format!(
-                "{} with control tokens of the model written out in a message; they act as control tokens",
+                "{} with control tokens of the model written out in their text",
                 samples(self.n_with_controls)
             ),
         );

@@ -163,9 +163,9 @@ impl Message {
         self.fields.get("content").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// The message as the template sees it.
-    pub fn json(&self) -> Value {
-        Value::Object(self.fields.clone())
+    /// The message as the data have it: `role`, `content`, `tool_calls` and whatever else.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.fields
     }
 
     fn from_json(value: &Value) -> Result<Self, String> {
