@@ -79,10 +79,7 @@ fn missing_part(message: &Message, text: &str) -> Option<Part> {
     if thought.is_some_and(|thought| is_missing(thought.trim())) {
         return Some(Part::Thought);
     }
-    let calls = field("tool_calls").and_then(Value::as_array).into_iter().flatten();
-    let names = calls.map(|call| call.get("function").unwrap_or(call)).filter_map(|call| call.get("name"));
-    let is_called = |name: &str| text.contains(name);
-    names.filter_map(Value::as_str).any(|name| !is_called(name)).then_some(Part::Call)
+    message.call_names().any(|name| !text.contains(name)).then_some(Part::Call)
 }
 
 /// Whether `part` is in `text`, as it is or as JSON writes it.

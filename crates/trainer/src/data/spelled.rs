@@ -24,7 +24,7 @@ pub enum Spelled {
 ///
 /// # Errors
 /// The tokenizer has no token for a part of the text.
-pub(super) fn encode_rendered(
+pub fn encode_rendered(
     tokenizer: &Tokenizer,
     scene: &Scene<'_>,
     rendered: &Rendered,

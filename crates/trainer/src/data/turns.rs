@@ -119,9 +119,13 @@ impl<'a> Turns<'a> {
     pub fn left_out(&self) -> Option<usize> {
         let messages = self.messages();
         (0..messages.len()).find(|index| {
-            let content = messages[*index].content().trim();
+            let message = &messages[*index];
+            let content = message.content().trim();
+            if message.calls() && (content.is_empty() || self.has_calls_of(message)) {
+                return !self.has_calls_of(message);
+            }
             // Every template knows these; the text may still be written in another way (`tojson`).
-            let is_common = matches!(messages[*index].role, Role::System | Role::User | Role::Assistant);
+            let is_common = matches!(message.role, Role::System | Role::User | Role::Assistant);
             let is_seen = is_common && self.text().contains(content);
             !content.is_empty() && !is_seen && !self.is_traced(*index) && self.difference(*index).is_none()
         })
@@ -143,6 +147,11 @@ impl<'a> Turns<'a> {
 
     fn messages(&self) -> &'a [Message] {
         &self.scene.conversation().messages
+    }
+
+    fn has_calls_of(&self, message: &Message) -> bool {
+        let mut names = message.call_names();
+        self.scene.template().mentions("tool_calls") && names.all(|name| self.text().contains(name))
     }
 
     fn is_traced(&self, index: usize) -> bool {

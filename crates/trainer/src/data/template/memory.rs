@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{PoisonError, RwLock};
 
+use super::trace::edges_of;
 use super::{Scene, Trace};
 
 /// Words that are longer hold something of the data.
@@ -107,13 +108,20 @@ impl Scene<'_> {
         }
         let messages = &self.conversation.messages;
         let message = &messages[site.index];
-        let neighbour =
-            |index: Option<usize>| index.and_then(|index| messages.get(index)).map(|message| message.role);
+        // White space at the ends of a text belongs to it, but stands among the words around it. Where a neighbour says
+        // nothing, the words would be those of more than one place.
+        let neighbour = |index: Option<usize>| match index.and_then(|index| messages.get(index)) {
+            None => Some(None),
+            Some(message) if message.calls() && message.content().is_empty() => {
+                Some(Some((message.role, ("", ""))))
+            }
+            Some(message) => Some(Some((message.role, edges_of(message.content())?))),
+        };
         let place = (
-            neighbour(site.index.checked_sub(1)),
-            neighbour(Some(site.index + 1)),
+            neighbour(site.index.checked_sub(1))?,
+            neighbour(Some(site.index + 1))?,
             message.calls(),
-            message.content().trim().is_empty(),
+            edges_of(message.content()),
             self.conversation.tools.is_some(),
         );
         let arguments = &self.arguments;

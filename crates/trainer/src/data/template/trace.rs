@@ -85,6 +85,14 @@ pub fn parts_of(content: &str) -> impl Iterator<Item = &str> {
         .filter(|part| !part.is_empty())
 }
 
+/// What of `content` stands outside of the marks, before and behind all it says; `None`: it says nothing.
+pub(super) fn edges_of(content: &str) -> Option<(&str, &str)> {
+    let place = |part: &str| part.as_ptr() as usize - content.as_ptr() as usize;
+    let first = parts_of(content).next()?;
+    let last = parts_of(content).last()?;
+    Some((&content[..place(first)], &content[place(last) + last.len()..]))
+}
+
 /// Puts marks around texts and remembers whose they are.
 struct Marker<'a> {
     marks: &'a Marks,
