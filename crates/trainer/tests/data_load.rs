@@ -177,7 +177,7 @@ fn bad_rows_are_refused_with_their_line() {
         (
             "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}",
             1,
-            "row 1 of `a.jsonl` can't be made tokens: there is no assistant message, so there is nothing to learn",
+            "row 1 of `a.jsonl` has no assistant message, so there is nothing to learn",
         ),
         (
             "{\"input_ids\": [1, 600]}",
@@ -332,8 +332,8 @@ fn what_a_user_should_know_is_noted() {
     assert_eq!(
         job.prepare().expect("samples").notes,
         [
-            "1 row with control tokens of the model written out in their text",
-            "1 row of which no end token is learned",
+            "1 sample with control tokens of the model written out in their text",
+            "1 sample whose last learned token is no control token: the model may not learn to stop",
             "the chat template a test writes today's date, so another day gives other tokens",
         ]
     );

@@ -73,7 +73,7 @@ pub fn prepare(
     };
     let pass = Pass {
         asked: Asked::of(data.format),
-        spellings: Spellings::for_model(Some(&encoder.tokenizer)),
+        spellings: Spellings::none(),
         model: Some(model),
         wanted: if n_prompts > 0 { Wanted::Examples } else { Wanted::Samples },
         phase: Phase::Tokenizing,

@@ -97,7 +97,7 @@ pub fn check(
     let mut tally = Tally::new(model.as_ref(), remember);
     let pass = Pass {
         asked: Asked::of(data.format),
-        spellings: Spellings::for_model(model.as_ref().map(|model| &model.encoder.tokenizer)),
+        spellings: if model.is_some() { Spellings::none() } else { Spellings::common() },
         model,
         wanted: Wanted::Verdicts,
         phase: Phase::Validating,
