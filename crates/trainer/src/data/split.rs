@@ -73,18 +73,20 @@ pub fn split(
     let mut rows = RowsByLine { tally: Tally::new(None, Remember::Samples), layout: None, are_lines: true };
     match pass.all(&data, &mut rows, (observer, stop)) {
         Ended::Complete | Ended::Hopeless => {}
-        Ended::Stopped => return Err(vec![Problem::new(ProblemKind::BadData, "stopped before all rows were read")]),
+        Ended::Stopped => {
+            return Err(vec![Problem::new(ProblemKind::BadData, "stopped before all rows were read")]);
+        }
     }
     let RowsByLine { tally, layout, are_lines } = rows;
     let Conclusion { report, held, .. } = conclude(tally, &data, seed);
     let problems = problems(&report);
     let (Some(held), true) = (held, problems.is_empty()) else { return Err(problems) };
     let copied = match layout {
-        Some(Layout { container: Container::JsonLines, compression: None, encoding: Encoding::Utf8 | Encoding::Utf8Bom })
-            if are_lines =>
-        {
-            Copied::Lines
-        }
+        Some(Layout {
+            container: Container::JsonLines,
+            compression: None,
+            encoding: Encoding::Utf8 | Encoding::Utf8Bom,
+        }) if are_lines => Copied::Lines,
         Some(_) | None => Copied::Values,
     };
     let written = (Target::create(train), Target::create(eval));
@@ -112,7 +114,12 @@ enum Copied {
     Values,
 }
 
-fn copy(path: &Path, copied: Copied, held: &[bool], (train, eval): (&mut Target, &mut Target)) -> Result<(), Problem> {
+fn copy(
+    path: &Path,
+    copied: Copied,
+    held: &[bool],
+    (train, eval): (&mut Target, &mut Target),
+) -> Result<(), Problem> {
     let mut sides = held.iter().map(|held| *held);
     let mut put = |row: &[u8]| match sides.next() {
         Some(true) => eval.line(row),
@@ -121,7 +128,8 @@ fn copy(path: &Path, copied: Copied, held: &[bool], (train, eval): (&mut Target,
     };
     match copied {
         Copied::Lines => {
-            let mut reader = BufReader::with_capacity(1 << 18, File::open(path).map_err(|error| unread(path, &error))?);
+            let mut reader =
+                BufReader::with_capacity(1 << 18, File::open(path).map_err(|error| unread(path, &error))?);
             let mut line = Vec::new();
             loop {
                 line.clear();
@@ -155,7 +163,8 @@ struct Target {
 
 impl Target {
     fn create(path: &Path) -> Result<Self, Problem> {
-        let unfinished = path.with_file_name(format!(".{}.{}.unfinished", file_name(path), std::process::id()));
+        let unfinished =
+            path.with_file_name(format!(".{}.{}.unfinished", file_name(path), std::process::id()));
         let file = File::create_new(&unfinished).map_err(|error| unwritten(path, &error))?;
         Ok(Self { path: path.to_owned(), unfinished, writer: BufWriter::with_capacity(1 << 18, file) })
     }
@@ -233,9 +242,11 @@ fn changed(path: &Path) -> Problem {
 }
 
 fn unread(path: &Path, error: &io::Error) -> Problem {
-    Problem::new(ProblemKind::NotFound, format!("the file can't be read: {error}")).at(path.display().to_string())
+    Problem::new(ProblemKind::NotFound, format!("the file can't be read: {error}"))
+        .at(path.display().to_string())
 }
 
 fn unwritten(path: &Path, error: &io::Error) -> Problem {
-    Problem::new(ProblemKind::Storage, format!("the file can't be written: {error}")).at(path.display().to_string())
+    Problem::new(ProblemKind::Storage, format!("the file can't be written: {error}"))
+        .at(path.display().to_string())
 }

@@ -133,14 +133,14 @@ impl Message {
         self.calls() || texts.any(|text| !text.trim().is_empty())
     }
 
-    /// What it consists of.
-    pub fn fields(&self) -> &Map<String, Value> {
-        &self.fields
-    }
-
     /// The message as the template sees it.
     pub fn json(&self) -> Value {
         Value::Object(self.fields.clone())
+    }
+
+    /// The message as the data have it: `role`, `content`, `tool_calls` and whatever else.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.fields
     }
 }
 

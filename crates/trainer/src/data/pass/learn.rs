@@ -1,8 +1,8 @@
 //! What a model would see of an example: its tokens, which of them are learned, and what the limit takes away.
 
+use ftl_core::Problem;
 use ftl_core::dataset::Code;
 use ftl_core::spec::resolved::{ExcessLength, LossOn};
-use ftl_core::Problem;
 
 use super::Wanted;
 use crate::data::encode::{Encoded, Encoder, Refusal};

@@ -183,6 +183,7 @@ impl Pass<'_> {
         let mut portions = source.portions(input.path, at_once);
         let mut judged: Vec<Vec<Judged>> = Vec::new();
         let mut n_left = input.max_rows;
+        let mut n_told = progress.n_rows;
         let ended = loop {
             let lots = std::mem::take(&mut judged);
             let judge = |portion: Portion| -> Vec<Judged> {
@@ -202,12 +203,15 @@ impl Pass<'_> {
                 || rayon::join(|| portions.into_par_iter().map(judge).collect(), take_in),
             );
             (portions, judged) = (next, now);
-            observer.observe(&Event::Phase {
-                phase: self.phase,
-                done: Some(progress.n_rows),
-                total: None,
-                unit: Some("rows".to_owned()),
-            });
+            if progress.n_rows > n_told {
+                n_told = progress.n_rows;
+                observer.observe(&Event::Phase {
+                    phase: self.phase,
+                    done: Some(progress.n_rows),
+                    total: None,
+                    unit: Some("rows".to_owned()),
+                });
+            }
             if stop.raised().is_some() {
                 break Ended::Stopped;
             } else if consumer.is_hopeless() {
