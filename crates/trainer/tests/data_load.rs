@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ftl_core::spec::Columns;
 use ftl_core::spec::resolved::{
     Data, DataFormat, Eval, ExcessLength, LossOn, Rows as RowRule, SampleOrder, TrainFile,
 };
@@ -45,11 +46,12 @@ impl Job {
         for (name, bytes) in files {
             let path = dir.path().join(name);
             std::fs::write(&path, bytes).expect("written");
-            train.push(TrainFile { path, weight: None, max_samples: None });
+            train.push(TrainFile::new(path));
         }
         let data = Data {
             train,
             format: DataFormat::Auto,
+            columns: Columns::default(),
             eval: Eval::Never,
             max_length: None,
             excess_length_strategy: ExcessLength::Error,
@@ -152,7 +154,7 @@ fn files_that_are_no_data_are_refused_by_name() {
     }
     let mut job = Job::of(&[]);
     job.data.train =
-        vec![TrainFile { path: job.dir.path().join("missing.jsonl"), weight: None, max_samples: None }];
+        vec![TrainFile::new(job.dir.path().join("missing.jsonl"))];
     let problem = job.prepare().expect_err("refused").remove(0);
     assert_eq!(problem.kind, ProblemKind::NotFound);
     assert!(problem.message.starts_with("the file can't be read: "), "{problem}");
@@ -377,7 +379,7 @@ fn third_party() -> Option<PathBuf> {
 /// The lines of the rows that can't be read or converted.
 fn bad_lines(path: &Path) -> Vec<String> {
     let mut job = Job::of(&[]);
-    job.data.train = vec![TrainFile { path: path.to_owned(), weight: None, max_samples: None }];
+    job.data.train = vec![TrainFile::new(path.to_owned())];
     job.max_length = 10_000_000;
     let problems = job.prepare().map_or_else(|problems| problems, |_| Vec::new());
     let line = |problem: Problem| {
@@ -446,7 +448,7 @@ fn real_datasets_become_samples() {
         let rows = Rows::open(&dir.join("datasets").join(name)).expect("opens").count();
         let mut job = Job::of(&[]);
         job.data.train =
-            vec![TrainFile { path: dir.join("datasets").join(name), weight: None, max_samples: None }];
+            vec![TrainFile::new(dir.join("datasets").join(name))];
         let request = Request {
             data: &job.data,
             encoder: &encoder,

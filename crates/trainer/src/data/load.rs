@@ -4,7 +4,6 @@
 //! collected, so that a user mends a file once and not line by line.
 
 use std::collections::HashSet;
-use std::path::Path;
 
 use ftl_core::job::Phase;
 use ftl_core::spec::resolved::{Data, DataFormat, Eval, ExcessLength};
@@ -14,7 +13,7 @@ use rayon::prelude::*;
 use super::encode::Encoder;
 use super::excess::{Fitted, fit};
 use super::fault::Fault;
-use super::format::{self, Asked, Example, FileFormat, RowLayout};
+use super::format::{self, Asked, Example, FileFormat, RowLayout, Source};
 use super::holdout::{ContentHash, content_hash, held_out};
 use super::notes::Counts;
 use super::prompts::{Chosen, HeldOutPrompt};
@@ -73,6 +72,7 @@ pub fn prepare(request: &Request<'_>, observer: &mut dyn Observer) -> Result<Pre
         file_index: 0,
         chosen: Chosen::new(0, request.seed, 0),
         counts: Counts::default(),
+        notes: Vec::new(),
     };
     let wanted = Chosen::new(request.n_prompts, request.seed, request.max_length);
     let mut wanted = Some(wanted);
@@ -84,8 +84,13 @@ pub fn prepare(request: &Request<'_>, observer: &mut dyn Observer) -> Result<Pre
     let mut train = Vec::new();
     for (index, file) in data.train.iter().enumerate() {
         loader.file_index = index;
-        let limit = left.min(file.max_samples.unwrap_or(u64::MAX));
-        left -= loader.file(&file.path, limit, &mut train);
+        match Source::of_train(data, file) {
+            Ok(source) => {
+                let limit = left.min(source.max_samples.unwrap_or(u64::MAX));
+                left -= loader.file(&source, limit, &mut train);
+            }
+            Err(problem) => loader.problem(problem),
+        }
         if loader.is_hopeless() {
             break;
         }
@@ -95,14 +100,19 @@ pub fn prepare(request: &Request<'_>, observer: &mut dyn Observer) -> Result<Pre
         && !loader.is_hopeless()
     {
         loader.chosen = wanted.take().expect("only a fraction takes it before");
-        loader.file(path, u64::MAX, &mut eval);
+        match Source::of(path, None, data.format, &data.columns) {
+            Ok(source) => {
+                loader.file(&source, u64::MAX, &mut eval);
+            }
+            Err(problem) => loader.problem(problem),
+        }
     }
-    let Loader { problems, n_unlisted, counts, chosen, .. } = loader;
+    let Loader { problems, n_unlisted, counts, chosen, mut notes, .. } = loader;
     let problems = all_problems(problems, n_unlisted);
     if !problems.is_empty() {
         return Err(problems);
     }
-    let mut notes = counts.notes(request);
+    notes.extend(counts.notes(request));
     if let Eval::Fraction(fraction) = data.eval {
         (train, eval) = hold_out(train, fraction, request.seed).map_err(|problem| vec![problem])?;
     } else if let Some(note) = overlap(&train, &eval) {
@@ -139,6 +149,7 @@ struct Loader<'a> {
     file_index: usize,
     chosen: Chosen,
     counts: Counts,
+    notes: Vec<String>,
 }
 
 /// What became of a row.
@@ -155,8 +166,9 @@ struct Outcome {
 
 impl Loader<'_> {
     /// Reads at most `limit` rows of a file; says how many it was.
-    fn file(&mut self, path: &Path, limit: u64, into: &mut Vec<Loaded>) -> u64 {
-        let rows = match Rows::open(path) {
+    fn file(&mut self, source: &Source, limit: u64, into: &mut Vec<Loaded>) -> u64 {
+        self.notes.extend_from_slice(&source.notes);
+        let rows = match Rows::open(&source.path) {
             Ok(rows) => rows,
             Err(problem) => {
                 self.problem(problem);
@@ -164,7 +176,6 @@ impl Loader<'_> {
             }
         };
         let controls = self.request.encoder.tokenizer.special_texts();
-        let asked = Asked::of(self.request.data.format);
         let mut layout = None;
         let mut rows = rows.take(usize::try_from(limit).unwrap_or(usize::MAX));
         let mut n_read = 0;
@@ -176,7 +187,7 @@ impl Loader<'_> {
             n_read += lot.len() as u64;
             self.n_rows += lot.len() as u64;
             if layout.is_none() && lot.iter().any(Result::is_ok) {
-                match found_layout(lot.iter().flatten(), &asked) {
+                match found_layout(lot.iter().flatten(), &source.asked) {
                     Ok(found) => layout = Some(found),
                     Err(problem) => {
                         self.problem(problem);
