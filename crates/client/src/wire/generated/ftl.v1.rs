@@ -275,6 +275,11 @@ pub struct DataSpec {
     pub max_samples: ::core::option::Option<u64>,
     #[prost(string, optional, tag = "10")]
     pub chat_template: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(btree_map = "string, string", tag = "11")]
+    pub columns: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// Nested message and enum types in `DataSpec`.
 pub mod data_spec {
@@ -334,6 +339,13 @@ pub struct TrainFileSpec {
     pub weight: ::core::option::Option<f64>,
     #[prost(uint64, optional, tag = "3")]
     pub max_samples: ::core::option::Option<u64>,
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub columns: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(string, optional, tag = "5")]
+    pub dataset: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// What is held out: exactly one of the two.
 #[derive(Clone, PartialEq, ::prost::Message)]
