@@ -110,7 +110,9 @@ fn tool_turns_are_kept() {
         n_turns += read.messages.len();
         n_calls += read.messages.iter().filter(|message| message.calls() && message.is_trained()).count();
         n_results += read.messages.iter().filter(|message| message.role.name() == "tool").count();
-        assert!(read.tools.is_none() || read.tools.as_ref().is_some_and(|tools| tools[0]["type"] == "function"));
+        assert!(
+            read.tools.is_none() || read.tools.as_ref().is_some_and(|tools| tools[0]["type"] == "function")
+        );
     }
     assert_eq!((n_turns, n_calls, n_results), (n_given, 211, 211));
 }
@@ -241,11 +243,10 @@ fn every_entry_of_llama_factory_is_understood_and_its_files_are_read() {
     for entry in info.entries() {
         match Source::of(&list, Some(&entry.name), DataFormat::Auto, &Columns::default()) {
             Ok(source) => here.push((entry.name.clone(), source)),
-            Err(problem) => {
-                let message = &problem.message;
-                let is_explained =
-                    message.contains("training fetches nothing") || message.contains("is not there");
-                assert!(is_explained && message.contains(&format!("`{}`", entry.name)), "{message}");
+            Err(Fault { code, what, .. }) => {
+                assert_eq!(code, Code::UnreadableFile);
+                let is_explained = what.contains("training fetches nothing") || what.contains("is not there");
+                assert!(is_explained && what.contains(&format!("`{}`", entry.name)), "{what}");
             }
         }
     }
@@ -333,18 +334,24 @@ fn an_entry_renames_columns_and_tags() {
     assert_eq!(own.asked.columns.get(Field::Rejected), Some("schlecht"));
 
     for (path, dataset, expected) in [
-        (DATASET_INFO, Some("mein"), "`dataset_info.json` has no dataset `mein`"),
-        (DATASET_INFO, Some("orca"), "the dataset `orca` comes from Hugging Face (`a/b`), and training fetches nothing"),
-        (DATASET_INFO, Some("gone"), "the file of the dataset `gone` is not there: "),
-        (DATASET_INFO, None, "`dataset_info.json` is a list of datasets of LLaMA-Factory, not data"),
+        (DATASET_INFO, Some("mein"), "has no dataset `mein`"),
+        (
+            DATASET_INFO,
+            Some("orca"),
+            "says that the dataset `orca` comes from Hugging Face (`a/b`), and training fetches nothing",
+        ),
+        (DATASET_INFO, Some("gone"), "has a dataset `gone` whose file is not there: "),
+        (DATASET_INFO, None, "is a list of datasets of LLaMA-Factory, not data"),
     ] {
-        let problem = of(path, dataset).expect_err("a problem");
-        assert!(problem.message.starts_with(expected), "{problem}");
+        let fault = of(path, dataset).expect_err("a fault");
+        assert!(fault.what.starts_with(expected), "{fault}");
     }
-    let problem = of(DATASET_INFO, Some("mein")).expect_err("a problem");
-    assert_eq!(problem.hint.as_deref(), Some("did you mean `mine`?"));
-    let problem = of(DATASET_INFO, None).expect_err("a problem");
-    assert!(problem.hint.expect("what to do").ends_with("its datasets whose files are here: mine, pairs, twice"));
+    let fault = of(DATASET_INFO, Some("mein")).expect_err("a fault");
+    assert_eq!(fault.hint.as_deref(), Some("did you mean `mine`?"));
+    let fault = of(DATASET_INFO, None).expect_err("a fault");
+    assert!(
+        fault.hint.expect("what to do").ends_with("its datasets whose files are here: mine, pairs, twice")
+    );
 }
 
 #[test]

@@ -42,7 +42,8 @@ fn dialogue() -> impl Strategy<Value = (Option<String>, Vec<Exchange>)> {
 
 /// The conversation as OpenAI writes it.
 fn openai(system: Option<&str>, exchanges: &[Exchange]) -> Vec<Value> {
-    let mut messages: Vec<Value> = system.map(|text| json!({"role": "system", "content": text})).into_iter().collect();
+    let mut messages: Vec<Value> =
+        system.map(|text| json!({"role": "system", "content": text})).into_iter().collect();
     for Exchange { asked, call, answered, weight } in exchanges {
         messages.push(json!({"role": "user", "content": asked}));
         if let Some((name, x, result)) = call {
@@ -87,13 +88,53 @@ fn read(row: &Value, format: DataFormat) -> Example {
 
 fn any_json() -> impl Strategy<Value = Value> {
     let key = prop::sample::select(vec![
-        "messages", "conversations", "role", "from", "content", "value", "tools", "tool_calls", "function", "name",
-        "arguments", "instruction", "output", "input", "history", "system", "prompt", "completion", "question",
-        "answer", "text", "chosen", "rejected", "label", "input_ids", "labels", "weight", "type", "x", "Text",
+        "messages",
+        "conversations",
+        "role",
+        "from",
+        "content",
+        "value",
+        "tools",
+        "tool_calls",
+        "function",
+        "name",
+        "arguments",
+        "instruction",
+        "output",
+        "input",
+        "history",
+        "system",
+        "prompt",
+        "completion",
+        "question",
+        "answer",
+        "text",
+        "chosen",
+        "rejected",
+        "label",
+        "input_ids",
+        "labels",
+        "weight",
+        "type",
+        "x",
+        "Text",
     ]);
     let word = prop::sample::select(vec![
-        "", " ", "a", "user", "gpt", "human", "assistant", "function_call", "text", "image", "[", "[{\"role\":\"user\"}]",
-        "{\"name\":\"f\"}", "<think>", "true",
+        "",
+        " ",
+        "a",
+        "user",
+        "gpt",
+        "human",
+        "assistant",
+        "function_call",
+        "text",
+        "image",
+        "[",
+        "[{\"role\":\"user\"}]",
+        "{\"name\":\"f\"}",
+        "<think>",
+        "true",
     ]);
     let leaf = prop_oneof![
         Just(Value::Null),

@@ -17,9 +17,9 @@ use ftl_core::spec::resolved::{
     Checkpointing, DataFormat, ExcessLength, ModelDtype, ModelInit, TargetModules, Warmup, WsdShape,
 };
 use ftl_core::spec::{
-    AdapterKind, AdapterSpec, Columns, DataSpec, DeviceSpec, EvalSpec, Field, JobSpec, LossType, LrSchedulerKwargs,
-    LrSchedulerType, MaxMemory, MethodKind, MethodSpec, ModelSpec, Optim, PredictionsSpec, QuantizationKind,
-    QuantizationSpec, TrainFileSpec, TrainSpec,
+    AdapterKind, AdapterSpec, Columns, DataSpec, DeviceSpec, EvalSpec, Field, JobSpec, LossType,
+    LrSchedulerKwargs, LrSchedulerType, MaxMemory, MethodKind, MethodSpec, ModelSpec, Optim, PredictionsSpec,
+    QuantizationKind, QuantizationSpec, TrainFileSpec, TrainSpec,
 };
 use ftl_core::system::{GpuReading, Gpus, JobCount, SystemInfo};
 use ftl_core::{ConfigId, DatasetId, Event, EventRecord, JobId, ModelId, Problem, ProblemKind};

@@ -56,8 +56,9 @@ fn columns_hold_one_thing_each_that_the_format_has_a_place_for() {
 
 #[test]
 fn a_field_that_no_format_has_is_refused_with_the_nearest() {
-    let problems = JobSpec::from_value(json!({ "data": { "columns": { "instuction": "q", "outptu": "r" } } }))
-        .expect_err("unknown fields");
+    let problems =
+        JobSpec::from_value(json!({ "data": { "columns": { "instuction": "q", "outptu": "r" } } }))
+            .expect_err("unknown fields");
     assert_eq!(
         lines(&problems),
         [

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ftl_core::dataset::Code;
+use ftl_core::dataset::{Code, Severity};
 
 /// What is wrong with a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,11 @@ impl Fault {
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Whether a row with it can't be trained on.
+    pub fn is_error(&self) -> bool {
+        self.code.severity() == Severity::Error
     }
 
     /// The same of a part of the row: `name` is read before what is wrong, as in ``has a message 3 that …``.

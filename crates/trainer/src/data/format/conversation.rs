@@ -127,6 +127,11 @@ impl Message {
         self.calls() || texts.any(|text| !text.trim().is_empty())
     }
 
+    /// What it consists of.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
     /// The message as the template sees it.
     pub fn json(&self) -> Value {
         Value::Object(self.fields.clone())

@@ -8,16 +8,16 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use ftl_core::dataset::Code;
 use ftl_core::spec::resolved::DataFormat;
 use ftl_core::spec::{Columns, Field};
-use ftl_core::{Problem, ProblemKind};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::detect::Asked;
 use super::layout::{Labels, Tags};
 use super::speaker::{Role, Speaker};
-use crate::data::read::file_name;
+use crate::data::fault::Fault;
 
 /// The name of the file.
 pub const DATASET_INFO: &str = "dataset_info.json";
@@ -64,25 +64,24 @@ impl DatasetInfo {
     ///
     /// # Errors
     /// A file that can't be read, is no JSON object, or has an entry that can't be understood.
-    pub fn read(path: &Path) -> Result<Self, Problem> {
-        let problem = |kind, what: String| {
-            Problem::new(kind, format!("`{}` {what}", file_name(path))).at(path.display().to_string())
-        };
+    pub fn read(path: &Path) -> Result<Self, Fault> {
         let mut bytes = Vec::new();
         File::open(path)
             .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(|error| problem(ProblemKind::NotFound, format!("can't be read: {error}")))?;
+            .map_err(|error| Fault::new(Code::UnreadableFile, format!("can't be read: {error}")))?;
         if bytes.len() as u64 > MAX_BYTES {
-            return Err(problem(ProblemKind::BadData, "is larger than 16 MiB, so it is no list of datasets".to_owned()));
+            return Err(Fault::new(Code::NotData, "is larger than 16 MiB, so it is no list of datasets"));
         }
-        let listed: Map<String, Value> = serde_json::from_slice(&bytes)
-            .map_err(|error| problem(ProblemKind::BadData, format!("is not a JSON object of datasets: {error}")))?;
+        let listed: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| {
+            Fault::new(Code::NotData, format!("is not a JSON object of datasets: {error}"))
+        })?;
         // Hugging Face's own `dataset_info.json` has other things at its top.
         let described = listed.into_iter().filter(|(_, entry)| entry.is_object());
         let entries = described.map(|(name, entry)| match Described::deserialize(&entry) {
             Ok(described) => Ok(Entry { name, described }),
             Err(error) => {
-                Err(problem(ProblemKind::BadData, format!("has an entry `{name}` that can't be understood: {error}")))
+                let what = format!("has an entry `{name}` that can't be understood: {error}");
+                Err(Fault::new(Code::NotData, what))
             }
         });
         Ok(Self { path: path.to_owned(), entries: entries.collect::<Result<_, _>>()? })
@@ -97,17 +96,13 @@ impl DatasetInfo {
     ///
     /// # Errors
     /// There is none.
-    pub fn entry(&self, name: &str) -> Result<&Entry, Problem> {
+    pub fn entry(&self, name: &str) -> Result<&Entry, Fault> {
         self.entries.iter().find(|entry| entry.name == name).ok_or_else(|| {
-            let problem = Problem::new(
-                ProblemKind::NotFound,
-                format!("`{}` has no dataset `{name}`", file_name(&self.path)),
-            )
-            .at(self.path.display().to_string());
+            let fault = Fault::new(Code::UnreadableFile, format!("has no dataset `{name}`"));
             let alike = |entry: &&Entry| strsim::damerau_levenshtein(&entry.name, name);
             match self.entries.iter().min_by_key(alike).filter(|entry| alike(entry) <= 1 + name.len() / 3) {
-                Some(entry) => problem.hint(format!("did you mean `{}`?", entry.name)),
-                None => problem.hint(self.names()),
+                Some(entry) => fault.hint(format!("did you mean `{}`?", entry.name)),
+                None => fault.hint(self.names()),
             }
         })
     }
@@ -122,9 +117,8 @@ impl DatasetInfo {
     ///
     /// # Errors
     /// It is to be fetched from elsewhere, or not there.
-    pub fn file_of(&self, entry: &Entry) -> Result<PathBuf, Problem> {
+    pub fn file_of(&self, entry: &Entry) -> Result<PathBuf, Fault> {
         let Entry { name, described } = entry;
-        let at = |problem: Problem| problem.at(self.path.display().to_string());
         let elsewhere = [
             ("Hugging Face", &described.hf_hub_url),
             ("ModelScope", &described.ms_hub_url),
@@ -135,25 +129,23 @@ impl DatasetInfo {
         // A hub beats a file, as there.
         let elsewhere = elsewhere.into_iter().find_map(|(place, url)| Some((place, url.as_ref()?)));
         match (elsewhere, &described.file_name) {
-            (Some((place, url)), _) => Err(at(Problem::new(
-                ProblemKind::NotAvailable,
-                format!("the dataset `{name}` comes from {place} (`{url}`), and training fetches nothing"),
+            (Some((place, url)), _) => Err(Fault::new(
+                Code::UnreadableFile,
+                format!("says that the dataset `{name}` comes from {place} (`{url}`), and training fetches nothing"),
             )
-            .hint("download it, and name the file"))),
+            .hint("download it, and name the file")),
             (None, Some(file)) => {
                 let path = self.directory().join(file);
                 if path.exists() {
                     return Ok(path);
                 }
-                Err(at(Problem::new(
-                    ProblemKind::NotFound,
-                    format!("the file of the dataset `{name}` is not there: {}", path.display()),
-                )))
+                let what = format!("has a dataset `{name}` whose file is not there: {}", path.display());
+                Err(Fault::new(Code::UnreadableFile, what))
             }
-            (None, None) => Err(at(Problem::new(
-                ProblemKind::BadData,
-                format!("the dataset `{name}` says neither `file_name` nor where it comes from"),
-            ))),
+            (None, None) => Err(Fault::new(
+                Code::UnreadableFile,
+                format!("says of the dataset `{name}` neither `file_name` nor where it comes from"),
+            )),
         }
     }
 
@@ -295,8 +287,15 @@ impl Entry {
         Tags {
             role: tag("role_tag"),
             content: tag("content_tag"),
-            speakers: speakers.into_iter().filter_map(|(name, speaker)| Some((tag(name)?, speaker))).collect(),
-            media: ["images", "videos", "audios"].into_iter().filter_map(|name| self.column(name)).map(str::to_owned).collect(),
+            speakers: speakers
+                .into_iter()
+                .filter_map(|(name, speaker)| Some((tag(name)?, speaker)))
+                .collect(),
+            media: ["images", "videos", "audios"]
+                .into_iter()
+                .filter_map(|name| self.column(name))
+                .map(str::to_owned)
+                .collect(),
         }
     }
 }

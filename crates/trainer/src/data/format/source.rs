@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
+use ftl_core::dataset::Code;
 use ftl_core::spec::Columns;
 use ftl_core::spec::resolved::{Data, DataFormat, TrainFile};
-use ftl_core::{Problem, ProblemKind};
 
 use super::dataset_info::{DATASET_INFO, DatasetInfo, Entry};
 use super::detect::Asked;
+use crate::data::fault::Fault;
 use crate::data::read::file_name;
 
 /// A file to read.
@@ -29,7 +30,7 @@ impl Source {
     ///
     /// # Errors
     /// A `dataset_info.json` without the entry, or an entry whose file is not here.
-    pub fn of_train(data: &Data, file: &TrainFile) -> Result<Self, Problem> {
+    pub fn of_train(data: &Data, file: &TrainFile) -> Result<Self, Fault> {
         let TrainFile { path, weight: _, max_samples, columns, dataset } = file;
         let mut source = Self::of(path, dataset.as_deref(), data.format, &columns.or(&data.columns))?;
         source.max_samples = max_samples.or(source.max_samples);
@@ -45,7 +46,7 @@ impl Source {
         dataset: Option<&str>,
         format: DataFormat,
         columns: &Columns,
-    ) -> Result<Self, Problem> {
+    ) -> Result<Self, Fault> {
         let is_info = path.file_name().is_some_and(|name| name == DATASET_INFO);
         if let Some(name) = dataset {
             if path.is_dir() {
@@ -56,9 +57,9 @@ impl Source {
             return Ok(listed(info.file_of(entry)?, entry, format, columns));
         }
         if is_info && let Ok(info) = DatasetInfo::read(path) {
-            let message = format!("`{DATASET_INFO}` is a list of datasets of LLaMA-Factory, not data");
+            let what = "is a list of datasets of LLaMA-Factory, not data";
             let hint = format!("name one of them with `dataset = \"…\"` beside `path`; {}", info.names());
-            return Err(Problem::new(ProblemKind::BadData, message).at(path.display().to_string()).hint(hint));
+            return Err(Fault::new(Code::NotData, what).hint(hint));
         }
         let asked = Asked { columns: columns.clone(), ..Asked::of(format) };
         let plain = Self { path: path.to_owned(), asked, max_samples: None, notes: Vec::new() };
@@ -74,16 +75,18 @@ impl Source {
 fn beside(path: &Path, columns: &Columns) -> Option<Source> {
     let folders = path.ancestors().skip(1).take(2).map(|folder| folder.join(DATASET_INFO));
     // A list that can't be read is not what was asked for: the file's own rows say what they are.
-    let info = folders.filter(|list| list.is_file()).find_map(|list| {
-        DatasetInfo::read(&list).ok().filter(|info| !info.entries_of(path).is_empty())
-    })?;
+    let info = folders
+        .filter(|list| list.is_file())
+        .find_map(|list| DatasetInfo::read(&list).ok().filter(|info| !info.entries_of(path).is_empty()))?;
     let entries = info.entries_of(path);
     let entry = *entries.first()?;
-    let is_alike = |other: &&Entry| {
-        other.asked(DataFormat::Auto, columns) == entry.asked(DataFormat::Auto, columns)
-    };
+    let is_alike =
+        |other: &&Entry| other.asked(DataFormat::Auto, columns) == entry.asked(DataFormat::Auto, columns);
     if entries.iter().all(is_alike) {
-        return Some(Source { max_samples: None, ..listed(path.to_owned(), entry, DataFormat::Auto, columns) });
+        return Some(Source {
+            max_samples: None,
+            ..listed(path.to_owned(), entry, DataFormat::Auto, columns)
+        });
     }
     let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
     let note = format!(
