@@ -118,7 +118,7 @@ fn copy(
     held: &[bool],
     (train, eval): (&mut Target, &mut Target),
 ) -> Result<(), Problem> {
-    let mut sides = held.iter().map(|held| *held);
+    let mut sides = held.iter().copied();
     let mut put = |row: &[u8]| match sides.next() {
         Some(true) => eval.line(row),
         Some(false) => train.line(row),
