@@ -2,25 +2,19 @@
 
     ftl-train schema | python3 scripts/spec-page.py            write it
     ftl-train schema | python3 scripts/spec-page.py --check    fail if it would change
-
-Which keys and values this version refuses is read from the table in core's not_available.rs.
 """
 
 import json
 import pathlib
-import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "spec.md"
-REFUSALS = ROOT / "crates" / "core" / "src" / "spec" / "judge" / "not_available.rs"
 INTRO = """# The spec
 
 Every key of a spec, in TOML, JSON or YAML. `model.path`, `data.train`, `method.kind` and `adapter.kind` must be given; an
 absent section is off. Names are those of TrainingArguments, LoraConfig and TRL. Unknown keys are refused. Relative paths
 are relative to the spec file. `ftl-train run --set KEY=VALUE` changes a key for one run.
-
-Keys marked † have a value, or values, that this version refuses by name because their function is not there yet.
 
 This page is written by `ftl-train schema | python3 scripts/spec-page.py`.
 """
@@ -58,17 +52,15 @@ def default(of):
     return json.dumps(value)
 
 
-def rows(schema, section, prefix, refused):
+def rows(schema, section, prefix):
     """The rows of a section, those of tables inside it below their key."""
     for name, of in section.get("properties", {}).items():
         key = prefix + name
-        mark = " †" if key in refused or prefix.rstrip(".") in refused else ""
-        yield f"| `{key}`{mark} | {' or '.join(dict.fromkeys(kinds(schema, of)))} | {default(of)} | {of['description']} |"
-        yield from rows(schema, definition(schema, of), f"{key}.", refused)
+        yield f"| `{key}` | {' or '.join(dict.fromkeys(kinds(schema, of)))} | {default(of)} | {of['description']} |"
+        yield from rows(schema, definition(schema, of), f"{key}.")
 
 
 def page(schema):
-    refused = set(re.findall(r'key: "([^"]+)"', REFUSALS.read_text()))
     parts = [INTRO]
     plain = []
     for name, of in schema["properties"].items():
@@ -78,7 +70,7 @@ def page(schema):
             continue
         heading = ["| key | takes | default | |", "|---|---|---|---|"]
         parts.append(f"## `[{name}]`\n\n{of['description']}\n\n" + "\n".join(
-            heading + list(rows(schema, section, f"{name}.", refused))) + "\n")
+            heading + list(rows(schema, section, f"{name}."))) + "\n")
     for name, of in plain:
         parts.insert(1, f"`{name}`: {of['description']}\n")
     return "\n".join(parts)

@@ -117,7 +117,7 @@ impl Resolver {
         problems: &mut Vec<Problem>,
     ) -> Result<(), ServiceError> {
         for (index, (file, called)) in data.train.iter_mut().zip(&mut called.train).enumerate() {
-            let TrainFileSpec { path, weight: _, max_samples: _ } = file;
+            let TrainFileSpec { path, weight: _, max_samples: _, columns: _, dataset: _ } = file;
             let field = format!("data.train[{index}].path");
             if let Some(found) = keep(self.dataset(path, &field).await, problems)? {
                 called.path = found.name;

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ftl_core::spec::Columns;
 use ftl_core::spec::resolved::{
     Data, DataFormat, Eval, ExcessLength, LossOn, Rows as RowRule, SampleOrder, TrainFile,
 };
@@ -45,11 +46,12 @@ impl Job {
         for (name, bytes) in files {
             let path = dir.path().join(name);
             std::fs::write(&path, bytes).expect("written");
-            train.push(TrainFile { path, weight: None, max_samples: None });
+            train.push(TrainFile::new(path));
         }
         let data = Data {
             train,
             format: DataFormat::Auto,
+            columns: Columns::default(),
             eval: Eval::Never,
             max_length: None,
             excess_length_strategy: ExcessLength::Error,
@@ -127,8 +129,7 @@ fn files_that_are_no_data_are_refused_by_name() {
         assert_eq!(Job::of(&[(name, bytes)]).refusal(), [expected], "{name}");
     }
     let mut job = Job::of(&[]);
-    job.data.train =
-        vec![TrainFile { path: job.dir.path().join("missing.jsonl"), weight: None, max_samples: None }];
+    job.data.train = vec![TrainFile::new(job.dir.path().join("missing.jsonl"))];
     let problem = job.prepare().expect_err("refused").remove(0);
     assert_eq!(problem.kind, ProblemKind::NotFound);
     assert!(problem.message.starts_with("`missing.jsonl` can't be read: "), "{problem}");
@@ -151,7 +152,7 @@ fn bad_rows_are_refused_with_their_line() {
         (
             "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}",
             1,
-            "row 1 of `a.jsonl` has no assistant message, so there is nothing to learn",
+            "row 1 of `a.jsonl` has no message of the assistant, so there is nothing to learn",
         ),
         (
             "{\"input_ids\": [1, 600]}",
@@ -364,8 +365,7 @@ fn real_datasets_become_samples() {
     ] {
         let rows = Rows::open(&dir.join("datasets").join(name)).expect("opens").count();
         let mut job = Job::of(&[]);
-        job.data.train =
-            vec![TrainFile { path: dir.join("datasets").join(name), weight: None, max_samples: None }];
+        job.data.train = vec![TrainFile::new(dir.join("datasets").join(name))];
         let request = Request {
             data: &job.data,
             encoder: &encoder,

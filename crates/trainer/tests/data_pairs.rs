@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ftl_core::spec::Columns;
 use ftl_core::spec::resolved::{Data, DataFormat, Eval, ExcessLength, LossOn, Rows, SampleOrder, TrainFile};
 use ftl_core::{Event, Problem, StopSignal};
 use ftl_trainer::data::encode::Encoder;
@@ -24,8 +25,9 @@ impl Pairs {
         let path = dir.path().join("a.jsonl");
         std::fs::write(&path, rows).expect("written");
         let data = Data {
-            train: vec![TrainFile { path, weight: None, max_samples: None }],
+            train: vec![TrainFile::new(path)],
             format: DataFormat::Auto,
+            columns: Columns::default(),
             eval: Eval::Never,
             max_length: None,
             excess_length_strategy: ExcessLength::Error,

@@ -48,11 +48,14 @@ fn files_that_can_not_be_used_say_why() {
     let expected = ["row 1 of `mixed.jsonl` is not valid JSON", "row 3 of `mixed.jsonl` "];
     let problems = refused(&mixed, DataFormat::Auto);
     assert_eq!(problems.len(), 2);
-    assert!(problems.iter().zip(expected).all(|(found, expected)| found.starts_with(expected)), "{problems:?}");
+    assert!(
+        problems.iter().zip(expected).all(|(found, expected)| found.starts_with(expected)),
+        "{problems:?}"
+    );
     let more = refused(&one_more, DataFormat::Text);
     assert_eq!(
         (more.len(), more[20].as_str()),
-        (21, "1 more row can't be used; in all: 21 with a field that can't be used")
+        (21, "1 more row can't be used; in all: 21 with a field of the wrong type")
     );
     let name = dir.path().file_name().expect("a name").to_string_lossy().into_owned();
     assert_eq!(refused(dir.path(), DataFormat::Auto), [format!("`{name}` is not a file")]);

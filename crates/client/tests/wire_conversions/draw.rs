@@ -17,9 +17,9 @@ use ftl_core::spec::resolved::{
     Checkpointing, DataFormat, ExcessLength, ModelDtype, ModelInit, TargetModules, Warmup, WsdShape,
 };
 use ftl_core::spec::{
-    AdapterKind, AdapterSpec, DataSpec, DeviceSpec, EvalSpec, JobSpec, LossType, LrSchedulerKwargs,
-    LrSchedulerType, MaxMemory, MethodKind, MethodSpec, ModelSpec, Optim, PredictionsSpec, QuantizationKind,
-    QuantizationSpec, TrainFileSpec, TrainSpec,
+    AdapterKind, AdapterSpec, Columns, DataSpec, DeviceSpec, EvalSpec, Field, JobSpec, LossType,
+    LrSchedulerKwargs, LrSchedulerType, MaxMemory, MethodKind, MethodSpec, ModelSpec, Optim, PredictionsSpec,
+    QuantizationKind, QuantizationSpec, TrainFileSpec, TrainSpec,
 };
 use ftl_core::system::{GpuReading, Gpus, JobCount, SystemInfo};
 use ftl_core::{ConfigId, DatasetId, Event, EventRecord, JobId, ModelId, Problem, ProblemKind};
@@ -237,7 +237,10 @@ impl Draw {
                 path: draw.path(),
                 weight: draw.maybe(Self::float),
                 max_samples: draw.maybe(Self::number),
+                columns: draw.columns(),
+                dataset: draw.maybe(Self::text),
             }),
+            columns: self.columns(),
             format: self.maybe(|draw| draw.one(&FORMATS)),
             eval: self
                 .maybe(|draw| EvalSpec { fraction: draw.maybe(Self::float), path: draw.maybe(Self::path) }),
@@ -249,6 +252,10 @@ impl Draw {
             max_samples: self.maybe(Self::number),
             chat_template: self.maybe(Self::path),
         }
+    }
+
+    fn columns(&mut self) -> Columns {
+        self.list(|draw| (draw.one(Field::ALL), draw.text())).into_iter().collect()
     }
 
     fn adapter_spec(&mut self) -> AdapterSpec {

@@ -10,6 +10,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::resolved::DataFormat;
+
 /// One row of this table for each field: its variant, its name in the spec, what it holds.
 macro_rules! fields {
     ($($variant:ident, $name:literal, $holds:literal;)*) => {
@@ -56,6 +58,29 @@ fields! {
     InputIds, "input_ids", "The column with token ids.";
     Labels, "labels", "The column with the token ids to learn, -100 where nothing is.";
     AttentionMask, "attention_mask", "The column that is 0 at padding.";
+}
+
+impl Field {
+    /// Whether rows of `format` may hold it.
+    pub fn is_of(self, format: DataFormat) -> bool {
+        use Field::{
+            Answer, AttentionMask, Chosen, Completion, History, Input, InputIds, Instruction, Label, Labels,
+            Messages, Output, Prompt, Question, Rejected, System, Text, Tools,
+        };
+        let held: &[Self] = match format {
+            DataFormat::Auto => Self::ALL,
+            DataFormat::Messages | DataFormat::Sharegpt => &[Messages, System, Tools, Label],
+            DataFormat::Alpaca => &[Instruction, Input, Output, History, System, Tools, Label],
+            DataFormat::PromptCompletion => &[Prompt, Completion, History, System, Tools, Label],
+            DataFormat::QuestionAnswer => &[Question, Answer, Input, History, System, Tools, Label],
+            DataFormat::Text => &[Text],
+            DataFormat::Preference => {
+                &[Chosen, Rejected, Prompt, Messages, Instruction, Input, Question, History, System, Tools]
+            }
+            DataFormat::Tokens => &[InputIds, Labels, AttentionMask],
+        };
+        held.contains(&self)
+    }
 }
 
 impl fmt::Display for Field {
@@ -161,6 +186,23 @@ mod tests {
             assert_eq!(field.name().parse(), Ok(*field));
         }
         assert_eq!("x".parse::<Field>(), Err(UnknownField));
+    }
+
+    #[test]
+    fn every_field_is_of_a_format() {
+        let named = [
+            DataFormat::Messages,
+            DataFormat::Alpaca,
+            DataFormat::PromptCompletion,
+            DataFormat::QuestionAnswer,
+            DataFormat::Text,
+            DataFormat::Preference,
+            DataFormat::Tokens,
+        ];
+        for field in Field::ALL {
+            assert!(named.iter().any(|format| field.is_of(*format)), "{field}");
+            assert!(field.is_of(DataFormat::Auto));
+        }
     }
 
     #[test]

@@ -92,6 +92,7 @@ fn data_spec(data: &Data) -> DataSpec {
     let Data {
         train,
         format,
+        columns,
         eval,
         max_length,
         excess_length_strategy,
@@ -104,13 +105,16 @@ fn data_spec(data: &Data) -> DataSpec {
     DataSpec {
         train: train
             .iter()
-            .map(|TrainFile { path, weight, max_samples }| TrainFileSpec {
+            .map(|TrainFile { path, weight, max_samples, columns, dataset }| TrainFileSpec {
                 path: path.clone(),
                 weight: *weight,
                 max_samples: *max_samples,
+                columns: columns.clone(),
+                dataset: dataset.clone(),
             })
             .collect(),
         format: Some(*format),
+        columns: columns.clone(),
         eval: match eval {
             Eval::Never => None,
             Eval::Fraction(fraction) => Some(EvalSpec { fraction: Some(*fraction), path: None }),

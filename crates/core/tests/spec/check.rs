@@ -1,5 +1,5 @@
-use ftl_core::ProblemKind::{self, InvalidValue, MissingKey, NotAvailable};
-use ftl_core::spec::JobSpec;
+use ftl_core::ProblemKind::{self, InvalidValue, MissingKey};
+use ftl_core::spec::{Field, JobSpec};
 use serde_json::{Value, json};
 
 use super::{lines, patched};
@@ -32,14 +32,40 @@ fn required_keys_are_asked_for_all_at_once() {
 }
 
 #[test]
-fn functions_that_are_not_there_are_refused_by_name() {
-    let cases = [(
-        json!({ "data": { "format": "sharegpt" } }),
-        "data.format: `sharegpt` is not available in this version; bring the data to `messages` or `prompt_completion`",
-    )];
-    for (patch, expected) in cases {
-        refused(patch, NotAvailable, expected);
+fn columns_hold_one_thing_each_that_the_format_has_a_place_for() {
+    for (data, expected) in [
+        (
+            json!({ "columns": { "output": " " } }),
+            "data.columns.output: the name of the column is empty; give its name, or drop the key",
+        ),
+        (
+            json!({ "columns": { "instruction": "q", "output": "q" } }),
+            "data.columns.output: the column `q` is `instruction` already; drop one of the two",
+        ),
+        (
+            json!({ "format": "text", "train": [{ "path": "/a", "columns": { "output": "q" } }] }),
+            "data.train[0].columns.output: this key has no effect with `data.format` = `text`; drop it",
+        ),
+    ] {
+        refused(json!({ "data": data }), InvalidValue, expected);
     }
+    let fine = json!({ "data": { "columns": { "instruction": "data.prompt", "output": "b" } } });
+    let checked = patched(&fine).check().expect("columns");
+    assert_eq!(checked.data.columns.get(Field::Instruction), Some("data.prompt"));
+}
+
+#[test]
+fn a_field_that_no_format_has_is_refused_with_the_nearest() {
+    let problems =
+        JobSpec::from_value(json!({ "data": { "columns": { "instuction": "q", "outptu": "r" } } }))
+            .expect_err("unknown fields");
+    assert_eq!(
+        lines(&problems),
+        [
+            "data.columns.instuction: unknown key; did you mean `instruction`?",
+            "data.columns.outptu: unknown key; did you mean `output`?",
+        ]
+    );
 }
 
 #[test]

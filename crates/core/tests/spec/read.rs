@@ -164,7 +164,7 @@ fn all_faults_of_names_and_types_are_told_at_once() {
             "data.train[1].pat: unknown key; did you mean `path`?",
             "data.train[1].path: this key must be given",
             "data.eval: expected a table, found the text `eval.jsonl`",
-            "data.frobnicate: unknown key; the keys of `data` are: train, format, eval, max_length, \
+            "data.frobnicate: unknown key; the keys of `data` are: train, format, columns, eval, max_length, \
              excess_length_strategy, assistant_only_loss, packing, shuffle, max_samples, chat_template",
             "method.kind: unknown value `sfd`, expected one of: sft, cpt, dpo, orpo; did you mean `sft`?",
             "adapter.rank: unknown key; did you mean `r`?",

@@ -11,7 +11,6 @@ use ftl_core::spec::resolved::{Data, Eval, ExcessLength};
 use ftl_core::{Observer, Problem, ProblemKind, StopSignal};
 
 use super::encode::Encoder;
-use super::format::Asked;
 use super::holdout::ContentHash;
 use super::judge::Spellings;
 use super::notes::notes;
@@ -72,7 +71,6 @@ pub fn prepare(
         vocab_size,
     };
     let pass = Pass {
-        asked: Asked::of(data.format),
         spellings: Spellings::none(),
         model: Some(model),
         wanted: if n_prompts > 0 { Wanted::Examples } else { Wanted::Samples },

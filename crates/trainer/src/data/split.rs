@@ -13,7 +13,6 @@ use ftl_core::job::Phase;
 use ftl_core::spec::resolved::{DataFormat, Eval};
 use ftl_core::{Observer, Problem, ProblemKind, StopSignal};
 
-use super::format::Asked;
 use super::judge::Spellings;
 use super::pass::{Broken, Consumer, Ended, Input, Judged, Opened, Pass, Wanted};
 use super::read::{self, file_name};
@@ -64,7 +63,6 @@ pub fn split(
     let mut data = plain([path.to_owned()], format);
     data.eval = Eval::Fraction(fraction);
     let pass = Pass {
-        asked: Asked::of(format),
         model: None,
         spellings: Spellings::common(),
         wanted: Wanted::Verdicts,
@@ -120,7 +118,7 @@ fn copy(
     held: &[bool],
     (train, eval): (&mut Target, &mut Target),
 ) -> Result<(), Problem> {
-    let mut sides = held.iter().map(|held| *held);
+    let mut sides = held.iter().copied();
     let mut put = |row: &[u8]| match sides.next() {
         Some(true) => eval.line(row),
         Some(false) => train.line(row),

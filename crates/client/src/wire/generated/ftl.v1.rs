@@ -275,6 +275,12 @@ pub struct DataSpec {
     pub max_samples: ::core::option::Option<u64>,
     #[prost(string, optional, tag = "10")]
     pub chat_template: ::core::option::Option<::prost::alloc::string::String>,
+    /// Which columns of the files hold what the formats speak of: `instruction` to `question`. A file's own beat these.
+    #[prost(btree_map = "string, string", tag = "11")]
+    pub columns: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// Nested message and enum types in `DataSpec`.
 pub mod data_spec {
@@ -334,6 +340,15 @@ pub struct TrainFileSpec {
     pub weight: ::core::option::Option<f64>,
     #[prost(uint64, optional, tag = "3")]
     pub max_samples: ::core::option::Option<u64>,
+    /// Which of its columns hold what the formats speak of.
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub columns: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// The entry to read, where `path` is a LLaMA-Factory `dataset_info.json`.
+    #[prost(string, optional, tag = "5")]
+    pub dataset: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// What is held out: exactly one of the two.
 #[derive(Clone, PartialEq, ::prost::Message)]

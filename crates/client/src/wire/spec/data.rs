@@ -1,12 +1,13 @@
 //! `[data]`: what to train on, and what is held out.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ftl_core::spec::resolved::{DataFormat, ExcessLength};
-use ftl_core::spec::{DataSpec, EvalSpec, TrainFileSpec};
+use ftl_core::spec::{Columns, DataSpec, EvalSpec, TrainFileSpec, UnknownField};
 
 use crate::wire::numbered::{number_or_unspecified, numbered};
-use crate::wire::{Numbered as _, WireError, text, v1};
+use crate::wire::{Numbered as _, WireError, each, text, v1};
 
 numbered!(
     DataFormat, v1::DataFormat, "DataFormat":
@@ -23,6 +24,7 @@ impl From<DataSpec> for v1::DataSpec {
         let DataSpec {
             train,
             format,
+            columns,
             eval,
             max_length,
             excess_length_strategy,
@@ -35,6 +37,7 @@ impl From<DataSpec> for v1::DataSpec {
         Self {
             train: train.into_iter().map(v1::TrainFileSpec::from).collect(),
             format: number_or_unspecified(format),
+            columns: columns_to_wire(columns),
             eval: eval.map(v1::EvalSpec::from),
             max_length,
             excess_length_strategy: number_or_unspecified(excess_length_strategy),
@@ -55,6 +58,7 @@ impl TryFrom<v1::DataSpec> for DataSpec {
         let v1::DataSpec {
             train,
             format,
+            columns,
             eval,
             max_length,
             excess_length_strategy,
@@ -65,7 +69,8 @@ impl TryFrom<v1::DataSpec> for DataSpec {
             chat_template,
         } = spec;
         Ok(Self {
-            train: train.into_iter().map(TrainFileSpec::from).collect(),
+            train: each(NAME, "train", train)?,
+            columns: columns_from_wire(NAME, columns)?,
             format: DataFormat::optional(NAME, "format", format)?,
             eval: eval.map(EvalSpec::from),
             max_length,
@@ -85,16 +90,33 @@ impl TryFrom<v1::DataSpec> for DataSpec {
 
 impl From<TrainFileSpec> for v1::TrainFileSpec {
     fn from(file: TrainFileSpec) -> Self {
-        let TrainFileSpec { path, weight, max_samples } = file;
-        Self { path: text(path), weight, max_samples }
+        let TrainFileSpec { path, weight, max_samples, columns, dataset } = file;
+        Self { path: text(path), weight, max_samples, columns: columns_to_wire(columns), dataset }
     }
 }
 
-impl From<v1::TrainFileSpec> for TrainFileSpec {
-    fn from(file: v1::TrainFileSpec) -> Self {
-        let v1::TrainFileSpec { path, weight, max_samples } = file;
-        Self { path: PathBuf::from(path), weight, max_samples }
+impl TryFrom<v1::TrainFileSpec> for TrainFileSpec {
+    type Error = WireError;
+
+    fn try_from(file: v1::TrainFileSpec) -> Result<Self, WireError> {
+        let v1::TrainFileSpec { path, weight, max_samples, columns, dataset } = file;
+        let columns = columns_from_wire("TrainFileSpec", columns)?;
+        Ok(Self { path: PathBuf::from(path), weight, max_samples, columns, dataset })
     }
+}
+
+fn columns_to_wire(columns: Columns) -> BTreeMap<String, String> {
+    columns.into_iter().map(|(field, column)| (field.name().to_owned(), column)).collect()
+}
+
+fn columns_from_wire(message: &'static str, columns: BTreeMap<String, String>) -> Result<Columns, WireError> {
+    let field = |(name, column): (String, String)| {
+        let field = name.parse().map_err(|unknown: UnknownField| {
+            WireError::new(message, format!("columns.{name}"), unknown.to_string())
+        });
+        field.map(|field| (field, column))
+    };
+    columns.into_iter().map(field).collect()
 }
 
 impl From<EvalSpec> for v1::EvalSpec {

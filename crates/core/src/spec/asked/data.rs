@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::spec::Columns;
 use crate::spec::resolved::{DataFormat, ExcessLength};
 
 /// What to train on.
@@ -12,7 +13,7 @@ use crate::spec::resolved::{DataFormat, ExcessLength};
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["train"]))]
 pub struct DataSpec {
-    /// The training files: a path, or a list of paths and `{ path, weight, max_samples }`. Where a file has a `weight`,
+    /// The training files: a path, or a list of paths and `{ path, weight, max_samples, columns, dataset }`. Where a file has a `weight`,
     /// that is how often its samples are drawn relative to the other files, else every sample is drawn once an epoch.
     #[serde(with = "train_files", skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "FilesForm")]
@@ -21,6 +22,10 @@ pub struct DataSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = DataFormat::Auto))]
     pub format: Option<DataFormat>,
+    /// Which columns of the files hold what the formats speak of, as in `{ instruction = "question", output = "solution" }`;
+    /// dots lead into objects (`data.prompt`). A file's own `columns` beat these. Default: their usual names.
+    #[serde(skip_serializing_if = "Columns::is_empty")]
+    pub columns: Columns,
     /// What is held out: `{ fraction }` of the training samples, or the file at `{ path }`. Default: nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval: Option<EvalSpec>,
@@ -67,6 +72,12 @@ pub struct TrainFileSpec {
     /// Read at most this many of its samples. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_samples: Option<u64>,
+    /// Which of its columns hold what the formats speak of. Default: `data.columns`.
+    #[serde(default, skip_serializing_if = "Columns::is_empty")]
+    pub columns: Columns,
+    /// The entry to read, where `path` is a LLaMA-Factory `dataset_info.json`. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
 }
 
 /// What is held out: exactly one of the two.
@@ -83,7 +94,7 @@ pub struct EvalSpec {
 
 impl<P: Into<PathBuf>> From<P> for TrainFileSpec {
     fn from(path: P) -> Self {
-        Self { path: path.into(), weight: None, max_samples: None }
+        Self { path: path.into(), ..Self::default() }
     }
 }
 
@@ -119,7 +130,11 @@ impl From<FileForm> for TrainFileSpec {
 impl From<&TrainFileSpec> for FileForm {
     fn from(file: &TrainFileSpec) -> Self {
         match file {
-            TrainFileSpec { path, weight: None, max_samples: None } => Self::Path(path.clone()),
+            TrainFileSpec { path, weight: None, max_samples: None, columns, dataset: None }
+                if columns.is_empty() =>
+            {
+                Self::Path(path.clone())
+            }
             TrainFileSpec { .. } => Self::File(file.clone()),
         }
     }

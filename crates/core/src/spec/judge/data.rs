@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::findings::{Findings, POSITIVE, Range};
 use crate::spec::resolved::{Data, DataFormat, Eval, ExcessLength, LossOn, Rows, SampleOrder, TrainFile};
-use crate::spec::{DataSpec, EvalSpec, MethodKind, MethodSpec, TrainFileSpec, TrainSpec};
+use crate::spec::{Columns, DataSpec, EvalSpec, Field, MethodKind, MethodSpec, TrainFileSpec, TrainSpec};
 
 /// Longest sample that can be asked for: 16 Mi tokens, beyond any model, so that products of sizes fit 64 bits.
 const MAX_LENGTH: u64 = 1 << 24;
@@ -32,6 +32,7 @@ pub(super) fn checked(data: &DataSpec, context: Context, findings: &mut Findings
     let DataSpec {
         train,
         format,
+        columns,
         eval,
         max_length,
         excess_length_strategy,
@@ -44,10 +45,10 @@ pub(super) fn checked(data: &DataSpec, context: Context, findings: &mut Findings
     if train.is_empty() {
         findings.missing("data.train", "name at least one file, as in `train = [\"data/train.jsonl\"]`");
     }
-    let train: Vec<_> =
-        train.iter().enumerate().map(|(index, file)| checked_file(index, file, findings)).collect();
-    let eval = eval.as_ref().map_or(Eval::Never, |eval| checked_eval(eval, &train, findings));
     let format = format.unwrap_or(DataFormat::Auto);
+    let train: Vec<_> =
+        train.iter().enumerate().map(|(index, file)| checked_file(index, file, format, findings)).collect();
+    let eval = eval.as_ref().map_or(Eval::Never, |eval| checked_eval(eval, &train, findings));
     match method {
         Some(kind @ (MethodKind::Dpo | MethodKind::Orpo)) => pair_keys(data, kind, findings),
         Some(MethodKind::Sft | MethodKind::Cpt) if format == DataFormat::Preference => findings.refuse(
@@ -60,6 +61,7 @@ pub(super) fn checked(data: &DataSpec, context: Context, findings: &mut Findings
     Data {
         train,
         format,
+        columns: checked_columns("data.columns", columns, format, findings),
         eval,
         // One token predicts nothing.
         max_length: max_length.map(|tokens| {
@@ -111,8 +113,13 @@ fn pair_keys(data: &DataSpec, method: MethodKind, findings: &mut Findings) {
     }
 }
 
-fn checked_file(index: usize, file: &TrainFileSpec, findings: &mut Findings) -> TrainFile {
-    let TrainFileSpec { path, weight, max_samples } = file;
+fn checked_file(
+    index: usize,
+    file: &TrainFileSpec,
+    format: DataFormat,
+    findings: &mut Findings,
+) -> TrainFile {
+    let TrainFileSpec { path, weight, max_samples, columns, dataset } = file;
     let key = format!("data.train[{index}]");
     TrainFile {
         path: findings.path(&format!("{key}.path"), path),
@@ -121,7 +128,27 @@ fn checked_file(index: usize, file: &TrainFileSpec, findings: &mut Findings) -> 
         }),
         max_samples: max_samples
             .map(|samples| samples_within(&format!("{key}.max_samples"), samples, findings)),
+        columns: checked_columns(&format!("{key}.columns"), columns, format, findings),
+        dataset: dataset.clone(),
     }
+}
+
+/// Columns have names, hold one thing each, and something that the format has a place for.
+fn checked_columns(key: &str, columns: &Columns, format: DataFormat, findings: &mut Findings) -> Columns {
+    let mut seen: Vec<(Field, &str)> = Vec::new();
+    for (field, column) in columns.iter() {
+        let field_key = format!("{key}.{field}");
+        if column.trim().is_empty() {
+            findings.refuse(&field_key, "the name of the column is empty", "give its name, or drop the key");
+        } else if let Some((other, _)) = seen.iter().find(|(_, seen)| *seen == column) {
+            let message = format!("the column `{column}` is `{other}` already");
+            findings.refuse(&field_key, message, "drop one of the two");
+        } else if !field.is_of(format) {
+            findings.no_effect(&field_key, format_args!("`data.format` = `{}`", format.name()));
+        }
+        seen.push((field, column));
+    }
+    columns.clone()
 }
 
 fn samples_within(key: &str, samples: u64, findings: &mut Findings) -> u64 {

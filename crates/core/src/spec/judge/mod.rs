@@ -12,7 +12,6 @@ mod data;
 mod findings;
 mod method;
 mod name;
-mod not_available;
 mod predictions;
 mod schedule;
 mod train;
@@ -23,11 +22,10 @@ impl JobSpec {
     /// Judges the spec and resolves every default.
     ///
     /// # Errors
-    /// All missing keys, values out of range, contradictions, and functions that this version does not have.
+    /// All missing keys, values out of range, and contradictions.
     pub fn check(&self) -> Result<CheckedSpec, Vec<Problem>> {
         let Self { name, model, data, method, adapter, quantization, train, predictions, device } = self;
         let mut findings = Findings::default();
-        not_available::report(self, &mut findings);
         let checked = CheckedSpec {
             name: name::checked(name.as_deref(), model, data, &mut findings),
             model: checked_model(model, &mut findings),

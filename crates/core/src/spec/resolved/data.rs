@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::spec::Columns;
+
 /// What to train on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Data {
@@ -11,6 +13,8 @@ pub struct Data {
     pub train: Vec<TrainFile>,
     /// Their format.
     pub format: DataFormat,
+    /// Columns of all files that go by other names than those of the formats.
+    pub columns: Columns,
     /// What is held out.
     pub eval: Eval,
     /// Longest sample in tokens; `None`: the model's context, at most 2048.
@@ -39,6 +43,18 @@ pub struct TrainFile {
     pub weight: Option<f64>,
     /// Read at most this many of its samples.
     pub max_samples: Option<u64>,
+    /// Its columns that go by other names; they beat those of all files.
+    pub columns: Columns,
+    /// The entry to read, where `path` is a LLaMA-Factory `dataset_info.json`.
+    pub dataset: Option<String>,
+}
+
+impl TrainFile {
+    /// All of the file at `path`, as it is.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        Self { path, weight: None, max_samples: None, columns: Columns::default(), dataset: None }
+    }
 }
 
 /// How the rows of a dataset are laid out.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ftl_core::spec::Columns;
 use ftl_core::spec::resolved::{Data, DataFormat, Eval, ExcessLength, LossOn, Rows, SampleOrder, TrainFile};
 use ftl_core::{Event, Observer, Problem, ProblemKind, StopSignal};
 use ftl_trainer::data::load::{Request, prepare};
@@ -126,8 +127,9 @@ impl Args {
 
     fn samples(&self, path: &Path, config: &DecoderConfig) -> Result<Vec<ScoreRow>, TrainError> {
         let data = Data {
-            train: vec![TrainFile { path: path.to_owned(), weight: None, max_samples: None }],
+            train: vec![TrainFile::new(path.to_owned())],
             format: self.format.unwrap_or(DataFormat::Auto),
+            columns: Columns::default(),
             eval: Eval::Never,
             max_length: None,
             excess_length_strategy: ExcessLength::Error,

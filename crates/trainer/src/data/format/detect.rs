@@ -97,7 +97,7 @@ impl FileFormat {
         let rows: Vec<&Value> = rows.into_iter().take(SHOWN_ROWS).collect();
         if asked.format != DataFormat::Auto {
             let layout = asked.layout(asked.format);
-            let notes = missing_columns(&rows, &layout);
+            let notes = column_notes(&rows, &layout);
             return Ok(Self { layout, confidence: 1.0, others: Vec::new(), notes });
         }
         let mut counts = ORDER.map(|format| (format, Votes::default()));
@@ -119,7 +119,7 @@ impl FileFormat {
         let others = others.into_iter().filter(|(_, votes)| votes.shown > 0);
         let others = others.map(|(format, votes)| Other { format, rows: votes.shown }).collect();
         let layout = asked.layout(format);
-        let notes = missing_columns(&rows, &layout);
+        let notes = column_notes(&rows, &layout);
         Ok(Self { layout, confidence: votes.shown as f64 / rows.len() as f64, others, notes })
     }
 }
@@ -152,7 +152,12 @@ pub fn shown(row: &Value, asked: &Asked) -> Vec<DataFormat> {
     let fields = Fields::new(row, &layout);
     let has = |field| fields.find(field).is_some();
     let mut formats = Vec::new();
-    if has(Field::Chosen) || has(Field::Rejected) || fields.own("chosen_input_ids").is_some() {
+    let sides = [Field::Chosen, Field::Rejected].map(has);
+    if sides == [true, true] || fields.own("chosen_input_ids").is_some() {
+        // Both answers are there: whatever else stands beside them, also where they can't be read.
+        return vec![DataFormat::Preference];
+    }
+    if sides != [false, false] {
         formats.push(DataFormat::Preference);
     }
     if has(Field::InputIds) {
@@ -208,19 +213,26 @@ pub(super) fn of_another_format(row: &Value, layout: &RowLayout) -> Option<Fault
     Some(Fault::new(Code::OtherFormat, what).hint("put the rows of each format into a file of their own"))
 }
 
-/// Named columns that no row has: a slip of the pen would else leave out what they hold.
-fn missing_columns(rows: &[&Value], layout: &RowLayout) -> Vec<String> {
+/// Named columns that no row has, and those that the format has no place for: a slip of the pen would else leave out
+/// what they hold.
+fn column_notes(rows: &[&Value], layout: &RowLayout) -> Vec<String> {
     let has = |row: &&Value, field: Field| {
         row.as_object().is_some_and(|row| Fields::new(row, layout).find(field).is_some())
     };
-    let missing = layout.columns.iter().filter(|(field, _)| !rows.iter().any(|row| has(row, *field)));
+    let format = layout.format.name();
     let note = |(field, column): (Field, &str)| {
-        format!(
-            "no row of the first {} has the column `{column}`, where `{field}` was said to be",
-            rows.len()
-        )
+        if !field.is_of(layout.format) {
+            return Some(format!(
+                "the column `{column}` was said to be `{field}`, which the format `{format}` does not have"
+            ));
+        }
+        let is_missing = !rows.is_empty() && !rows.iter().any(|row| has(row, field));
+        is_missing.then(|| {
+            let n_rows = rows.len();
+            format!("no row of the first {n_rows} has the column `{column}`, where `{field}` was said to be")
+        })
     };
-    if rows.is_empty() { Vec::new() } else { missing.map(note).collect() }
+    layout.columns.iter().filter_map(note).collect()
 }
 
 /// The keys that a format needs, for messages.

@@ -99,7 +99,8 @@ pub(super) fn with_system(fields: &Fields<'_>, mut messages: Vec<Message>) -> Re
 
 /// Refuses rows with pictures and the like: what their messages say of them can't be learned without.
 pub(super) fn text_only(fields: &Fields<'_>) -> Result<(), Fault> {
-    match MEDIA.iter().find_map(|key| fields.other(key)) {
+    let named = fields.layout.tags.media.iter().map(String::as_str);
+    match named.chain(MEDIA).find_map(|key| fields.other(key)) {
         Some(found) => {
             let what = format!("has `{}`; only text can be trained on", found.key);
             Err(Fault::new(Code::NotText, what))

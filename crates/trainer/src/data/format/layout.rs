@@ -36,6 +36,8 @@ pub struct Tags {
     pub content: Option<String>,
     /// Further names of speakers. They beat the usual ones.
     pub speakers: Vec<(String, Speaker)>,
+    /// Columns of pictures and the like, beside those with the usual names.
+    pub media: Vec<String>,
 }
 
 impl RowLayout {

@@ -5,6 +5,7 @@
 //! later.
 
 mod conversation;
+mod dataset_info;
 mod detect;
 mod dialogue;
 mod fields;
@@ -12,6 +13,7 @@ mod instruction;
 mod kto;
 mod layout;
 mod preference;
+mod source;
 mod speaker;
 mod suggest;
 mod tokens;
@@ -29,8 +31,10 @@ use crate::data::fault::Fault;
 use crate::data::sample::Sample;
 
 pub use conversation::{Conversation, Message};
+pub use dataset_info::{DATASET_INFO, DatasetInfo, Entry};
 pub use detect::{Asked, FileFormat, Other, SHOWN_ROWS, shown};
 pub use layout::{Labels, RowLayout, Tags};
+pub use source::Source;
 pub use speaker::{Role, Speaker};
 pub use tokens::unpadded;
 

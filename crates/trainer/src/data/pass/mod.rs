@@ -11,14 +11,15 @@ mod learn;
 mod row;
 mod source;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ftl_core::job::Phase;
 use ftl_core::spec::resolved::{Data, Eval};
 use ftl_core::{Event, Observer, ProblemKind, StopSignal};
 use rayon::prelude::*;
 
-use super::format::Asked;
+use super::fault::Fault;
+use super::format::{self, Asked};
 use super::judge::Spellings;
 use super::read::expand;
 pub use learn::{Learned, Lost, Model, Piece};
@@ -46,13 +47,13 @@ pub struct Input<'a> {
     pub entry: usize,
     /// Read at most this many of its rows.
     pub max_rows: u64,
+    /// What is said of its rows before anyone looks at them.
+    pub asked: &'a Asked,
 }
 
 /// What rows are judged by.
 #[derive(Clone, Debug)]
 pub struct Pass<'a> {
-    /// What is said of the rows of all files before anyone looks at them.
-    pub asked: Asked,
     /// What makes tokens of them; `None`: they are judged without.
     pub model: Option<Model<'a>>,
     /// Control tokens that should not stand in texts.
@@ -98,14 +99,23 @@ pub struct Progress {
     n_rows: u64,
 }
 
-/// The files of a job in order, with the side that each is on and the limit of its own.
-pub fn inputs(data: &Data) -> impl Iterator<Item = (&Path, Part, Option<u64>)> {
-    let train = data.train.iter().map(|file| (file.path.as_path(), Part::Train, file.max_samples));
+/// A file of a job, on the side that it is on; a fault: it can't be found, as its list of datasets has it.
+pub type Named = (Part, Result<format::Source, (PathBuf, Fault)>);
+
+/// The files of a job in order.
+pub fn inputs(data: &Data) -> Vec<Named> {
+    let at = |path: &Path, fault| (path.to_owned(), fault);
+    let train = data.train.iter().map(|file| {
+        (Part::Train, format::Source::of_train(data, file).map_err(|fault| at(&file.path, fault)))
+    });
     let eval = match &data.eval {
-        Eval::File(path) => Some((path.as_path(), Part::Eval, None)),
+        Eval::File(path) => {
+            let source = format::Source::of(path, None, data.format, &data.columns);
+            Some((Part::Eval, source.map_err(|fault| at(path, fault))))
+        }
         Eval::Never | Eval::Fraction(_) => None,
     };
-    train.chain(eval)
+    train.chain(eval).collect()
 }
 
 impl Pass<'_> {
@@ -118,26 +128,36 @@ impl Pass<'_> {
     ) -> Ended {
         let mut progress = Progress::default();
         let mut left = data.max_samples.unwrap_or(u64::MAX);
-        for (entry, (path, part, own_limit)) in inputs(data).enumerate() {
-            let max_rows = match part {
-                Part::Train => left.min(own_limit.unwrap_or(u64::MAX)),
-                Part::Eval => u64::MAX,
-            };
-            let (files, mut notes) = match expand(path) {
-                Ok(expanded) => expanded,
-                // Whoever opens it says why it can't be read.
-                Err(problem) if problem.kind == ProblemKind::NotFound && !path.is_dir() => {
-                    (vec![path.to_owned()], Vec::new())
-                }
-                Err(problem) => {
-                    consumer.begin(&Input { path, part, entry, max_rows });
-                    consumer.broken(source::broken_folder(path, problem));
+        for (entry, (part, source)) in inputs(data).into_iter().enumerate() {
+            let format::Source { path, asked, max_samples, notes: of_entry } = match source {
+                Ok(source) => source,
+                Err((path, fault)) => {
+                    let asked = Asked::of(data.format);
+                    consumer.begin(&Input { path: &path, part, entry, max_rows: 0, asked: &asked });
+                    consumer.broken(Broken { fault, line: None });
                     continue;
                 }
             };
+            let max_rows = match part {
+                Part::Train => left.min(max_samples.unwrap_or(u64::MAX)),
+                Part::Eval => u64::MAX,
+            };
+            let (files, mut notes) = match expand(&path) {
+                Ok(expanded) => expanded,
+                // Whoever opens it says why it can't be read.
+                Err(problem) if problem.kind == ProblemKind::NotFound && !path.is_dir() => {
+                    (vec![path.clone()], Vec::new())
+                }
+                Err(problem) => {
+                    consumer.begin(&Input { path: &path, part, entry, max_rows, asked: &asked });
+                    consumer.broken(source::broken_folder(&path, problem));
+                    continue;
+                }
+            };
+            notes.extend(of_entry);
             let mut n_left = max_rows;
             for path in &files {
-                let input = Input { path, part, entry, max_rows: n_left };
+                let input = Input { path, part, entry, max_rows: n_left, asked: &asked };
                 let (n_read, ended) = self.file(&input, consumer, (&mut progress, observer, stop));
                 consumer.closed(std::mem::take(&mut notes));
                 n_left -= n_read;
@@ -169,7 +189,7 @@ impl Pass<'_> {
                 return (0, Ended::Complete);
             }
         };
-        let layout = match source.opened(input.path, &self.asked) {
+        let layout = match source.opened(input.path, input.asked) {
             Ok(opened) => {
                 consumer.opened(&opened);
                 opened.format.layout

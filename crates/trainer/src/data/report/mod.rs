@@ -18,13 +18,13 @@ use std::thread;
 
 use ftl_core::dataset::{DatasetReport, Steps};
 use ftl_core::job::Phase;
+use ftl_core::spec::Columns;
 use ftl_core::spec::resolved::{
     Data, DataFormat, Eval, ExcessLength, LossOn, Rows, SampleOrder, Train, TrainFile,
 };
 use ftl_core::{Observer, Problem, ProblemKind, StopSignal};
 use sha2::{Digest, Sha256};
 
-use super::format::Asked;
 use super::judge::Spellings;
 use super::order::{Plan, Pool};
 use super::pass::{Ended, Model, Pass, Wanted, inputs};
@@ -63,8 +63,9 @@ pub enum Fingerprint {
 /// Files without a job: all their rows, no model's limit, nothing held out.
 pub fn plain(files: impl IntoIterator<Item = PathBuf>, format: DataFormat) -> Data {
     Data {
-        train: files.into_iter().map(|path| TrainFile { path, weight: None, max_samples: None }).collect(),
+        train: files.into_iter().map(TrainFile::new).collect(),
         format,
+        columns: Columns::default(),
         eval: Eval::Never,
         max_length: None,
         excess_length_strategy: ExcessLength::Error,
@@ -96,7 +97,6 @@ pub fn check(
     };
     let mut tally = Tally::new(model.as_ref(), remember);
     let pass = Pass {
-        asked: Asked::of(data.format),
         spellings: if model.is_some() { Spellings::none() } else { Spellings::common() },
         model,
         wanted: Wanted::Verdicts,
@@ -140,8 +140,9 @@ pub fn steps(data: &Data, train: &Train, max_length: usize, kept: &[Kept]) -> Op
 
 /// SHA-256 of the files in hexadecimal, without those that can't be read, which the pass finds too.
 fn sha256_of_all(data: &Data, stop: &StopSignal) -> HashMap<PathBuf, String> {
+    let sources = inputs(data).into_iter().filter_map(|(_, source)| source.ok());
     let files =
-        inputs(data).flat_map(|(path, ..)| expand(path).map_or_else(|_| Vec::new(), |(files, _)| files));
+        sources.flat_map(|source| expand(&source.path).map_or_else(|_| Vec::new(), |(files, _)| files));
     files.filter_map(|path| sha256(&path, stop).ok().flatten().map(|hash| (path, hash))).collect()
 }
 

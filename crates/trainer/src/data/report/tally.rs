@@ -136,7 +136,7 @@ impl Tally {
 
     /// Adds what is wrong with the files together, which is named after the first.
     pub fn find_in_all(&mut self, fault: Fault) {
-        if self.files.first().is_some() {
+        if !self.files.is_empty() {
             self.find(At { row: None, line: None }, fault);
         }
     }
