@@ -8,6 +8,7 @@
 //! | `chosen_messages`, `rejected_messages`: conversations that begin alike | LLaMA-Factory 1 |
 //! | `conversations` or `messages`, with `chosen` and `rejected` as one message each | LLaMA-Factory |
 //! | `instruction`, `input`?, `chosen`, `rejected`: texts; `question` in place of `instruction` | LLaMA-Factory, orca |
+//! | `input` with `messages` and `tools`, `preferred_output`, `non_preferred_output` | OpenAI |
 //! | `chosen_input_ids`, `chosen_labels`, …, `rejected_input_ids`, … | tokens from elsewhere |
 
 use ftl_core::dataset::Code;
@@ -42,6 +43,13 @@ pub(super) fn pair(fields: &Fields<'_>) -> Result<Example, Fault> {
     if let Some(turns) = fields.find(Field::Messages).filter(|found| !found.value.is_null()) {
         let prompt = fields.layout.style().messages(turns.key, &turns.parsed())?;
         return conversations(fields, dialogue::with_system(fields, prompt)?, [chosen, rejected]);
+    }
+    if let Some(Found { value: Value::Object(input), .. }) = fields.own("input") {
+        // OpenAI's form: what the row has of messages and tools lies one level deeper.
+        let input = Fields::new(input, fields.layout);
+        let turns = input.needed(Field::Messages, "")?;
+        let prompt = fields.layout.style().messages(turns.key, &turns.parsed())?;
+        return conversations(&input, prompt, [chosen, rejected]);
     }
     for (field, input) in [(Field::Instruction, Some(Field::Input)), (Field::Question, None)] {
         if let Some(prompt) = fields.filled(field) {
