@@ -126,7 +126,7 @@ fn named_columns_take_the_place_of_the_usual_names() {
     assert_eq!(found.layout.format, DataFormat::PromptCompletion);
     example(&deep, &found.layout).expect("read");
     // A column that is not there is a fault of the row where the format needs it, else a note of the file.
-    let named = asked(&[(Field::Output, "reply"), (Field::System, "scene"), (Field::Text, "solution")]);
+    let named = asked(&[(Field::Output, "reply"), (Field::System, "scene"), (Field::Text, "page")]);
     let named = Asked { format: DataFormat::Alpaca, ..named };
     let row = json!({"instruction": "a", "output": "b", "solution": "c"});
     let found = FileFormat::detect([&row], &named).expect("named");
@@ -135,7 +135,7 @@ fn named_columns_take_the_place_of_the_usual_names() {
         [
             "no row of the first 1 has the column `scene`, where `system` was said to be",
             "no row of the first 1 has the column `reply`, where `output` was said to be",
-            "the column `solution` was said to be `text`, which the format `alpaca` does not have",
+            "the column `page` was said to be `text`, which the format `alpaca` does not have",
         ]
     );
     let fault = example(&row, &found.layout).expect_err("no such column");

@@ -331,6 +331,13 @@ mod tests {
             ),
             (json!({"instruction": "q", "input": "i", "chosen": "a", "rejected": "b"}), ["q+i>a", "q+i>b"]),
             (
+                json!({"instruction": "q", "history": [["x", "y"]], "chosen": "a", "rejected": "b"}),
+                [
+                    "user: x | assistant: y | user: q | *assistant: a",
+                    "user: x | assistant: y | user: q | *assistant: b",
+                ],
+            ),
+            (
                 json!({"system": "t", "question": "q", "chosen": "a", "rejected": "b"}),
                 ["system: t | user: q | *assistant: a", "system: t | user: q | *assistant: b"],
             ),
@@ -409,10 +416,6 @@ mod tests {
             (
                 json!({"system": "s", "chosen": "q: a", "rejected": "q: b"}),
                 "has a `system`, but no `prompt` behind it",
-            ),
-            (
-                json!({"instruction": "q", "history": [["a", "b"]], "chosen": "a", "rejected": "b"}),
-                "has `history`, which instructions can't hold; write it as `messages`",
             ),
         ] {
             assert_eq!(read(&row), Err(expected.to_owned()), "{row}");
