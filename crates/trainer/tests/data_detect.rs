@@ -99,7 +99,7 @@ fn a_file_is_in_the_format_of_most_of_its_rows() {
     assert_eq!(found.others, [Other { format: DataFormat::QuestionAnswer, rows: 1 }]);
     // Where rows can be read matters more than what their keys show.
     let blank = json!({"text": ""});
-    let found = detected(&[blank.clone(), blank.clone(), pair.clone()]).expect("a format");
+    let found = detected(&[blank.clone(), blank.clone(), pair]).expect("a format");
     assert_eq!(found.layout.format, DataFormat::QuestionAnswer);
     // Rows that no format reads still say which they were meant to be.
     assert_eq!(detected(&[blank]).expect("a format").layout.format, DataFormat::Text);

@@ -26,7 +26,7 @@ fn turns(example: &Example) -> String {
         let json = message.json();
         let calls = json["tool_calls"].as_array().into_iter().flatten();
         let calls: String =
-            calls.map(|call| format!("({})", call["function"]["name"].as_str().unwrap())).collect();
+            calls.map(|call| format!("({})", call["function"]["name"].as_str().expect("a name"))).collect();
         let learned = if message.is_trained() { "*" } else { "" };
         format!("{learned}{}: {}{calls}", message.role, message.content())
     };
