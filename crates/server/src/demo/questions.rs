@@ -4,7 +4,7 @@
 use ftl_core::dataset::PreviewRow;
 use ftl_core::inference::{ChatMessage, Prompt};
 use ftl_core::spec::resolved::DataFormat;
-use ftl_trainer::data::format::{Conversation, Example, Role, example};
+use ftl_trainer::data::format::{Conversation, Example, Role, RowLayout, example};
 use serde_json::Value;
 
 /// Words of a text that its beginning is made of.
@@ -28,7 +28,8 @@ pub(super) fn questions(rows: &[PreviewRow], format: DataFormat, n_questions: us
 
 fn question(row: &str, format: DataFormat) -> Option<Question> {
     let row: Value = serde_json::from_str(row).ok()?;
-    match example(&row, format).ok()? {
+    let (example, _) = example(&row, &RowLayout::of(format)).ok()?;
+    match example {
         Example::Conversation(conversation) => from_conversation(&conversation),
         Example::PromptCompletion { prompt, completion } => {
             Some(Question { shown: prompt.clone(), prompt: Prompt::Text(prompt), reference: completion })

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::conversation::{Conversation, Message, no_messages};
 use super::fields::{Fields, Found};
+use super::instruction::exchanges;
 use super::layout::RowLayout;
 use super::speaker::{Role, Spelling};
 use super::tools::{Bare, read_tools};
@@ -42,7 +43,11 @@ pub(super) fn conversation(fields: &Fields<'_>) -> Result<Conversation, Fault> {
     let found = fields.needed(Field::Messages, "")?;
     text_only(fields)?;
     fields.unused(&[Field::History, Field::Input]);
-    let messages = fields.layout.style().messages(found.key, &found.parsed())?;
+    let turns = found.parsed();
+    let messages = match exchanges(&turns) {
+        Some(messages) => messages,
+        None => fields.layout.style().messages(found.key, &turns)?,
+    };
     whole(fields, messages)
 }
 

@@ -154,23 +154,37 @@ fn exchange(turn: &Value, style: Style<'_>) -> Result<Vec<Message>, Fault> {
             }
             _ => Err(Fault::new(Code::BadMessage, "is not a pair of two texts")),
         },
-        Value::Object(fields) if !fields.contains_key("role") && !fields.contains_key("from") => {
-            match sides(fields) {
-                Some([asked, answered]) => {
-                    Ok(vec![Message::new(Role::User, asked), Message::new(Role::Assistant, answered)])
-                }
-                None => Err(Fault::new(
-                    Code::BadMessage,
-                    "has neither a role nor two texts, one of the user and one of the assistant",
-                )),
+        Value::Object(fields) if !is_turn(fields) => match sides(fields) {
+            Some([asked, answered]) => {
+                Ok(vec![Message::new(Role::User, asked), Message::new(Role::Assistant, answered)])
             }
-        }
+            None => Err(Fault::new(
+                Code::BadMessage,
+                "has neither a role nor two texts, one of the user and one of the assistant",
+            )),
+        },
         Value::Object(_) => Ok(vec![style.message(turn)?]),
         other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => Err(Fault::new(
             Code::BadMessage,
             format!("is {}; expected a pair of what was asked and answered", kind_of(other)),
         )),
     }
+}
+
+/// A list of exchanges, each an object with what was asked and answered (Capybara's `{"input", "output"}`).
+pub(super) fn exchanges(turns: &Value) -> Option<Vec<Message>> {
+    let turns = turns.as_array().filter(|turns| !turns.is_empty())?;
+    let mut messages = Vec::new();
+    for turn in turns {
+        let fields = turn.as_object().filter(|fields| !is_turn(fields))?;
+        let [asked, answered] = sides(fields)?;
+        messages.extend([Message::new(Role::User, asked), Message::new(Role::Assistant, answered)]);
+    }
+    Some(messages)
+}
+
+fn is_turn(fields: &Map<String, Value>) -> bool {
+    fields.contains_key("role") || fields.contains_key("from")
 }
 
 /// An exchange as an object: `{"user": …, "assistant": …}` and the like.

@@ -8,6 +8,7 @@
 //! | `chosen_messages`, `rejected_messages`: conversations that begin alike | LLaMA-Factory 1 |
 //! | `conversations` or `messages`, with `chosen` and `rejected` as one message each | LLaMA-Factory |
 //! | `instruction`, `input`?, `chosen`, `rejected`: texts; `question` in place of `instruction` | LLaMA-Factory, orca |
+//! | `input` with `messages` and `tools`, `preferred_output`, `non_preferred_output` | OpenAI |
 //! | `chosen_input_ids`, `chosen_labels`, …, `rejected_input_ids`, … | tokens from elsewhere |
 
 use ftl_core::dataset::Code;
@@ -42,6 +43,13 @@ pub(super) fn pair(fields: &Fields<'_>) -> Result<Example, Fault> {
     if let Some(turns) = fields.find(Field::Messages).filter(|found| !found.value.is_null()) {
         let prompt = fields.layout.style().messages(turns.key, &turns.parsed())?;
         return conversations(fields, dialogue::with_system(fields, prompt)?, [chosen, rejected]);
+    }
+    if let Some(Found { value: Value::Object(input), .. }) = fields.own("input") {
+        // OpenAI's form: what the row has of messages and tools lies one level deeper.
+        let input = Fields::new(input, fields.layout);
+        let turns = input.needed(Field::Messages, "")?;
+        let prompt = fields.layout.style().messages(turns.key, &turns.parsed())?;
+        return conversations(&input, prompt, [chosen, rejected]);
     }
     for (field, input) in [(Field::Instruction, Some(Field::Input)), (Field::Question, None)] {
         if let Some(prompt) = fields.filled(field) {
@@ -323,6 +331,13 @@ mod tests {
             ),
             (json!({"instruction": "q", "input": "i", "chosen": "a", "rejected": "b"}), ["q+i>a", "q+i>b"]),
             (
+                json!({"instruction": "q", "history": [["x", "y"]], "chosen": "a", "rejected": "b"}),
+                [
+                    "user: x | assistant: y | user: q | *assistant: a",
+                    "user: x | assistant: y | user: q | *assistant: b",
+                ],
+            ),
+            (
                 json!({"system": "t", "question": "q", "chosen": "a", "rejected": "b"}),
                 ["system: t | user: q | *assistant: a", "system: t | user: q | *assistant: b"],
             ),
@@ -401,10 +416,6 @@ mod tests {
             (
                 json!({"system": "s", "chosen": "q: a", "rejected": "q: b"}),
                 "has a `system`, but no `prompt` behind it",
-            ),
-            (
-                json!({"instruction": "q", "history": [["a", "b"]], "chosen": "a", "rejected": "b"}),
-                "has `history`, which instructions can't hold; write it as `messages`",
             ),
         ] {
             assert_eq!(read(&row), Err(expected.to_owned()), "{row}");

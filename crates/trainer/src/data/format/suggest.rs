@@ -58,10 +58,11 @@ fn hint(row: &Map<String, Value>, asked: &Asked) -> Option<String> {
         }
     }
     for key in row.keys() {
-        let close = Field::ALL
-            .iter()
-            .flat_map(|field| names_of(field.to_owned()).iter().map(move |name| (*field, *name)));
-        let close = close.map(|(field, name)| (strsim::jaro_winkler(&key.to_lowercase(), name), field));
+        let names =
+            Field::ALL.iter().flat_map(|field| names_of(*field).iter().map(move |name| (*field, *name)));
+        // A name that is right as it is lacks its other half.
+        let wrong = names.filter(|(_, name)| !name.eq_ignore_ascii_case(key));
+        let close = wrong.map(|(field, name)| (strsim::jaro_winkler(&key.to_lowercase(), name), field));
         let best = close.max_by(|(one, _), (other, _)| one.total_cmp(other));
         if let Some((_, field)) = best.filter(|(alike, _)| *alike >= ALIKE) {
             return Some(columns(&[(field, key)]));

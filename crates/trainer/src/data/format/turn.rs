@@ -204,7 +204,7 @@ fn said(parts: &[Value]) -> Result<Said, Fault> {
             ("reasoning" | "thinking" | "reasoning_content", Some(text)) => said.reasoning.push_str(text),
             ("tool_call" | "function_call", Some(text)) => said.calls.extend(calls_of_text(text)?),
             ("tool_call" | "function_call", None) => {
-                said.calls.push(call(part.get("value").unwrap_or(part))?)
+                said.calls.push(call(part.get("value").unwrap_or(part))?);
             }
             (
                 "text" | "input_text" | "output_text" | "reasoning" | "thinking" | "reasoning_content",
