@@ -8,6 +8,7 @@
 //! ```
 
 pub mod batch;
+mod dropped;
 pub mod encode;
 pub mod excess;
 pub mod fault;
@@ -16,6 +17,7 @@ pub mod group;
 pub mod holdout;
 pub mod ids;
 pub mod judge;
+pub mod literal;
 pub mod load;
 pub mod mix;
 mod notes;
@@ -26,6 +28,8 @@ pub mod prompts;
 pub mod read;
 pub mod report;
 pub mod sample;
+pub mod spelled;
+pub mod split;
 pub mod survey;
 pub mod template;
 pub mod tokenize;

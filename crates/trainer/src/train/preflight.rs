@@ -128,7 +128,7 @@ pub fn ready(
             too_few_prompts(predictions.count, prompts.len())
                 .into_iter()
                 .for_each(|message| warn(observer, message));
-            Some(Predictor::new((spec, predictions), prompts, encoder.tokenizer, &decoder)?)
+            Some(Predictor::new((spec, predictions), prompts, encoder, &decoder)?)
         }
         None => None,
     };
