@@ -126,4 +126,25 @@ proptest! {
             prop_assert!(seen.rows.len() + seen.bad.len() <= bytes.len());
         }
     }
+    #[test]
+    fn damaged_files_do_not_panic(
+        name in prop::sample::select(vec!["messages.parquet", "types.parquet", "gzip.parquet", "brotli.parquet", "lz4.parquet", "expected.json"]),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        length in any::<prop::sample::Index>(),
+    ) {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parquet");
+        let mut bytes = std::fs::read(dir.join(name)).expect("a fixture");
+        // Half of the changes are near the end, where a footer is.
+        for (nth, (at, byte)) in changes.into_iter().enumerate() {
+            let from = if nth % 2 == 0 { 0 } else { bytes.len().saturating_sub(1000) };
+            let at = from + at.index(bytes.len() - from);
+            bytes[at] = byte;
+        }
+        if name.ends_with(".json") {
+            bytes.truncate(length.index(bytes.len()));
+        }
+        if let Ok(opened) = open(name, &bytes) {
+            see(opened);
+        }
+    }
 }

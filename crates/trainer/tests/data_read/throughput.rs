@@ -4,8 +4,6 @@
 //! FTL_DATA=… cargo test --release -p ftl-trainer --test data_read -- --ignored --nocapture --test-threads 1
 //! ```
 
-#![expect(clippy::print_stdout, reason = "a measurement prints what it measured")]
-
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};

@@ -74,7 +74,7 @@ impl Elements {
             match (byte, self.around) {
                 (b' ' | b'\t' | b'\n' | b'\r', _) => {}
                 (b',', Around::Array | Around::Object) if self.comma == Comma::Needed => {
-                    self.comma = Comma::Seen
+                    self.comma = Comma::Seen;
                 }
                 (b',', Around::Array | Around::Object) => {
                     return Err(self.bad(&bytes[..*at], "has a comma too many"));

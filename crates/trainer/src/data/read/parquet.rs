@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ftl_core::dataset::Code;
 use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, FileReader, Length};
 use parquet::file::serialized_reader::SerializedFileReader;
 use parquet::record::Row;
@@ -65,12 +66,17 @@ impl Parquet {
         let metadata = reader.metadata();
         schema::check(path, metadata.file_metadata().schema(), notes)?;
         let groups = metadata.row_groups();
-        if groups.iter().any(|group| group.num_rows() < 0) {
-            return Err(Refusal::new(
-                Code::UnreadableFile,
-                path,
-                "is damaged: it has a negative number of rows",
-            ));
+        let is_negative = groups.iter().any(|group| {
+            let has_negative = |column: &ColumnChunkMetaData| {
+                column.data_page_offset() < 0
+                    || column.compressed_size() < 0
+                    || column.dictionary_page_offset().is_some_and(|offset| offset < 0)
+            };
+            group.num_rows() < 0 || group.columns().iter().any(has_negative)
+        });
+        if is_negative {
+            let what = "is damaged: its list of columns has a negative size";
+            return Err(Refusal::new(Code::UnreadableFile, path, what));
         }
         let n_rows: u64 =
             groups.iter().map(|group| group.num_rows().unsigned_abs()).fold(0, u64::saturating_add);
