@@ -1,25 +1,25 @@
 //! All of a job's data: from files to samples for training and evaluation.
 //!
-//! Reads files row by row, tokenizes on all cores, keeps the order of the files. Everything that is wrong is
-//! collected, so that a user mends a file once and not line by line.
+//! One [pass](super::pass) judges the rows and makes the samples; a job whose data have errors is refused with all of
+//! them, so that a user mends a file once and not line by line.
 
 use std::collections::HashSet;
-use std::path::Path;
 
-use ftl_core::dataset::Code;
+use ftl_core::dataset::DatasetReport;
 use ftl_core::job::Phase;
-use ftl_core::spec::resolved::{Data, DataFormat, Eval, ExcessLength};
-use ftl_core::{Event, Observer, Problem, ProblemKind};
-use rayon::prelude::*;
+use ftl_core::spec::resolved::{Data, Eval, ExcessLength};
+use ftl_core::{Observer, Problem, ProblemKind, StopSignal};
 
-use super::encode::{Encoded, Encoder, Refusal};
-use super::excess::{Fitted, fit};
-use super::format::{self, Example};
-use super::holdout::{ContentHash, content_hash, held_out};
-use super::notes::Counts;
+use super::encode::Encoder;
+use super::fault::Fault;
+use super::format::Asked;
+use super::holdout::ContentHash;
+use super::judge::Spellings;
+use super::notes::notes;
+use super::pass::{Consumer, Ended, Input, Judged, Model, Opened, Part, Pass, Wanted};
 use super::prompts::{Chosen, HeldOutPrompt};
-use super::read::{Place, Row, Rows, file_name};
-use super::sample::{IGNORED, Sample};
+use super::report::{Conclusion, Fate, Remember, Tally, conclude, problems};
+use super::sample::Sample;
 
 /// What [`prepare`] needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -51,337 +51,135 @@ pub struct Prepared {
     pub prompts: Vec<HeldOutPrompt>,
     /// What the user should know, one sentence each.
     pub notes: Vec<String>,
+    /// What was found; without steps, which are the run's to plan.
+    pub report: DatasetReport,
 }
 
-/// How many bad rows are listed.
-pub const LISTED_PROBLEMS: usize = 20;
-/// Rows that are tokenized at once; between two lots progress is told.
-const ROWS_AT_ONCE: usize = 2048;
-
-/// Reads and tokenizes everything.
+/// Reads and tokenizes everything. `None`: it was asked to stop before all was read.
 ///
 /// # Errors
-/// All rows and files that can't be used; at most 20 of them one by one.
-pub fn prepare(request: &Request<'_>, observer: &mut dyn Observer) -> Result<Prepared, Vec<Problem>> {
-    let data = request.data;
-    if let Err(name) = format::availability(data.format) {
-        let message = format!("the format `{name}` is not available in this version");
-        return Err(vec![Problem::new(ProblemKind::NotAvailable, message).at("data.format")]);
-    }
-    let mut loader = Loader {
-        request,
-        observer,
-        problems: Vec::new(),
-        n_unlisted: 0,
-        n_rows: 0,
-        file_index: 0,
-        chosen: Chosen::new(0, request.seed, 0),
-        counts: Counts::default(),
+/// What is wrong with the rows and files, at most [20](super::report::LISTED_PROBLEMS) of them one by one.
+pub fn prepare(
+    request: &Request<'_>,
+    observer: &mut dyn Observer,
+    stop: &StopSignal,
+) -> Result<Option<Prepared>, Vec<Problem>> {
+    let Request { data, encoder, max_length, vocab_size, seed, n_prompts } = *request;
+    let model = Model {
+        encoder,
+        max_length,
+        strategy: data.excess_length_strategy,
+        loss_on: data.loss_on,
+        vocab_size,
     };
-    let wanted = Chosen::new(request.n_prompts, request.seed, request.max_length);
-    let mut wanted = Some(wanted);
-    if let Eval::Fraction(_) = data.eval {
-        // What is held out comes first by the same hash, so what is chosen of all is chosen of it.
-        loader.chosen = wanted.take().expect("nobody took it");
+    let pass = Pass {
+        asked: Asked::of(data.format),
+        spellings: Spellings::for_model(Some(&encoder.tokenizer)),
+        model: Some(model),
+        wanted: if n_prompts > 0 { Wanted::Examples } else { Wanted::Samples },
+        phase: Phase::Tokenizing,
+    };
+    let mut samples = Samples {
+        tally: Tally::new(Some(&model), Remember::Samples),
+        encoder,
+        part: Part::Train,
+        train: Vec::new(),
+        eval: Vec::new(),
+        eval_rows: HashSet::new(),
+        chosen: Chosen::new(n_prompts, seed, max_length),
+        choose_from: match data.eval {
+            // What is held out comes first by the same hash, so what is chosen of all is chosen of it.
+            Eval::Fraction(_) | Eval::Never => Part::Train,
+            Eval::File(_) => Part::Eval,
+        },
+    };
+    match pass.all(data, &mut samples, (observer, stop)) {
+        Ended::Complete | Ended::Hopeless => {}
+        Ended::Stopped => return Ok(None),
     }
-    let mut left = data.max_samples.unwrap_or(u64::MAX);
-    let mut train = Vec::new();
-    for (index, file) in data.train.iter().enumerate() {
-        loader.file_index = index;
-        let limit = left.min(file.max_samples.unwrap_or(u64::MAX));
-        left -= loader.file(&file.path, limit, &mut train);
-        if loader.is_hopeless() {
-            break;
-        }
-    }
-    let mut eval = Vec::new();
-    if let Eval::File(path) = &data.eval
-        && !loader.is_hopeless()
-    {
-        loader.chosen = wanted.take().expect("only a fraction takes it before");
-        loader.file(path, u64::MAX, &mut eval);
-    }
-    let Loader { problems, n_unlisted, counts, chosen, .. } = loader;
-    let problems = all_problems(problems, n_unlisted);
+    let Samples { tally, train, mut eval, mut eval_rows, chosen, .. } = samples;
+    let Conclusion { report, kept, held } = conclude(tally, data, seed);
+    let problems = problems(&report);
     if !problems.is_empty() {
         return Err(problems);
     }
-    let mut notes = counts.notes(request);
-    if let Eval::Fraction(fraction) = data.eval {
-        (train, eval) = hold_out(train, fraction, request.seed).map_err(|problem| vec![problem])?;
-    } else if let Some(note) = overlap(&train, &eval) {
-        notes.push(note);
-    }
+    let train = match &held {
+        None => train,
+        Some(held) => {
+            let rows = kept.iter().zip(held).filter(|(_, held)| **held).map(|(kept, _)| kept.row);
+            eval_rows.extend(rows);
+            let (held_out, trained): (Vec<_>, Vec<_>) =
+                train.into_iter().zip(held).partition(|(_, held)| **held);
+            eval.extend(held_out.into_iter().map(|(sample, _)| sample));
+            trained.into_iter().map(|(sample, _)| sample).collect()
+        }
+    };
     if train.is_empty() {
         return Err(vec![none_left("data.train", request)]);
     }
     if eval.is_empty() && matches!(data.eval, Eval::File(_)) {
         return Err(vec![none_left("data.eval", request)]);
     }
-    let held_out: HashSet<&ContentHash> = eval.iter().map(|loaded| &loaded.row).collect();
-    let prompts = chosen.into_prompts(|content| held_out.contains(content));
     let mut per_file = vec![0; data.train.len()];
-    train.iter().for_each(|loaded| per_file[loaded.file_index] += 1);
-    let samples = |loaded: Vec<Loaded>| loaded.into_iter().map(|loaded| loaded.sample).collect();
-    Ok(Prepared { train: samples(train), per_file, eval: samples(eval), prompts, notes })
+    let is_trained = |index: usize| held.as_ref().is_none_or(|held| !held[index]);
+    let trained = kept.iter().enumerate().filter(|(index, _)| is_trained(*index));
+    trained.for_each(|(_, kept)| per_file[kept.file as usize] += 1);
+    let prompts = chosen.into_prompts(|content| eval_rows.contains(&content));
+    let notes = notes(&report, encoder);
+    Ok(Some(Prepared { train, per_file, eval, prompts, notes, report }))
 }
 
-/// A sample and the hash of the row that it comes from.
-struct Loaded {
-    sample: Sample,
-    row: ContentHash,
-    /// Which of the training files it is from.
-    file_index: usize,
-}
-
-struct Loader<'a> {
-    request: &'a Request<'a>,
-    observer: &'a mut dyn Observer,
-    problems: Vec<Problem>,
-    n_unlisted: usize,
-    n_rows: u64,
-    file_index: usize,
+/// Takes in samples, and counts them.
+struct Samples<'a> {
+    tally: Tally,
+    encoder: &'a Encoder,
+    part: Part,
+    /// As many as the tally remembers, in the same order.
+    train: Vec<Sample>,
+    eval: Vec<Sample>,
+    /// What the rows of the evaluation file say.
+    eval_rows: HashSet<ContentHash>,
     chosen: Chosen,
-    counts: Counts,
+    /// Where prompts are from.
+    choose_from: Part,
 }
 
-/// What became of a row.
-struct Outcome {
-    fitted: Fitted,
-    /// Where prompts are chosen.
-    example: Option<Example>,
-    row: ContentHash,
-    is_conversation: bool,
-    is_text: bool,
-    has_controls: bool,
-    has_end: bool,
-}
+impl Consumer for Samples<'_> {
+    fn begin(&mut self, input: &Input<'_>) {
+        self.part = input.part;
+        self.tally.begin(input);
+    }
 
-impl Loader<'_> {
-    /// Reads at most `limit` rows of a file; says how many it was.
-    fn file(&mut self, path: &Path, limit: u64, into: &mut Vec<Loaded>) -> u64 {
-        let rows = match Rows::open(path) {
-            Ok(rows) => rows,
-            Err(problem) => {
-                self.problem(problem);
-                return 0;
-            }
-        };
-        let mut format = match self.request.data.format {
-            DataFormat::Auto => None,
-            given => Some(given),
-        };
-        let mut rows = rows.take(usize::try_from(limit).unwrap_or(usize::MAX));
-        let mut n_read = 0;
-        loop {
-            let lot: Vec<Result<Row, Problem>> = rows.by_ref().take(ROWS_AT_ONCE).collect();
-            if lot.is_empty() {
-                return n_read;
-            }
-            n_read += lot.len() as u64;
-            self.n_rows += lot.len() as u64;
-            if format.is_none()
-                && let Some(first) = lot.iter().flatten().next()
-            {
-                match found_format(first) {
-                    Ok(found) => format = Some(found),
-                    Err(problem) => {
-                        self.problem(problem);
-                        return n_read;
-                    }
-                }
-            }
-            let request = self.request;
-            // Without a format there is no row in the lot, only problems.
-            let known = format.unwrap_or(DataFormat::Auto);
-            let outcomes: Vec<Result<Outcome, Problem>> =
-                lot.into_par_iter().map(|row| row.and_then(|row| outcome(request, &row, known))).collect();
-            for outcome in outcomes {
-                match outcome {
-                    Ok(outcome) => self.keep(outcome, into),
-                    Err(problem) => self.problem(problem),
-                }
-            }
-            self.observer.observe(&Event::Phase {
-                phase: Phase::Tokenizing,
-                done: Some(self.n_rows),
-                total: None,
-                unit: Some("rows".to_owned()),
-            });
-            if self.is_hopeless() {
-                return n_read;
+    fn opened(&mut self, opened: &Opened) {
+        self.tally.opened(opened);
+    }
+
+    fn broken(&mut self, fault: Fault) {
+        self.tally.broken(fault);
+    }
+
+    fn row(&mut self, mut row: Judged) {
+        match self.tally.take(&mut row) {
+            Fate::Accepted => {}
+            Fate::Rejected | Fate::Dropped => return,
+        }
+        let (Some(facts), Some(learned)) = (row.facts, row.learned) else { return };
+        let content = facts.content.near;
+        if let Some(example) = row.example.filter(|_| self.part == self.choose_from) {
+            self.chosen.offer(content, &example, self.encoder);
+        }
+        match self.part {
+            Part::Train => self.train.extend(learned.samples),
+            Part::Eval => {
+                self.eval_rows.insert(content);
+                self.eval.extend(learned.samples);
             }
         }
     }
 
-    fn keep(&mut self, outcome: Outcome, into: &mut Vec<Loaded>) {
-        let Outcome { fitted, example, row, is_conversation, is_text, has_controls, has_end } = outcome;
-        let (counts, file_index) = (&mut self.counts, self.file_index);
-        counts.has_conversations |= is_conversation;
-        counts.has_other_text |= is_text;
-        counts.n_with_controls += usize::from(has_controls);
-        counts.n_without_end += usize::from(!has_end);
-        if let (Some(example), Fitted::Whole(_) | Fitted::Cut(_) | Fitted::Pieces { .. }) =
-            (&example, &fitted)
-        {
-            self.chosen.offer(row, example, self.request.encoder);
-        }
-        match fitted {
-            Fitted::Whole(sample) => into.push(Loaded { sample, row, file_index }),
-            Fitted::Cut(sample) => {
-                counts.n_cut += 1;
-                into.push(Loaded { sample, row, file_index });
-            }
-            Fitted::Pieces { kept, n_left_out } => {
-                counts.n_split += 1;
-                counts.n_pieces += kept.len();
-                counts.n_pieces_left_out += n_left_out;
-                into.extend(kept.into_iter().map(|sample| Loaded { sample, row, file_index }));
-            }
-            // A refused one became a problem before.
-            Fitted::Dropped | Fitted::Refused => counts.n_dropped += 1,
-        }
-    }
-
-    fn problem(&mut self, problem: Problem) {
-        if self.problems.len() < LISTED_PROBLEMS {
-            self.problems.push(problem);
-        } else {
-            self.n_unlisted += 1;
-        }
-    }
-
-    /// A missing template is one problem, not one for each row.
     fn is_hopeless(&self) -> bool {
-        self.problems.iter().any(is_about_the_job)
+        self.tally.is_hopeless()
     }
-}
-
-fn outcome(request: &Request<'_>, row: &Row, format: DataFormat) -> Result<Outcome, Problem> {
-    let place = &row.place;
-    let example = format::example(&row.value, format).map_err(|what| place.problem(what))?;
-    let tokenizer = &request.encoder.tokenizer;
-    let Encoded { sample, notices } =
-        request.encoder.sample(&example, request.data.loss_on).map_err(|refusal| match refusal {
-            Refusal::Job(problem) => problem,
-            Refusal::Row(fault) => place.problem(fault.what),
-        })?;
-    check_vocabulary(place, &sample, request.vocab_size)?;
-    if let Some(empty) = sample.segments().find(|segment| segment.supervised_tokens() == 0) {
-        let what = if empty.ids.len() < 2 {
-            "is empty, so there is nothing to learn"
-        } else {
-            "has no token to learn"
-        };
-        return Err(place.problem(what));
-    }
-    if sample.rejected.as_deref().is_some_and(|rejected| rejected.ids == sample.ids) {
-        return Err(place.problem("has the same tokens as chosen and rejected answer"));
-    }
-    let row = hash_of(&sample);
-    let sides = example.sides();
-    let is_conversation =
-        sides.iter().any(|side| matches!(side, Example::Conversation(_) | Example::Instruction { .. }));
-    let has = |code: Code| notices.iter().any(|notice| notice.code == code);
-    let (has_controls, has_end) = (has(Code::SpecialTokensInText), !has(Code::EndNotLearned));
-    let (n_tokens, is_pair) = (sample.longest_segment(), sample.rejected.is_some());
-    let strategy = request.data.excess_length_strategy;
-    let fitted = fit(sample, request.max_length, strategy, tokenizer.bos());
-    if fitted == Fitted::Refused {
-        return Err(place
-            .problem(format_args!(
-                "has {n_tokens} tokens, more than the {} of `data.max_length`",
-                request.max_length
-            ))
-            .hint(if is_pair {
-                "raise `data.max_length`, or set `data.excess_length_strategy` to drop or truncate"
-            } else {
-                "raise `data.max_length`, or set `data.excess_length_strategy` to drop, truncate or split"
-            }));
-    }
-    let is_text =
-        sides.iter().any(|side| matches!(side, Example::Text(_) | Example::PromptCompletion { .. }));
-    let example = (request.n_prompts > 0).then_some(example);
-    Ok(Outcome { fitted, example, row, is_conversation, is_text, has_controls, has_end })
-}
-
-/// The format that a row shows by its keys; its file is taken to be in it.
-///
-/// # Errors
-/// A row that shows none, and a format that this version does not read.
-pub fn found_format(row: &Row) -> Result<DataFormat, Problem> {
-    let found = format::detect(&row.value).map_err(|what| row.place.problem(what))?;
-    match format::availability(found) {
-        Ok(()) => Ok(found),
-        Err(name) => {
-            let file = file_name(&row.place.path);
-            let message = format!("`{file}` is in the format `{name}`, which this version does not read yet");
-            Err(Problem::new(ProblemKind::NotAvailable, message).at(row.place.at()).hint(
-                "write it as messages, instruction + output, prompt + completion, question + answer or text",
-            ))
-        }
-    }
-}
-
-fn is_about_the_job(problem: &Problem) -> bool {
-    problem.field.as_deref() == Some("data.chat_template")
-}
-
-fn check_vocabulary(place: &Place, sample: &Sample, vocab_size: usize) -> Result<(), Problem> {
-    let is_known = |id: i64| usize::try_from(id).is_ok_and(|id| id < vocab_size);
-    let refuse = |what: &str, id: i64, index: usize| {
-        let problem = place.problem(format_args!(
-            "has the {what} {id} at place {index}; the model has {vocab_size} ids from 0"
-        ));
-        problem.hint(
-            "if the tokenizer has added tokens, train them: `adapter.modules_to_save` = [\"embed_tokens\", \
-             \"lm_head\"], or `adapter.kind` = `none`",
-        )
-    };
-    let tokens = sample.segments().flat_map(|segment| segment.ids.iter().zip(&segment.labels).enumerate());
-    for (index, (id, label)) in tokens {
-        if !is_known(i64::from(*id)) {
-            return Err(refuse("id", i64::from(*id), index));
-        }
-        if *label != IGNORED && !is_known(i64::from(*label)) {
-            return Err(refuse("label", i64::from(*label), index));
-        }
-    }
-    Ok(())
-}
-
-fn hash_of(sample: &Sample) -> ContentHash {
-    let mut bytes = Vec::new();
-    for Sample { ids, labels, weights, rejected: _ } in sample.segments() {
-        bytes.extend(ids.iter().flat_map(|id| id.to_le_bytes()));
-        bytes.extend(labels.iter().flat_map(|label| label.to_le_bytes()));
-        bytes.extend(weights.iter().flatten().flat_map(|weight| weight.to_le_bytes()));
-    }
-    content_hash(&bytes)
-}
-
-/// Splits off what is held out. Pieces of one row stay together, unless the row is all there is.
-fn hold_out(all: Vec<Loaded>, fraction: f64, seed: u64) -> Result<(Vec<Loaded>, Vec<Loaded>), Problem> {
-    let rows: Vec<ContentHash> = all.iter().map(|loaded| loaded.row).collect();
-    let pieces = || all.iter().map(|loaded| hash_of(&loaded.sample)).collect::<Vec<_>>();
-    let held =
-        held_out(&rows, fraction, seed).or_else(|| held_out(&pieces(), fraction, seed)).ok_or_else(|| {
-            Problem::new(ProblemKind::BadData, "holding out a fraction needs at least two different samples")
-                .at("data.eval.fraction")
-                .hint("leave `data.eval` out, or give it a file of its own")
-        })?;
-    let (mut train, mut eval) = (Vec::new(), Vec::new());
-    for (loaded, held) in all.into_iter().zip(held) {
-        if held { &mut eval } else { &mut train }.push(loaded);
-    }
-    Ok((train, eval))
-}
-
-fn overlap(train: &[Loaded], eval: &[Loaded]) -> Option<String> {
-    let trained: HashSet<&ContentHash> = train.iter().map(|loaded| &loaded.row).collect();
-    let n_shared = eval.iter().filter(|loaded| trained.contains(&loaded.row)).count();
-    (n_shared > 0)
-        .then(|| format!("{n_shared} of {} evaluation samples are also in the training data", eval.len()))
 }
 
 fn none_left(field: &str, request: &Request<'_>) -> Problem {
@@ -393,14 +191,4 @@ fn none_left(field: &str, request: &Request<'_>) -> Problem {
             request.max_length
         )),
     }
-}
-
-fn all_problems(mut problems: Vec<Problem>, n_unlisted: usize) -> Vec<Problem> {
-    if let Some(index) = problems.iter().position(is_about_the_job) {
-        return vec![problems.swap_remove(index)];
-    }
-    if n_unlisted > 0 {
-        problems.push(Problem::new(ProblemKind::BadData, format!("{n_unlisted} more rows can't be used")));
-    }
-    problems
 }

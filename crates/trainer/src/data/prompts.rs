@@ -55,7 +55,7 @@ impl Chosen {
 
     /// Takes the prompt of `example` if it comes before those that were taken, and has one.
     pub fn offer(&mut self, content: ContentHash, example: &Example, encoder: &Encoder) {
-        let key = (score(&content, self.seed), content);
+        let key = (score(content, self.seed), content);
         let is_late = self.prompts.len() == self.count
             && self.prompts.last_key_value().is_none_or(|(last, _)| key > *last);
         if is_late || self.prompts.contains_key(&key) {
@@ -73,10 +73,10 @@ impl Chosen {
     }
 
     /// The prompts, of contents that `is_held_out` says yes to.
-    pub fn into_prompts(self, is_held_out: impl Fn(&ContentHash) -> bool) -> Vec<HeldOutPrompt> {
+    pub fn into_prompts(self, is_held_out: impl Fn(ContentHash) -> bool) -> Vec<HeldOutPrompt> {
         self.prompts
             .into_iter()
-            .filter(|((_, content), _)| is_held_out(content))
+            .filter(|((_, content), _)| is_held_out(*content))
             .map(|(_, prompt)| prompt)
             .collect()
     }
