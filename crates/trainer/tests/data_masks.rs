@@ -7,7 +7,6 @@ use ftl_core::dataset::Code;
 use ftl_core::spec::BUILT_IN_TEMPLATES;
 use ftl_core::spec::resolved::LossOn;
 use ftl_trainer::data::encode::{Encoder, Refusal};
-use ftl_trainer::data::fault::Fault;
 use ftl_trainer::data::format::{Conversation, Example};
 use ftl_trainer::data::sample::{IGNORED, Sample};
 use ftl_trainer::data::template::{ChatTemplate, Ending};
@@ -207,8 +206,7 @@ fn what_can_not_be_trained_is_refused() {
         (
             "{% for m in messages if m.role != 'tool' %}{{ m.content }}{% endfor %}",
             json!([{"role": "tool", "content": "a"}, {"role": "assistant", "content": "b"}]),
-            "has a message 1 (role `tool`) that the chat template leaves out; use a template that knows this role, or take \
-             the message out of the data",
+            "has a message 1 (role `tool`) that the chat template leaves out",
             Code::TemplateLeavesOut,
         ),
         (
@@ -218,8 +216,7 @@ fn what_can_not_be_trained_is_refused() {
                 {"role": "user", "content": "Q"}, {"role": "assistant", "content": "x"},
                 {"role": "user", "content": "P"}, {"role": "assistant", "content": "y"},
             ]),
-            "has a message 4 that can't be found in what the chat template makes of the conversation; use a template that \
-             marks the answers with {% generation %}, or set `data.assistant_only_loss` to false",
+            "has a message 4 that can't be found in what the chat template makes of the conversation",
             Code::TemplateFails,
         ),
         (
@@ -233,7 +230,8 @@ fn what_can_not_be_trained_is_refused() {
         let refusal = encoder(Some(template))
             .sample(&Example::Conversation(conversation(messages)), LossOn::AssistantTokens)
             .expect_err("refused");
-        assert_eq!(refusal, Refusal::Row(Fault::new(code, expected)));
+        let Refusal::Row(fault) = refusal else { panic!("{refusal:?}") };
+        assert_eq!((fault.code, fault.what.as_str()), (code, expected));
     }
 }
 

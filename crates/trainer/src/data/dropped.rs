@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use super::format::{Conversation, Message};
-use super::template::{ChatTemplate, Part, THOUGHTS, parts_of};
+use super::format::{Conversation, Message, THOUGHTS};
+use super::template::{ChatTemplate, Part, parts_of};
 use super::turns::Turns;
 
 /// What is missing in `text`, the rendering of `conversation`, as the end of a sentence that begins with the row's name.

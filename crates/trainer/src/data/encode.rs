@@ -191,15 +191,13 @@ impl Encoder {
         let turns = Turns::new(scene, rendered, self.controls(tokens), Search::Remembered);
         match turns.left_out() {
             None => Ok(turns),
-            Some(index) => Err(Fault::new(
-                Code::TemplateLeavesOut,
-                format!(
-                    "has a message {} (role `{}`) that the chat template leaves out; use a template that knows this role, or \
-                     take the message out of the data",
-                    index + 1,
-                    scene.conversation().messages[index].role
-                ),
-            )),
+            Some(index) => {
+                let role = scene.conversation().messages[index].role;
+                let what =
+                    format!("has a message {} (role `{role}`) that the chat template leaves out", index + 1);
+                Err(Fault::new(Code::TemplateLeavesOut, what)
+                    .hint("use a template that knows this role, or take the message out of the data"))
+            }
         }
     }
 

@@ -26,6 +26,7 @@ pub mod pack;
 pub mod pass;
 pub mod prompts;
 pub mod read;
+pub mod render;
 pub mod report;
 pub mod sample;
 pub mod spelled;

@@ -183,13 +183,12 @@ impl<'a> Turns<'a> {
                 start.at..self.without_trailing_space(start.at, end)
             }
             _ => {
-                return Err(Fault::new(
-                    Code::TemplateFails,
-                    format!(
-                        "has a message {} that can't be found in what the chat template makes of the conversation; use a \
-                         template that marks the answers with {{% generation %}}, or set `data.assistant_only_loss` to false",
-                        index + 1
-                    ),
+                let what = format!(
+                    "has a message {} that can't be found in what the chat template makes of the conversation",
+                    index + 1
+                );
+                return Err(Fault::new(Code::TemplateFails, what).hint(
+                    "use a template that marks the answers with {% generation %}, or set `data.assistant_only_loss` to false",
                 ));
             }
         };

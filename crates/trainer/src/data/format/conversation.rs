@@ -145,7 +145,7 @@ impl Message {
 }
 
 /// Where templates look for what a model thought before it answered.
-pub(super) const THOUGHTS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
+pub const THOUGHTS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
 
 /// What a message counts where the data do not say it.
 pub(super) fn usual_weight(role: Role) -> f32 {

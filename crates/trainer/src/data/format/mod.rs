@@ -30,7 +30,7 @@ use self::fields::{Fields, kind_of};
 use crate::data::fault::Fault;
 use crate::data::sample::Sample;
 
-pub use conversation::{Conversation, Message};
+pub use conversation::{Conversation, Message, THOUGHTS};
 pub use dataset_info::{DATASET_INFO, DatasetInfo, Entry};
 pub use detect::{Asked, FileFormat, Other, SHOWN_ROWS, shown};
 pub use layout::{Labels, RowLayout, Tags};

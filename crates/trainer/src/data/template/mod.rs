@@ -33,7 +33,7 @@ pub use hidden::Hidden;
 pub use memory::{Borders, Site};
 pub use scene::Scene;
 pub use source::{no_template, source_of};
-pub use trace::{Part, Piece, THOUGHTS, Trace, parts_of};
+pub use trace::{Part, Piece, Trace, parts_of};
 
 /// The name that the template has inside its environment.
 const DEFAULT: &str = "chat_template";

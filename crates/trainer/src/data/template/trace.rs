@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::environment::value_from_json;
 use super::generation::Marks;
 use super::{Ending, Rendered, Scene};
-use crate::data::format::Message;
+use crate::data::format::{Message, THOUGHTS};
 
 /// Where the pieces of a conversation stand in its rendering.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +48,6 @@ pub enum Part {
     Call,
 }
 
-/// Where messages hold thoughts, beside `<think>` in their content.
-pub const THOUGHTS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
 /// What parts thoughts from answers in a content.
 const THINK: [&str; 2] = ["<think>", "</think>"];
 
