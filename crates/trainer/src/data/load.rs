@@ -11,6 +11,7 @@ use ftl_core::spec::resolved::{Data, DataFormat, Eval, ExcessLength};
 use ftl_core::{Event, Observer, Problem, ProblemKind};
 use rayon::prelude::*;
 
+use super::cache::{About, Cache, tokenized};
 use super::encode::Encoder;
 use super::excess::{Fitted, fit};
 use super::format::{self, Example};
@@ -19,6 +20,7 @@ use super::notes::Counts;
 use super::prompts::{Chosen, HeldOutPrompt};
 use super::read::{Place, Row, Rows, file_name};
 use super::sample::{IGNORED, Sample};
+use super::samples::{Origin, Samples, Writer};
 
 /// What [`prepare`] needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -35,17 +37,19 @@ pub struct Request<'a> {
     pub seed: u64,
     /// How many held-out prompts are wanted.
     pub n_prompts: usize,
+    /// Where samples of earlier runs are.
+    pub cache: &'a Cache,
 }
 
 /// A job's data as tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
     /// What is trained on, in the order of the files; at least one.
-    pub train: Vec<Sample>,
+    pub train: Samples,
     /// How many of them each file gave, in the same order.
     pub per_file: Vec<usize>,
     /// What is held out; empty when nothing is to be.
-    pub eval: Vec<Sample>,
+    pub eval: Samples,
     /// Prompts of what is held out.
     pub prompts: Vec<HeldOutPrompt>,
     /// What the user should know, one sentence each.
@@ -67,9 +71,42 @@ pub fn prepare(request: &Request<'_>, observer: &mut dyn Observer) -> Result<Pre
         let message = format!("the format `{name}` is not available in this version");
         return Err(vec![Problem::new(ProblemKind::NotAvailable, message).at("data.format")]);
     }
+    let (all, About { mut notes, prompts, report: _ }) =
+        tokenized(request, observer, |writer, observer| read_all(request, writer, observer))?;
+    // Those for evaluation, where they have a file of their own, are behind all others.
+    let file_of_eval = data.train.len() as u32;
+    let n_train = (0..all.len()).take_while(|index| all.origin(*index).file_index < file_of_eval).count();
+    let (mut train, mut eval) = (all.part(0..n_train), all.part(n_train..all.len()));
+    if let Eval::Fraction(fraction) = data.eval {
+        (train, eval) = hold_out(&train, fraction, request.seed).map_err(|problem| vec![problem])?;
+    } else if let Some(note) = overlap(&train, &eval) {
+        notes.push(note);
+    }
+    if train.is_empty() {
+        return Err(vec![none_left("data.train", request)]);
+    }
+    if eval.is_empty() && matches!(data.eval, Eval::File(_)) {
+        return Err(vec![none_left("data.eval", request)]);
+    }
+    let held_out: HashSet<ContentHash> = rows(&eval).collect();
+    let prompts = prompts.into_iter().filter(|candidate| held_out.contains(&candidate.row));
+    let prompts = prompts.map(|candidate| candidate.prompt).collect();
+    let mut per_file = vec![0; data.train.len()];
+    (0..train.len()).for_each(|index| per_file[train.origin(index).file_index as usize] += 1);
+    Ok(Prepared { train, per_file, eval, prompts, notes })
+}
+
+/// Reads and tokenizes all files.
+fn read_all(
+    request: &Request<'_>,
+    writer: &mut Writer,
+    observer: &mut dyn Observer,
+) -> Result<About, Vec<Problem>> {
+    let data = request.data;
     let mut loader = Loader {
         request,
         observer,
+        writer,
         problems: Vec::new(),
         n_unlisted: 0,
         n_rows: 0,
@@ -84,62 +121,37 @@ pub fn prepare(request: &Request<'_>, observer: &mut dyn Observer) -> Result<Pre
         loader.chosen = wanted.take().expect("nobody took it");
     }
     let mut left = data.max_samples.unwrap_or(u64::MAX);
-    let mut train = Vec::new();
-    for (index, file) in data.train.iter().enumerate() {
-        loader.file_index = index;
+    for file in &data.train {
         let limit = left.min(file.max_samples.unwrap_or(u64::MAX));
-        left -= loader.file(&file.path, limit, &mut train);
+        left -= loader.file(&file.path, limit);
+        loader.file_index += 1;
         if loader.is_hopeless() {
             break;
         }
     }
-    let mut eval = Vec::new();
     if let Eval::File(path) = &data.eval
         && !loader.is_hopeless()
     {
         loader.chosen = wanted.take().expect("only a fraction takes it before");
-        loader.file(path, u64::MAX, &mut eval);
+        loader.file(path, u64::MAX);
     }
     let Loader { problems, n_unlisted, counts, chosen, .. } = loader;
     let problems = all_problems(problems, n_unlisted);
-    if !problems.is_empty() {
-        return Err(problems);
+    if problems.is_empty() {
+        Ok(About { notes: counts.notes(request), prompts: chosen.into_candidates(), report: None })
+    } else {
+        Err(problems)
     }
-    let mut notes = counts.notes(request);
-    if let Eval::Fraction(fraction) = data.eval {
-        (train, eval) = hold_out(train, fraction, request.seed).map_err(|problem| vec![problem])?;
-    } else if let Some(note) = overlap(&train, &eval) {
-        notes.push(note);
-    }
-    if train.is_empty() {
-        return Err(vec![none_left("data.train", request)]);
-    }
-    if eval.is_empty() && matches!(data.eval, Eval::File(_)) {
-        return Err(vec![none_left("data.eval", request)]);
-    }
-    let held_out: HashSet<&ContentHash> = eval.iter().map(|loaded| &loaded.row).collect();
-    let prompts = chosen.into_prompts(|content| held_out.contains(content));
-    let mut per_file = vec![0; data.train.len()];
-    train.iter().for_each(|loaded| per_file[loaded.file_index] += 1);
-    let samples = |loaded: Vec<Loaded>| loaded.into_iter().map(|loaded| loaded.sample).collect();
-    Ok(Prepared { train: samples(train), per_file, eval: samples(eval), prompts, notes })
-}
-
-/// A sample and the hash of the row that it comes from.
-struct Loaded {
-    sample: Sample,
-    row: ContentHash,
-    /// Which of the training files it is from.
-    file_index: usize,
 }
 
 struct Loader<'a> {
     request: &'a Request<'a>,
     observer: &'a mut dyn Observer,
+    writer: &'a mut Writer,
     problems: Vec<Problem>,
     n_unlisted: usize,
     n_rows: u64,
-    file_index: usize,
+    file_index: u32,
     chosen: Chosen,
     counts: Counts,
 }
@@ -158,7 +170,7 @@ struct Outcome {
 
 impl Loader<'_> {
     /// Reads at most `limit` rows of a file; says how many it was.
-    fn file(&mut self, path: &Path, limit: u64, into: &mut Vec<Loaded>) -> u64 {
+    fn file(&mut self, path: &Path, limit: u64) -> u64 {
         let rows = match Rows::open(path) {
             Ok(rows) => rows,
             Err(problem) => {
@@ -200,7 +212,7 @@ impl Loader<'_> {
                 .collect();
             for outcome in outcomes {
                 match outcome {
-                    Ok(outcome) => self.keep(outcome, into),
+                    Ok(outcome) => self.keep(outcome),
                     Err(problem) => self.problem(problem),
                 }
             }
@@ -216,9 +228,9 @@ impl Loader<'_> {
         }
     }
 
-    fn keep(&mut self, outcome: Outcome, into: &mut Vec<Loaded>) {
+    fn keep(&mut self, outcome: Outcome) {
         let Outcome { fitted, example, row, is_conversation, is_text, has_controls, has_end } = outcome;
-        let (counts, file_index) = (&mut self.counts, self.file_index);
+        let (counts, origin) = (&mut self.counts, Origin { row, file_index: self.file_index });
         counts.has_conversations |= is_conversation;
         counts.has_other_text |= is_text;
         counts.n_with_controls += usize::from(has_controls);
@@ -229,16 +241,16 @@ impl Loader<'_> {
             self.chosen.offer(row, example, self.request.encoder);
         }
         match fitted {
-            Fitted::Whole(sample) => into.push(Loaded { sample, row, file_index }),
+            Fitted::Whole(sample) => self.writer.push(&sample, origin),
             Fitted::Cut(sample) => {
                 counts.n_cut += 1;
-                into.push(Loaded { sample, row, file_index });
+                self.writer.push(&sample, origin);
             }
             Fitted::Pieces { kept, n_left_out } => {
                 counts.n_split += 1;
                 counts.n_pieces += kept.len();
                 counts.n_pieces_left_out += n_left_out;
-                into.extend(kept.into_iter().map(|sample| Loaded { sample, row, file_index }));
+                kept.iter().for_each(|sample| self.writer.push(sample, origin));
             }
             // A refused one became a problem before.
             Fitted::Dropped | Fitted::Refused => counts.n_dropped += 1,
@@ -388,27 +400,29 @@ fn hash_of(sample: &Sample) -> ContentHash {
 }
 
 /// Splits off what is held out. Pieces of one row stay together, unless the row is all there is.
-fn hold_out(all: Vec<Loaded>, fraction: f64, seed: u64) -> Result<(Vec<Loaded>, Vec<Loaded>), Problem> {
-    let rows: Vec<ContentHash> = all.iter().map(|loaded| loaded.row).collect();
-    let pieces = || all.iter().map(|loaded| hash_of(&loaded.sample)).collect::<Vec<_>>();
-    let held =
-        held_out(&rows, fraction, seed).or_else(|| held_out(&pieces(), fraction, seed)).ok_or_else(|| {
+fn hold_out(all: &Samples, fraction: f64, seed: u64) -> Result<(Samples, Samples), Problem> {
+    let of_rows: Vec<ContentHash> = rows(all).collect();
+    let of_pieces = || all.iter().map(|sample| hash_of(&sample)).collect::<Vec<_>>();
+    let held = held_out(&of_rows, fraction, seed)
+        .or_else(|| held_out(&of_pieces(), fraction, seed))
+        .ok_or_else(|| {
             Problem::new(ProblemKind::BadData, "holding out a fraction needs at least two different samples")
                 .at("data.eval.fraction")
                 .hint("leave `data.eval` out, or give it a file of its own")
         })?;
-    let (mut train, mut eval) = (Vec::new(), Vec::new());
-    for (loaded, held) in all.into_iter().zip(held) {
-        if held { &mut eval } else { &mut train }.push(loaded);
-    }
-    Ok((train, eval))
+    Ok((all.filter(|index| !held[index]), all.filter(|index| held[index])))
 }
 
-fn overlap(train: &[Loaded], eval: &[Loaded]) -> Option<String> {
-    let trained: HashSet<&ContentHash> = train.iter().map(|loaded| &loaded.row).collect();
-    let n_shared = eval.iter().filter(|loaded| trained.contains(&loaded.row)).count();
+fn overlap(train: &Samples, eval: &Samples) -> Option<String> {
+    let trained: HashSet<ContentHash> = if eval.is_empty() { HashSet::new() } else { rows(train).collect() };
+    let n_shared = rows(eval).filter(|row| trained.contains(row)).count();
     (n_shared > 0)
         .then(|| format!("{n_shared} of {} evaluation samples are also in the training data", eval.len()))
+}
+
+/// The hashes of the rows that samples are from.
+fn rows(samples: &Samples) -> impl Iterator<Item = ContentHash> {
+    (0..samples.len()).map(|index| samples.origin(index).row)
 }
 
 fn none_left(field: &str, request: &Request<'_>) -> Problem {

@@ -3,11 +3,13 @@
 //! ```text
 //! read -> format -> encode (template, turns, tokenize) -> excess -> holdout      all of it: load::prepare
 //! prompts: what of held-out samples is asked during a run
+//! samples: all of a job's, in a mapped file     cache: those of earlier runs
 //! survey: what a file holds, without a model
 //! order: which samples a step takes (mix, group, pack)     batch: what goes through the model     ids: tokens given by hand
 //! ```
 
 pub mod batch;
+pub mod cache;
 pub mod encode;
 pub mod excess;
 pub mod fault;
@@ -23,6 +25,7 @@ pub mod pack;
 pub mod prompts;
 pub mod read;
 pub mod sample;
+pub mod samples;
 pub mod survey;
 pub mod template;
 pub mod tokenize;

@@ -15,7 +15,6 @@ use crate::checkpoint::save;
 use crate::data::load::Prepared;
 use crate::data::mix::Part;
 use crate::data::order::{Plan, Pool};
-use crate::data::sample::Sample;
 use crate::device::OpenDevice;
 use crate::error::TrainError;
 use crate::methods::reference::DataPart;
@@ -416,7 +415,7 @@ fn pass(spec: &CheckedSpec, keep: Keep, key: Key) -> TrainPass {
 fn pool(spec: &CheckedSpec, data: &Prepared, max_length: usize) -> Pool {
     let files = spec.data.train.iter().zip(&data.per_file);
     Pool {
-        lengths: data.train.iter().map(Sample::n_tokens).collect(),
+        lengths: data.train.lengths().collect(),
         files: files.map(|(file, n_samples)| Part { n_samples: *n_samples, weight: file.weight }).collect(),
         order: spec.data.order,
         rows: spec.data.rows,

@@ -4,6 +4,7 @@
 //! part of the text is trained is [`turns`](super::turns)' business, tokens are [`tokenize`](super::tokenize)'s.
 //! A template is foreign code; it runs with limits on time, memory and recursion.
 
+mod clock;
 mod environment;
 mod generation;
 mod json;
@@ -145,6 +146,18 @@ impl ChatTemplate {
     /// Whether the text depends on the day it is rendered.
     pub fn reads_the_clock(&self) -> bool {
         self.reads_the_clock
+    }
+
+    /// The templates by name, as they are compiled.
+    pub fn sources(&self) -> BTreeMap<String, String> {
+        let templates = self.environment.templates();
+        templates.map(|(name, template)| (name.to_owned(), template.source().to_owned())).collect()
+    }
+
+    /// What the templates read of the clock now, in order; `None`: that can't be told from their text.
+    pub fn clock(&self) -> Option<Vec<String>> {
+        let readings = self.sources().into_values().map(|source| clock::readings(&source));
+        readings.collect::<Option<Vec<_>>>().map(|readings| readings.concat())
     }
 
     /// Renders `conversation`; `arguments` are further template variables and beat the usual ones.
