@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ftl_core::spec::resolved::{Data, DataFormat, Eval, ExcessLength, LossOn, Rows, SampleOrder, TrainFile};
-use ftl_core::{Event, Problem};
+use ftl_core::{Event, Problem, StopSignal};
 use ftl_trainer::data::cache::Cache;
 use ftl_trainer::data::encode::Encoder;
 use ftl_trainer::data::load::{Prepared, Request, prepare};
@@ -53,7 +53,8 @@ impl Pairs {
             n_prompts: 0,
             cache: &Cache::Off,
         };
-        prepare(&request, &mut |_: &Event| {})
+        prepare(&request, &mut |_: &Event| {}, &StopSignal::new())
+            .map(|prepared| prepared.expect("nobody stops it"))
     }
 
     fn refusal(&self) -> Vec<String> {

@@ -90,10 +90,12 @@ codes! {
     Kto, "kto", Error, "of single answers labelled good or bad (KTO)";
 
     // A row as tokens.
+    NoTemplate, "no_template", Error, "of messages, for which the model has no chat template";
     TemplateFails, "template_fails", Error, "that the chat template refuses";
     TemplateLeavesOut, "template_leaves_out", Error, "of which the chat template leaves a message out";
     NothingToLearn, "nothing_to_learn", Error, "without a token to learn";
     UnknownToken, "unknown_token", Error, "with tokens that the model does not have";
+    NothingToHoldOut, "nothing_to_hold_out", Error, "in data of which no fraction can be held out";
     TooLong, "too_long", Error, "longer than `data.max_length`";
 
     Duplicate, "duplicate", Warning, "the same as an earlier one";
@@ -111,6 +113,7 @@ codes! {
 
     SplitUp, "split_up", Note, "longer than `data.max_length`, which became several samples";
     FieldIgnored, "field_ignored", Note, "with fields that their format does not use";
+    KeyCase, "key_case", Note, "whose keys are written in other capitals than those of their format";
     Repaired, "repaired", Note, "converted from another encoding of text";
 }
 

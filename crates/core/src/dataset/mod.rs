@@ -1,6 +1,7 @@
 //! Datasets: files that stay where they are, what was found in them, and the report on whether they can be trained on.
 
 mod finding;
+mod page;
 mod report;
 
 use std::path::PathBuf;

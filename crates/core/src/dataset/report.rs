@@ -210,9 +210,10 @@ pub struct TokenReport {
     /// Where the chat template is from; `None`: the data need none, or there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
-    /// Tokens of each accepted row before anything is cut; of a pair those of the longer answer with its prompt.
+    /// Tokens of each row before anything is cut, also of those that are refused or left out as too long; of a pair those
+    /// of the longer answer with its prompt.
     pub per_row: Histogram,
-    /// Samples that are trained on; more than rows where rows are split.
+    /// Samples that are trained on, without those held out; more than rows where rows are split.
     pub samples: u64,
     /// Tokens of all samples.
     pub total: u64,

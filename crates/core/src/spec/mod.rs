@@ -22,6 +22,7 @@
 //! ```
 
 mod asked;
+mod columns;
 mod defaults;
 mod judge;
 mod read;
@@ -34,4 +35,5 @@ pub use asked::{
     LrSchedulerType, MaxMemory, MethodKind, MethodSpec, ModelSpec, Optim, PredictionsSpec, QuantizationKind,
     QuantizationSpec, TrainFileSpec, TrainSpec,
 };
+pub use columns::{Columns, Field, UnknownField};
 pub use resolved::CheckedSpec;

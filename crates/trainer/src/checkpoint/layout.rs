@@ -2,6 +2,8 @@
 
 /// The spec with every default filled in.
 pub const SPEC_RESOLVED_JSON: &str = "spec.resolved.json";
+/// What was found in the data.
+pub const REPORT_JSON: &str = "report.json";
 /// One event per line.
 pub const EVENTS_JSONL: &str = "events.jsonl";
 /// The result of a run.

@@ -1,74 +1,34 @@
-//! What a person should know of the samples that were read, though nothing is wrong with them.
+//! What a person should know of the data of a run though nothing is wrong with them: the warnings of the report, and
+//! what the model brings along.
 
-use super::load::Request;
+use ftl_core::dataset::{Code, CodeCount, DatasetReport, Severity};
 
-/// What happened to samples that is no problem, but worth a note.
-#[derive(Default)]
-pub(super) struct Counts {
-    pub(super) n_dropped: usize,
-    pub(super) n_cut: usize,
-    pub(super) n_split: usize,
-    pub(super) n_pieces: usize,
-    pub(super) n_pieces_left_out: usize,
-    pub(super) n_with_controls: usize,
-    pub(super) n_without_end: usize,
-    pub(super) has_conversations: bool,
-    pub(super) has_other_text: bool,
-}
+use super::encode::Encoder;
 
-impl Counts {
-    /// One sentence each.
-    pub(super) fn notes(&self, request: &Request<'_>) -> Vec<String> {
-        let limit = request.max_length;
-        let mut notes = Vec::new();
-        let mut note = |n: usize, text: String| {
-            if n > 0 {
-                notes.push(text);
-            }
-        };
-        note(self.n_dropped, format!("{} left out, longer than {limit} tokens", samples(self.n_dropped)));
-        note(
-            self.n_cut,
-            format!("{} cut off at {limit} tokens; their ends are not learned", samples(self.n_cut)),
-        );
-        note(
-            self.n_split,
-            format!("{} longer than {limit} tokens became {} pieces", samples(self.n_split), self.n_pieces),
-        );
-        note(
-            self.n_pieces_left_out,
-            format!("{} pieces of split samples left out, without a token to learn", self.n_pieces_left_out),
-        );
-        note(
-            self.n_with_controls,
-            format!(
-                "{} with control tokens of the model written out in a message; they act as control tokens",
-                samples(self.n_with_controls)
-            ),
-        );
-        note(
-            self.n_without_end,
-            format!(
-                "{} whose last learned token is no control token: the model may not learn to stop",
-                samples(self.n_without_end)
-            ),
-        );
-        if self.has_conversations
-            && let Some(template) =
-                request.encoder.template.as_ref().filter(|template| template.reads_the_clock())
-        {
-            notes.push(format!(
-                "the chat template {} writes today's date, so another day gives other tokens",
-                template.origin()
-            ));
-        }
-        if self.has_other_text && request.encoder.tokenizer.eos().is_none() {
-            notes.push("the tokenizer has no end token, so samples do not teach where to stop".to_owned());
-        }
-        notes
+/// One sentence each.
+pub fn notes(report: &DatasetReport, encoder: &Encoder) -> Vec<String> {
+    // Errors refuse the job, and most notes can wait for the report.
+    let is_told = |count: &&CodeCount| count.severity == Severity::Warning || count.code == Code::SplitUp;
+    let mut notes: Vec<String> = report
+        .counts
+        .iter()
+        .filter(is_told)
+        .map(|count| {
+            let rows = if count.rows == 1 { "1 row".to_owned() } else { format!("{} rows", count.rows) };
+            format!("{rows} {}", count.code.meaning())
+        })
+        .collect();
+    let has_turns = report.tokens.as_ref().is_some_and(|tokens| tokens.template.is_some());
+    if let Some(template) =
+        encoder.template.as_ref().filter(|template| has_turns && template.reads_the_clock())
+    {
+        let origin = template.origin();
+        notes.push(format!(
+            "the chat template {origin} writes today's date, so another day gives other tokens"
+        ));
     }
-}
-
-fn samples(n: usize) -> String {
-    if n == 1 { "1 sample".to_owned() } else { format!("{n} samples") }
+    if !has_turns && report.tokens.is_some() && encoder.tokenizer.eos().is_none() {
+        notes.push("the tokenizer has no end token, so samples do not teach where to stop".to_owned());
+    }
+    notes
 }

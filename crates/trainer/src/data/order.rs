@@ -15,7 +15,8 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ftl_core::spec::resolved::{Duration, Rows, SampleOrder, Train};
+use ftl_core::dataset::Steps;
+use ftl_core::spec::resolved::{Data, Duration, Rows, SampleOrder, Train};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -35,6 +36,20 @@ pub struct Pool {
     pub rows: Rows,
     /// The tokens of a packed row.
     pub max_length: usize,
+}
+
+impl Pool {
+    /// What a job takes its samples from: those with `lengths`, of which each training file gave so many.
+    pub fn of(data: &Data, lengths: Vec<usize>, per_file: &[usize], max_length: usize) -> Self {
+        let files = data.train.iter().zip(per_file);
+        Self {
+            lengths,
+            files: files.map(|(file, n)| Part { n_samples: *n, weight: file.weight }).collect(),
+            order: data.order,
+            rows: data.rows,
+            max_length,
+        }
+    }
 }
 
 /// Which samples each step takes.
@@ -122,6 +137,16 @@ impl Plan {
     /// Steps of the whole run.
     pub fn total_steps(&self) -> u64 {
         self.total_steps
+    }
+
+    /// How long the run takes.
+    pub fn steps(&self) -> Steps {
+        let total = self.total_steps;
+        Steps {
+            per_epoch: self.steps_in(0),
+            total,
+            epochs: total.checked_sub(1).map_or(0.0, |last| self.epochs_after(last)),
+        }
     }
 
     /// Steps of an epoch, counted from 0.

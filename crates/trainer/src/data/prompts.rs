@@ -64,7 +64,7 @@ impl Chosen {
 
     /// Takes the prompt of `example` if it comes before those that were taken, and has one.
     pub fn offer(&mut self, content: ContentHash, example: &Example, encoder: &Encoder) {
-        let key = (score(&content, self.seed), content);
+        let key = (score(content, self.seed), content);
         let is_late = self.prompts.len() == self.count
             && self.prompts.last_key_value().is_none_or(|(last, _)| key > *last);
         if is_late || self.prompts.contains_key(&key) {

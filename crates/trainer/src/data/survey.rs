@@ -3,53 +3,54 @@
 //! Streams JSON Lines, so a file may be larger than memory. Whether a row fits a model's chat template and context is
 //! judged later, with the model.
 
-use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::fs::Metadata;
+use std::io;
 use std::path::Path;
-use std::thread;
 
 use ftl_core::dataset::{DatasetFacts, PreviewRow};
 use ftl_core::spec::resolved::DataFormat;
-use ftl_core::{Problem, ProblemKind};
+use ftl_core::{Event, Problem, ProblemKind, StopSignal};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
-use super::format::{self, example};
-use super::load::{LISTED_PROBLEMS, found_format};
+use super::format::{Asked, FileFormat, RowLayout, SHOWN_ROWS, example};
 use super::read::{Row, Rows, file_name};
-use crate::sha256::hex;
+use super::report::{CheckRequest, Fingerprint, check, plain, problems};
 
 /// All rows of a preview together. Each gets a fair share of it, so that one huge row does not crowd out the others.
 const PREVIEW_BYTES: usize = 2 << 20;
 
-/// Reads the whole file and judges every row by `format`; `Auto` is found out from the first row.
+/// Reads the whole file and judges every row by `format`; `Auto` is found out from the file.
 ///
 /// # Errors
 /// The rows that can't be used, 20 of them one by one, and a file that can't be read or changes meanwhile.
 pub fn survey(path: &Path, format: DataFormat) -> Result<DatasetFacts, Vec<Problem>> {
-    available(format).map_err(|problem| vec![problem])?;
     let before = metadata(path).map_err(|problem| vec![problem])?;
-    // Hashing takes about as long as reading the rows does.
-    let (judged, hashed) = thread::scope(|scope| {
-        let hashed = scope.spawn(|| hash(path));
-        (judge(path, format), hashed.join().expect("hashing a file does not panic"))
-    });
-    let (format, n_rows) = judged?;
-    let (sha256, bytes) = hashed.map_err(|error| vec![unread(path, &error)])?;
+    let data = plain([path.to_owned()], format);
+    let request =
+        CheckRequest { data: &data, model: None, train: None, seed: 0, fingerprint: Fingerprint::Sha256 };
+    let report = check(&request, &mut |_: &Event| {}, &StopSignal::new())?;
+    let problems = problems(&report);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
     let after = metadata(path).map_err(|problem| vec![problem])?;
-    let is_same = bytes == before.len()
-        && bytes == after.len()
+    let is_same = before.len() == after.len()
         && match (before.modified(), after.modified()) {
             (Ok(before), Ok(after)) => before == after,
             // A file system that keeps no times.
             (Ok(_) | Err(_), Err(_)) | (Err(_), Ok(_)) => true,
         };
-    if !is_same {
-        let message = format!("`{}` changed while it was read", file_name(path));
-        let problem = Problem::new(ProblemKind::BadData, message).at(path.display().to_string());
-        return Err(vec![problem.hint("try again when nothing writes to it")]);
+    let file = report.files.into_iter().next().expect("a file was named");
+    match (file.format, file.sha256) {
+        (Some(format), Some(sha256)) if is_same => {
+            Ok(DatasetFacts { format, n_rows: file.rows.read, bytes: before.len(), sha256 })
+        }
+        (Some(_) | None, Some(_) | None) => {
+            let message = format!("`{}` changed while it was read", file_name(path));
+            let problem = Problem::new(ProblemKind::BadData, message).at(path.display().to_string());
+            Err(vec![problem.hint("try again when nothing writes to it")])
+        }
     }
-    Ok(DatasetFacts { format, n_rows, bytes, sha256 })
 }
 
 /// At most `n_rows` rows after the one with number `after_row`, each with what is wrong with it.
@@ -61,12 +62,8 @@ pub fn preview(
     format: DataFormat,
     (after_row, n_rows): (u64, u32),
 ) -> Result<Vec<PreviewRow>, Problem> {
-    available(format)?;
     metadata(path)?;
-    let format = match format {
-        DataFormat::Auto => first_format(path)?,
-        given => Some(given),
-    };
+    let layout = first_layout(path, &Asked::of(format))?;
     let mut rows = Rows::open(path)?;
     rows.skip_to(after_row)?;
     let mut shown = Vec::new();
@@ -75,7 +72,7 @@ pub fn preview(
         let Some(row) = rows.next() else { break };
         let (value, problem) = match row {
             Ok(row) => {
-                let problem = format.and_then(|format| example(&row.value, format).err());
+                let problem = layout.as_ref().and_then(|layout| example(&row.value, layout).err());
                 (row.value, problem.map(|what| format!("{} {what}", row.place)))
             }
             Err(problem) => {
@@ -105,63 +102,17 @@ fn shortened(value: &Value, limit: usize) -> String {
     Value::String(format!("{}… ({} bytes)", &beginning[..kept], beginning.len())).to_string()
 }
 
-fn available(format: DataFormat) -> Result<(), Problem> {
-    format::availability(format).map_err(|name| {
-        Problem::new(
-            ProblemKind::NotAvailable,
-            format!("the format `{name}` is not available in this version"),
-        )
-        .at("format")
-        .hint(
-            "write it as messages, instruction + output, prompt + completion, question + answer, text or tokens",
-        )
-    })
-}
-
-/// The format of the first row that is JSON; `None` where no row is.
-fn first_format(path: &Path) -> Result<Option<DataFormat>, Problem> {
-    Rows::open(path)?.flatten().next().map(|row| found_format(&row)).transpose()
-}
-
-/// The format and the number of rows.
-fn judge(path: &Path, asked: DataFormat) -> Result<(DataFormat, u64), Vec<Problem>> {
-    let mut format = match asked {
-        DataFormat::Auto => None,
-        given => Some(given),
-    };
-    let (mut n_rows, mut problems, mut n_unlisted) = (0, Vec::new(), 0u64);
-    for row in Rows::open(path).map_err(|problem| vec![problem])? {
-        n_rows += 1;
-        if let (Ok(row), None) = (&row, format) {
-            match found_format(row) {
-                Ok(found) => format = Some(found),
-                // Every further row would be told off for the same reason.
-                Err(problem) => return Err(problems.into_iter().chain([problem]).collect()),
-            }
-        }
-        // Without a format there was no row yet, only problems.
-        let known = format.unwrap_or(DataFormat::Auto);
-        if let Err(problem) = row.and_then(|row| fits(&row, known)) {
-            if problems.len() < LISTED_PROBLEMS {
-                problems.push(problem);
-            } else {
-                n_unlisted += 1;
-            }
-        }
+/// The layout that the first rows show; `None` where no row is JSON.
+fn first_layout(path: &Path, asked: &Asked) -> Result<Option<RowLayout>, Problem> {
+    let first: Vec<Row> = Rows::open(path)?.flatten().take(SHOWN_ROWS).collect();
+    if first.is_empty() {
+        return Ok(None);
     }
-    if n_unlisted > 0 {
-        let what = if n_unlisted == 1 { "1 more row".to_owned() } else { format!("{n_unlisted} more rows") };
-        let problem = Problem::new(ProblemKind::BadData, format!("{what} can't be used"));
-        problems.push(problem.at(path.display().to_string()));
-    }
-    match format {
-        Some(format) if problems.is_empty() => Ok((format, n_rows)),
-        Some(_) | None => Err(problems),
-    }
-}
-
-fn fits(row: &Row, format: DataFormat) -> Result<(), Problem> {
-    example(&row.value, format).map(|_| ()).map_err(|what| row.place.problem(what))
+    let found = FileFormat::detect(first.iter().map(|row| &row.value), asked).map_err(|fault| {
+        let problem = Problem::new(ProblemKind::BadData, format!("`{}` {fault}", file_name(path)));
+        Problem { hint: fault.hint, ..problem.at(path.display().to_string()) }
+    })?;
+    Ok(Some(found.layout))
 }
 
 /// Of a file; directories, pipes and devices are refused, since reading one may never end.
@@ -172,21 +123,6 @@ fn metadata(path: &Path) -> Result<Metadata, Problem> {
     }
     let message = format!("`{}` is not a file", file_name(path));
     Err(Problem::new(ProblemKind::BadData, message).at(path.display().to_string()).hint("name a data file"))
-}
-
-fn hash(path: &Path) -> io::Result<(String, u64)> {
-    let mut file = File::open(path)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    let mut n_bytes = 0;
-    loop {
-        let n = file.read(&mut buffer)?;
-        if n == 0 {
-            return Ok((hex(hash), n_bytes));
-        }
-        hash.update(&buffer[..n]);
-        n_bytes += n as u64;
-    }
 }
 
 fn unread(path: &Path, error: &io::Error) -> Problem {

@@ -24,6 +24,7 @@ use ftl_core::job::State;
 use ftl_core::metrics::Evaluated;
 use ftl_core::{CheckedSpec, Event, Observer, StopSignal};
 
+use crate::checkpoint::layout::step_of;
 use crate::error::TrainError;
 use crate::model::fingerprint::fingerprint;
 use eval::Scores;
@@ -126,14 +127,16 @@ pub fn train(
             return Ok(Outcome::Finished(Summary::new(spec, *state, None, path)));
         }
     };
-    let ready = ready(spec, &weights, &mut reporter)?;
+    let Some(ready) = ready(spec, &weights, &mut reporter, stop)? else {
+        return Ok(unbegun(weights));
+    };
     let identity = Identity::of(spec, &ready.data, fingerprint(&spec.model.path)?);
     let mut run = Run::new((spec, out), ready, identity, &mut reporter)?;
     if let Weights::Checkpoint(checkpoint) = &weights {
         run.restore(checkpoint)?;
     }
     run.verify_memory()?;
-    output::begin(out, spec)?;
+    output::begin(out, spec, &run.data.report)?;
     run.open_log()?;
     run.observe(Event::State { state: State::Running, reason: None });
     let outcome = run.all_steps(stop);
@@ -144,4 +147,16 @@ pub fn train(
     };
     run.observe(Event::State { state, reason });
     outcome
+}
+
+/// It was asked to stop before its first step; what an earlier attempt saved stays.
+fn unbegun(weights: Weights) -> Outcome {
+    match weights {
+        Weights::Spec => Outcome::Stopped { step: 0, checkpoint: None },
+        Weights::Checkpoint(path) => {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            let step = name.as_deref().and_then(step_of).unwrap_or(0);
+            Outcome::Stopped { step, checkpoint: Some(path) }
+        }
+    }
 }

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ftl_core::dataset::DatasetReport;
 use ftl_core::{CheckedSpec, Observer, Problem, ProblemKind};
 
-use crate::checkpoint::layout::{EVENTS_JSONL, FINAL, SPEC_RESOLVED_JSON, step_of};
+use crate::checkpoint::layout::{EVENTS_JSONL, FINAL, REPORT_JSON, SPEC_RESOLVED_JSON, step_of};
 use crate::checkpoint::{newest_valid, verify};
 use crate::checkpoint::{remove_leftovers, write_file};
 use crate::error::TrainError;
@@ -110,13 +111,15 @@ fn finished(
     Ok(Some(Found::Result { path, state: Box::new(state) }))
 }
 
-/// Makes the directory, removes what a killed process left unfinished, and puts the resolved spec there.
+/// Makes the directory, removes what a killed process left unfinished, and puts the resolved spec and the report on the
+/// data there.
 ///
 /// # Errors
 /// [`TrainError::File`] if the operating system refuses.
-pub fn begin(out: &Path, spec: &CheckedSpec) -> Result<(), TrainError> {
+pub fn begin(out: &Path, spec: &CheckedSpec, report: &DatasetReport) -> Result<(), TrainError> {
     fs::create_dir_all(out).map_err(TrainError::file("create", out))?;
     remove_leftovers(out)?;
-    let path = out.join(SPEC_RESOLVED_JSON);
-    write_file(&path, spec.to_json().as_bytes())
+    let report = serde_json::to_vec_pretty(report).expect("a report is plain data");
+    write_file(&out.join(REPORT_JSON), &report)?;
+    write_file(&out.join(SPEC_RESOLVED_JSON), spec.to_json().as_bytes())
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ftl_core::job::Phase;
 use ftl_core::spec::resolved::{Adapter, Lora, ModelInit};
-use ftl_core::{CheckedSpec, Observer, Problem, ProblemKind};
+use ftl_core::{CheckedSpec, Observer, Problem, ProblemKind, StopSignal};
 
 use crate::adapter::lora::{self, LoraSource};
 use crate::adapter::peft::{AdapterConfig, AdapterWeights, Layout, Named};
@@ -53,7 +53,7 @@ pub enum Weights {
     Checkpoint(PathBuf),
 }
 
-/// Reads and judges everything.
+/// Reads and judges everything. `None`: it was asked to stop before the data were read.
 ///
 /// # Errors
 /// Every problem with device, model, adapter and data; of these, those of the first part that has some.
@@ -61,7 +61,8 @@ pub fn ready(
     spec: &CheckedSpec,
     weights: &Weights,
     observer: &mut dyn Observer,
-) -> Result<Ready, TrainError> {
+    stop: &StopSignal,
+) -> Result<Option<Ready>, TrainError> {
     phase(observer, Phase::Validating);
     let device = device::open(spec.device.kind, spec.model.dtype)?.for_training(spec.model.dtype)?;
     note(observer, device.describe());
@@ -117,7 +118,7 @@ pub fn ready(
         cache: &Cache::of_user(),
     };
     phase(observer, Phase::Tokenizing);
-    let mut data = prepare(&request, observer)?;
+    let Some(mut data) = prepare(&request, observer, stop)? else { return Ok(None) };
     methods::check(spec.method, &data)?;
     for message in &data.notes {
         warn(observer, message.clone());
@@ -137,7 +138,7 @@ pub fn ready(
         Some(_) => Trained::Adapter,
         None => Trained::Base,
     });
-    Ok(Ready { device, decoder, adapter, data, predictor, max_length, memory })
+    Ok(Some(Ready { device, decoder, adapter, data, predictor, max_length, memory }))
 }
 
 fn too_few_prompts(asked: u64, found: usize) -> Option<String> {
@@ -162,7 +163,7 @@ pub(super) fn base(spec: &CheckedSpec, device: &OpenDevice) -> Result<Decoder, T
 }
 
 /// Whether the adapter keeps embedding and head in full, so that rows can be added and trained.
-fn keeps_vocabulary(config: &AdapterConfig, model: &DecoderConfig) -> Result<bool, Vec<Problem>> {
+pub(crate) fn keeps_vocabulary(config: &AdapterConfig, model: &DecoderConfig) -> Result<bool, Vec<Problem>> {
     // What is wrong with the names is told when the adapter is attached.
     let Ok(layout) = Layout::of(config, model, Named::InFile) else { return Ok(false) };
     let saves = |tensor: &str| layout.saved.iter().any(|module| module.tensor == tensor);
@@ -177,7 +178,7 @@ fn quantized_base(model: &Path) -> Problem {
 }
 
 /// The adapter's shape, and the directory of its weights where there is one.
-fn adapter_shape(
+pub(crate) fn adapter_shape(
     asked: &Lora,
     weights: &Weights,
     model: &Path,

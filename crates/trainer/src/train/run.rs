@@ -13,7 +13,6 @@ use crate::checkpoint::layout::{EVENTS_JSONL, checkpoint_name};
 use crate::checkpoint::retain_newest;
 use crate::checkpoint::save;
 use crate::data::load::Prepared;
-use crate::data::mix::Part;
 use crate::data::order::{Plan, Pool};
 use crate::device::OpenDevice;
 use crate::error::TrainError;
@@ -84,9 +83,11 @@ impl<'a, 'b> Run<'a, 'b> {
         identity: Identity,
         reporter: &'a mut Reporter<'b>,
     ) -> Result<Self, TrainError> {
-        let Ready { device, decoder, adapter, data, predictor, max_length, memory } = ready;
+        let Ready { device, decoder, adapter, mut data, predictor, max_length, memory } = ready;
         let train = &spec.train;
-        let plan = Plan::new(pool(spec, &data, max_length), train);
+        let lengths = data.train.lengths().collect();
+        let plan = Plan::new(Pool::of(&spec.data, lengths, &data.per_file, max_length), train);
+        data.report.steps = Some(plan.steps());
         if let Some(message) = plan.packing() {
             note(reporter, message);
         }
@@ -409,18 +410,6 @@ impl<'a, 'b> Run<'a, 'b> {
 fn pass(spec: &CheckedSpec, keep: Keep, key: Key) -> TrainPass {
     let noise = spec.train.neftune_noise_alpha.map(|alpha| Noise { alpha, key: key.fold(NOISE) });
     TrainPass { keep, dropout: Some(key), noise }
-}
-
-/// What the steps take their samples from.
-fn pool(spec: &CheckedSpec, data: &Prepared, max_length: usize) -> Pool {
-    let files = spec.data.train.iter().zip(&data.per_file);
-    Pool {
-        lengths: data.train.lengths().collect(),
-        files: files.map(|(file, n_samples)| Part { n_samples: *n_samples, weight: file.weight }).collect(),
-        order: spec.data.order,
-        rows: spec.data.rows,
-        max_length,
-    }
 }
 
 /// Whether something happens after `step`, counted from 1.

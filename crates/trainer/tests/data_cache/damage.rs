@@ -22,7 +22,7 @@ fn samples() -> Vec<Sample> {
 fn keep(cache: &Cache, key: &Key, samples: &[Sample]) -> (Samples, Vec<String>) {
     let mut writer = cache.writer();
     for sample in samples {
-        writer.push(sample, Origin { row: [3; 32], file_index: 1 });
+        writer.push(sample, Origin { row: 3, file_index: 1, ..Origin::default() });
     }
     cache.keep(key, writer.finish(key, b"about").expect("written"))
 }
@@ -59,7 +59,7 @@ fn every_flipped_bit_and_every_cut_is_seen() {
     let Found::Samples(found) = cache.find(&KEY) else { panic!("the good one is used") };
     assert_eq!(found, samples()[..]);
     assert_eq!(found.about(), b"about");
-    assert_eq!(found.origin(2), Origin { row: [3; 32], file_index: 1 });
+    assert_eq!(found.origin(2), Origin { row: 3, file_index: 1, ..Origin::default() });
 
     // The file of another key under this name.
     let other = Key([8; 32]);

@@ -34,7 +34,14 @@ fn sample() -> impl Strategy<Value = Sample> {
 }
 
 fn origin(index: usize) -> Origin {
-    Origin { row: [index as u8; 32], file_index: index as u32 * 3 }
+    let number = index as u32;
+    Origin {
+        row: u64::MAX - index as u64,
+        piece: index as u64,
+        n_supervised: number + 1,
+        file_index: number * 3,
+        begins_row: number.is_multiple_of(2),
+    }
 }
 
 proptest! {

@@ -7,7 +7,7 @@ use ftl_core::event::NoteLevel;
 use ftl_core::spec::resolved::{
     Data, DataFormat, Eval, ExcessLength, LossOn, Rows as RowRule, SampleOrder, TrainFile,
 };
-use ftl_core::{Event, Problem};
+use ftl_core::{Event, Problem, StopSignal};
 use ftl_trainer::data::cache::Cache;
 use ftl_trainer::data::encode::Encoder;
 use ftl_trainer::data::load::{Prepared, Request, prepare};
@@ -101,7 +101,8 @@ impl Job {
                 notes.push((*level, message.clone()));
             }
         };
-        let prepared = self.with(|request| prepare(request, &mut observer))?;
+        let prepared =
+            self.with(|request| prepare(request, &mut observer, &StopSignal::new()))?.expect("not stopped");
         Ok((prepared, notes))
     }
 

@@ -49,7 +49,7 @@ fn what_a_started_process_does() {
             let cache = cache_of(dir);
             let mut writer = cache.writer();
             for id in 0..BIG_SAMPLES {
-                writer.push(&big(id), Origin { row: [0; 32], file_index: 0 });
+                writer.push(&big(id), Origin::default());
                 println!("wrote {id}");
             }
             let written = writer.finish(&KEY, &[]).expect("written");

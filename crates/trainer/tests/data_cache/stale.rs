@@ -5,6 +5,9 @@ use std::os::unix::fs::MetadataExt;
 
 use ftl_core::spec::resolved::Eval;
 
+use ftl_core::StopSignal;
+use ftl_trainer::data::load::prepare;
+
 use crate::job::{Job, rows};
 
 #[test]
@@ -85,7 +88,7 @@ fn data_that_change_while_they_are_read_are_not_kept() {
         ftl_core::Event::Note { message, .. } => notes.push(message.clone()),
         _ => {}
     };
-    job.with(|request| ftl_trainer::data::load::prepare(request, &mut observer)).expect("samples");
+    job.with(|request| prepare(request, &mut observer, &StopSignal::new())).expect("samples");
     assert_eq!(notes, ["the data changed while they were read, so their tokens are not kept"]);
     assert_eq!(job.kept().len(), 0);
     assert_eq!(job.get(), (job.fresh(), false));

@@ -1,6 +1,7 @@
 //! `ftl-train`: the engine without a server. One file for each subcommand.
 
 mod bench;
+mod check;
 mod doctor;
 mod generate;
 mod inspect;
@@ -36,6 +37,8 @@ enum Command {
     Run(run::Args),
     /// Measure training speed and memory on random tokens.
     Bench(bench::Args),
+    /// Say what is in data files, and whether they can be trained on.
+    Check(check::Args),
     /// Say on which devices this machine can train, and what is missing.
     Doctor,
     /// Continue a text or a conversation.
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Run(args) => run::run(args, format),
         Command::Bench(args) => bench::run(args, format),
+        Command::Check(args) => check::run(args, format),
         Command::Doctor => doctor::run(format),
         Command::Generate(args) => generate::run(args, format),
         Command::Inspect(args) => inspect::run(args, format),

@@ -27,6 +27,8 @@ pub enum Ended {
     Stopped,
     /// The answer is no, and was printed.
     Negative,
+    /// The input can't be used, and why was printed.
+    Refused,
 }
 
 /// What every command gives back.
@@ -42,6 +44,7 @@ pub fn exit(result: CommandResult, format: Format) -> ExitCode {
     let error = match result {
         Ok(Ended::Done) => return ExitCode::SUCCESS,
         Ok(Ended::Stopped) => return ExitCode::from(EXIT_STOPPED),
+        Ok(Ended::Refused) => return ExitCode::from(EXIT_REFUSED),
         Ok(Ended::Negative) => return ExitCode::FAILURE,
         Err(error) => error,
     };

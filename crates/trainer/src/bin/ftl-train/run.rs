@@ -87,7 +87,7 @@ pub fn read(
 }
 
 /// The first signal saves and stops, the second ends the process at once.
-fn stop_on_signals(stop: &StopSignal) {
+pub fn stop_on_signals(stop: &StopSignal) {
     for (signal, reason) in [(SIGINT, StopReason::User), (SIGTERM, StopReason::Shutdown)] {
         let stop = stop.clone();
         let act = move || {

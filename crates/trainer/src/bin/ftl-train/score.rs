@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ftl_core::spec::resolved::{Data, DataFormat, Eval, ExcessLength, LossOn, Rows, SampleOrder, TrainFile};
-use ftl_core::{Event, Observer, Problem, ProblemKind};
+use ftl_core::{Event, Observer, Problem, ProblemKind, StopSignal};
 use ftl_trainer::data::cache::Cache;
 use ftl_trainer::data::load::{Request, prepare};
 use ftl_trainer::data::tokenize::{Around, Tokenizer};
@@ -24,7 +24,7 @@ pub struct Args {
     #[command(flatten)]
     input: Input,
     /// Format of the data; found out from the file by default.
-    #[arg(long, value_name = "FORMAT", requires = "data", value_parser = data_format)]
+    #[arg(long, value_name = "FORMAT", requires = "data", value_parser = crate::check::data_format)]
     format: Option<DataFormat>,
     /// Write the logits of all tokens here, as tensor `logits`, f32 [rows, tokens, vocab].
     #[arg(long, value_name = "OUT.safetensors")]
@@ -149,7 +149,7 @@ impl Args {
             n_prompts: 0,
             cache: &Cache::Off,
         };
-        let prepared = prepare(&request, &mut Quiet)?;
+        let prepared = prepare(&request, &mut Quiet, &StopSignal::new())?.expect("nobody asks it to stop");
         for text in &prepared.notes {
             note(&format!("note: {text}"));
         }
@@ -195,8 +195,4 @@ fn read_text(path: &Path) -> Result<String, Problem> {
         problem(ProblemKind::BadData, format!("the file is not UTF-8 at byte {place}"))
             .hint("save it as UTF-8")
     })
-}
-
-fn data_format(name: &str) -> Result<DataFormat, String> {
-    serde_json::from_value(json!(name)).map_err(|error| error.to_string())
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use ftl_core::dataset::DatasetReport;
 use ftl_core::event::NoteLevel;
 use ftl_core::{Event, Observer, Problem, ProblemKind};
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use super::key::{data_bytes, key};
 use super::{Cache, Found, Key};
 use crate::data::load::Request;
 use crate::data::prompts::Candidate;
+use crate::data::report::Gathered;
 use crate::data::samples::{Samples, Writer};
 
 /// Data of fewer bytes are not kept: they are tokenized before anybody looks up.
@@ -19,24 +19,21 @@ const SMALL_BYTES: u64 = 64 << 10;
 /// What is known of samples beside the tokens.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct About {
-    /// What the user should know, one sentence each.
-    pub notes: Vec<String>,
+    /// What was counted of the data that they were made from.
+    pub gathered: Gathered,
     /// Prompts that may be asked during a run.
     pub prompts: Vec<Candidate>,
-    /// The report on the data that they were made from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub report: Option<DatasetReport>,
 }
 
-/// The samples of `request`: those of the cache, or those that `make` gives to the writer.
+/// The samples of `request`: those of the cache, or those that `make` gives to the writer. `None`: `make` was asked to stop.
 ///
 /// # Errors
 /// What `make` says, and a disk that does not give back what was written to it.
 pub fn tokenized(
     request: &Request<'_>,
     observer: &mut dyn Observer,
-    make: impl FnOnce(&mut Writer, &mut dyn Observer) -> Result<About, Vec<Problem>>,
-) -> Result<(Samples, About), Vec<Problem>> {
+    make: impl FnOnce(&mut Writer, &mut dyn Observer) -> Result<Option<About>, Vec<Problem>>,
+) -> Result<Option<(Samples, About)>, Vec<Problem>> {
     let cache = request.cache;
     // What can't be read is told by who reads it for the samples.
     let wanted = worth_keeping(request).unwrap_or(None);
@@ -45,7 +42,7 @@ pub fn tokenized(
             Found::Samples(samples) => {
                 if let Ok(about) = serde_json::from_slice(samples.about()) {
                     say(observer, NoteLevel::Info, "tokenized data from cache".to_owned());
-                    return Ok((samples, about));
+                    return Ok(Some((samples, about)));
                 }
             }
             Found::Nothing => {}
@@ -53,22 +50,22 @@ pub fn tokenized(
         }
     }
     let mut writer = cache.writer();
-    let about = make(&mut writer, observer)?;
+    let Some(about) = make(&mut writer, observer)? else { return Ok(None) };
     let bytes = serde_json::to_vec(&about).expect("plain data");
     let written = writer.finish(&wanted.unwrap_or_default(), &bytes).map_err(|error| vec![lost(&error)])?;
     let Some(wanted) = wanted else {
         written.notes.into_iter().for_each(|note| say(observer, NoteLevel::Warning, note));
-        return Ok((written.samples, about));
+        return Ok(Some((written.samples, about)));
     };
     // Files that were written to meanwhile, or midnight: the samples may be those of neither before nor after.
     if worth_keeping(request).ok().flatten() != Some(wanted) {
         let message = "the data changed while they were read, so their tokens are not kept".to_owned();
         say(observer, NoteLevel::Warning, message);
-        return Ok((written.samples, about));
+        return Ok(Some((written.samples, about)));
     }
     let (samples, notes) = cache.keep(&wanted, written);
     notes.into_iter().for_each(|note| say(observer, NoteLevel::Warning, note));
-    Ok((samples, about))
+    Ok(Some((samples, about)))
 }
 
 /// The key to look for; `None`: this is not to be kept.

@@ -1,10 +1,14 @@
 //! Conversations: messages by role, as OpenAI and transformers write them.
 
-use std::fmt;
-
+use ftl_core::dataset::Code;
 use serde_json::{Map, Value, json};
 
-use super::kind_of;
+use super::fields::kind_of;
+use super::layout::Tags;
+use super::speaker::{Role, Spelling};
+use super::tools::{Bare, read_tools};
+use super::turn::Style;
+use crate::data::fault::Fault;
 
 /// Messages by role.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,83 +30,39 @@ pub struct Message {
     /// What the data say of it, where they say something.
     pub given_weight: Option<f32>,
     /// The message as the template sees it: `role`, `content`, `tool_calls` and whatever else it has.
-    fields: Map<String, Value>,
-}
-
-/// Who speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Sets the scene.
-    System,
-    /// OpenAI's newer word for system.
-    Developer,
-    /// The person.
-    User,
-    /// The model.
-    Assistant,
-    /// The result of a call.
-    Tool,
-    /// Llama 3's word for tool.
-    Ipython,
-}
-
-impl Role {
-    const ALL: [Self; 6] =
-        [Self::System, Self::Developer, Self::User, Self::Assistant, Self::Tool, Self::Ipython];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::System => "system",
-            Self::Developer => "developer",
-            Self::User => "user",
-            Self::Assistant => "assistant",
-            Self::Tool => "tool",
-            Self::Ipython => "ipython",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
+    pub(super) fields: Map<String, Value>,
 }
 
 impl Conversation {
     /// Reads `{"messages": […], "tools": […]?}` or a bare list of messages.
     ///
     /// # Errors
-    /// The end of a sentence that begins with the conversation's name.
-    pub fn from_json(value: &Value) -> Result<Self, String> {
+    /// What the conversation can't be read for.
+    pub fn from_json(value: &Value) -> Result<Self, Fault> {
         match value {
             Value::Array(_) => Self::from_parts(value, None),
             Value::Object(fields) => match fields.get("messages") {
                 Some(messages) => Self::from_parts(messages, fields.get("tools")),
-                None => Err("has no `messages`".to_owned()),
+                None => Err(Fault::new(Code::MissingField, "has no `messages`")),
             },
-            other => Err(format!("is {}; expected an object with `messages`", kind_of(other))),
+            other => Err(Fault::new(
+                Code::NotAnObject,
+                format!("is {}; expected an object with `messages`", kind_of(other)),
+            )),
         }
     }
 
     /// Reads a list of messages, and of tools.
     ///
     /// # Errors
-    /// The end of a sentence that begins with the row's name.
-    pub fn from_parts(messages: &Value, tools: Option<&Value>) -> Result<Self, String> {
-        let Value::Array(messages) = messages else {
-            return Err(format!("has {} as `messages`; expected a list", kind_of(messages)));
-        };
+    /// What they can't be read for.
+    pub fn from_parts(messages: &Value, tools: Option<&Value>) -> Result<Self, Fault> {
+        let style = Style { spelling: Spelling::OpenAi, tags: &Tags::default() };
+        let messages = style.messages("messages", messages)?;
         if messages.is_empty() {
-            return Err("has no messages".to_owned());
+            return Err(no_messages());
         }
-        let messages = messages
-            .iter()
-            .enumerate()
-            .map(|(index, message)| {
-                Message::from_json(message).map_err(|what| format!("has a message {} that {what}", index + 1))
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self { messages, tools: tools.map_or(Ok(None), read_tools)? })
+        Ok(Self { messages, tools: tools.map_or(Ok(None), |tools| read_tools("tools", tools, Bare::Kept))? })
     }
 
     /// A question of the user and the assistant's answer.
@@ -115,10 +75,7 @@ impl Conversation {
 
     /// An instruction, what to do it with, and the answer.
     pub fn of_instruction(instruction: &str, input: &str, output: &str) -> Self {
-        if input.is_empty() {
-            return Self::question_answer(instruction, output);
-        }
-        Self::question_answer(&format!("{instruction}\n\n{input}"), output)
+        Self::question_answer(&joined(instruction, input), output)
     }
 
     /// Messages that are learned.
@@ -145,7 +102,7 @@ impl Message {
         let Value::Object(fields) = json!({"role": role.name(), "content": content}) else {
             unreachable!("an object was written");
         };
-        Self { role, weight: default_weight(role), given_weight: None, fields }
+        Self { role, weight: usual_weight(role), given_weight: None, fields }
     }
 
     /// Whether it is learned.
@@ -163,119 +120,51 @@ impl Message {
         self.fields.get("content").and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// Whether there is anything in it: text, a call, or thoughts.
+    pub fn says_something(&self) -> bool {
+        let thinks = THOUGHTS.iter().filter_map(|key| self.fields.get(*key)).filter_map(Value::as_str);
+        let mut texts = thinks.chain([self.content()]);
+        self.calls() || texts.any(|text| !text.trim().is_empty())
+    }
+
+    /// What it consists of.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
     /// The message as the template sees it.
     pub fn json(&self) -> Value {
         Value::Object(self.fields.clone())
     }
+}
 
-    fn from_json(value: &Value) -> Result<Self, String> {
-        let Value::Object(fields) = value else {
-            return Err(format!("is {}; expected an object with `role` and `content`", kind_of(value)));
-        };
-        let role = match fields.get("role") {
-            Some(Value::String(name)) => {
-                Role::ALL.into_iter().find(|role| role.name() == name).ok_or_else(|| {
-                    let known: Vec<&str> = Role::ALL.into_iter().map(Role::name).collect();
-                    format!("has the role `{name}`; expected one of: {}", known.join(", "))
-                })?
-            }
-            Some(other) => return Err(format!("has {} as `role`", kind_of(other))),
-            None => return Err("has no `role`".to_owned()),
-        };
-        let mut fields = fields.clone();
-        let calls = fields.get("tool_calls").and_then(Value::as_array).is_some_and(|calls| !calls.is_empty());
-        let content = match fields.get("content") {
-            Some(Value::String(_)) => None,
-            Some(Value::Array(parts)) => Some(join(parts)?),
-            Some(Value::Null) | None if calls => None,
-            Some(other) => return Err(format!("has {} as `content`; expected text", kind_of(other))),
-            None => return Err("has no `content`".to_owned()),
-        };
-        if let Some(content) = content {
-            fields.insert("content".to_owned(), Value::from(content));
-        }
-        let given_weight = given_weight(role, &fields)?;
-        let weight = given_weight.unwrap_or_else(|| default_weight(role));
-        Ok(Self { role, weight, given_weight, fields })
+/// Where templates look for what a model thought before it answered.
+pub(super) const THOUGHTS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
+
+/// What a message counts where the data do not say it.
+pub(super) fn usual_weight(role: Role) -> f32 {
+    match role {
+        Role::Assistant => 1.0,
+        Role::System | Role::Developer | Role::User | Role::Tool | Role::Ipython => 0.0,
     }
 }
 
-/// Joins the parts of a message; only text can be trained on.
-fn join(parts: &[Value]) -> Result<String, String> {
-    let mut joined = String::new();
-    for part in parts {
-        let kind = part.get("type").and_then(Value::as_str).unwrap_or("text");
-        let text = part.get("text").or_else(|| part.get("value")).and_then(Value::as_str).or(part.as_str());
-        match (kind, text) {
-            ("text", Some(text)) => joined.push_str(text),
-            ("text", None) => return Err("has a part without `text`".to_owned()),
-            (kind, _) => return Err(format!("has a part of type `{kind}`; only `text` can be trained on")),
-        }
-    }
-    Ok(joined)
+/// An instruction and what it is about, as one message.
+pub(super) fn joined(instruction: &str, input: &str) -> String {
+    if input.is_empty() { instruction.to_owned() } else { format!("{instruction}\n\n{input}") }
 }
 
-fn default_weight(role: Role) -> f32 {
-    if role == Role::Assistant { 1.0 } else { 0.0 }
-}
-
-/// Follows `train` (true, false), OpenAI's `weight` and LLaMA-Factory's `loss_weight` (from 0 on; 1 counts in full).
-fn given_weight(role: Role, fields: &Map<String, Value>) -> Result<Option<f32>, String> {
-    let wish = |key: &str| match fields.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Bool(wish)) => Ok(Some(f32::from(u8::from(*wish)))),
-        Some(other) => match other.as_f64().map(|weight| weight as f32) {
-            Some(weight) if weight >= 0.0 && weight.is_finite() => Ok(Some(weight)),
-            Some(_) | None => Err(format!(
-                "has {other} as `{key}`; expected how much it counts: 0 (not learned), 1, or another number from 0 on"
-            )),
-        },
-    };
-    let weight = match (wish("weight")?, wish("loss_weight")?) {
-        (Some(one), Some(other)) if one != other => {
-            return Err(format!("has {one} as `weight` and {other} as `loss_weight`; expected one of them"));
-        }
-        (one, other) => one.or(other),
-    };
-    // `train` says whether, a weight says how much.
-    let asked = match (wish("train")?, weight) {
-        (Some(train), Some(weight)) if (train > 0.0) != (weight > 0.0) => {
-            return Err("says both that it is learned and that it is not".to_owned());
-        }
-        (train, weight) => weight.or(train),
-    };
-    match (role, asked) {
-        (Role::Assistant, wish) => Ok(wish),
-        (_, Some(wish)) if wish > 0.0 => {
-            Err(format!("is to be learned but has the role `{role}`; only the assistant's can be"))
-        }
-        (_, wish) => Ok(wish),
-    }
-}
-
-/// Tools are a list, or the text of one as JSON.
-fn read_tools(tools: &Value) -> Result<Option<Value>, String> {
-    let parsed;
-    let tools = match tools {
-        Value::String(text) if text.trim().is_empty() => return Ok(None),
-        Value::String(text) => {
-            parsed = serde_json::from_str(text)
-                .map_err(|error| format!("has `tools` that are not JSON: {error}"))?;
-            &parsed
-        }
-        other => other,
-    };
-    match tools {
-        Value::Null => Ok(None),
-        Value::Array(list) if list.is_empty() => Ok(None),
-        Value::Array(_) => Ok(Some(tools.clone())),
-        other => Err(format!("has {} as `tools`; expected a list", kind_of(other))),
-    }
+pub(super) fn no_messages() -> Fault {
+    Fault::new(Code::NoMessages, "has no messages")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn refused(messages: &Value, tools: Option<&Value>) -> String {
+        Conversation::from_parts(messages, tools).expect_err("a fault").what
+    }
 
     #[test]
     fn parts_are_joined_and_tool_messages_kept() {
@@ -329,22 +218,15 @@ mod tests {
                 "has a message 1 that says both that it is learned and that it is not",
             ),
         ] {
-            assert_eq!(Conversation::from_parts(&messages, None), Err(expected.to_owned()));
+            assert_eq!(refused(&messages, None), expected);
         }
         let one = json!([{"role": "user", "content": "x"}]);
-        assert_eq!(
-            Conversation::from_parts(&one, Some(&json!({}))),
-            Err("has an object as `tools`; expected a list".to_owned())
-        );
-        assert!(
-            Conversation::from_parts(&one, Some(&json!("{")))
-                .expect_err("not JSON")
-                .starts_with("has `tools` that are not JSON")
-        );
-        assert_eq!(Conversation::from_json(&json!({})), Err("has no `messages`".to_owned()));
-        assert_eq!(
-            Conversation::from_json(&json!(1)),
-            Err("is a number; expected an object with `messages`".to_owned())
-        );
+        assert_eq!(refused(&one, Some(&json!({}))), "has an object as `tools`; expected a list");
+        assert!(refused(&one, Some(&json!("{"))).starts_with("has `tools` that are not JSON"));
+        for (whole, expected) in
+            [(json!({}), "has no `messages`"), (json!(1), "is a number; expected an object with `messages`")]
+        {
+            assert_eq!(Conversation::from_json(&whole).expect_err("a fault").what, expected);
+        }
     }
 }

@@ -4,82 +4,86 @@
 //! |---|---|
 //! | `prompt`, `chosen`, `rejected`: texts, or lists of messages | TRL |
 //! | `chosen`, `rejected`: the prompt is what both begin with | TRL, Anthropic's hh-rlhf |
+//! | `chosen`, `rejected`: conversations, with `prompt` and `messages` beside them that repeat a part | ultrafeedback |
 //! | `chosen_messages`, `rejected_messages`: conversations that begin alike | LLaMA-Factory 1 |
 //! | `conversations` or `messages`, with `chosen` and `rejected` as one message each | LLaMA-Factory |
 //! | `instruction`, `input`?, `chosen`, `rejected`: texts; `question` in place of `instruction` | LLaMA-Factory, orca |
 //! | `chosen_input_ids`, `chosen_labels`, …, `rejected_input_ids`, … | tokens from elsewhere |
 
-use serde_json::{Map, Value, json};
+use ftl_core::dataset::Code;
+use ftl_core::spec::Field;
+use serde_json::Value;
 
-use super::conversation::{Conversation, Message};
-use super::{Example, keys_of, kind_of, not_blank, tokens};
-
-type Fields = Map<String, Value>;
+use super::Example;
+use super::conversation::{Conversation, Message, joined};
+use super::dialogue;
+use super::fields::{Fields, Found, not_blank};
+use super::instruction::turns_before;
+use super::speaker::Role;
+use super::tokens;
+use crate::data::fault::Fault;
 
 /// Reads a row.
-///
-/// # Errors
-/// The end of a sentence that begins with the row's name.
-pub(super) fn pair(fields: &Fields) -> Result<Example, String> {
-    if fields.contains_key("chosen_input_ids") {
-        let [chosen, rejected] = ["chosen_", "rejected_"].map(|prefix| tokens::sample(fields, prefix));
+pub(super) fn pair(fields: &Fields<'_>) -> Result<Example, Fault> {
+    if fields.own("chosen_input_ids").is_some() {
+        let [chosen, rejected] = ["chosen_", "rejected_"].map(|prefix| tokens::side(fields, prefix));
         return both(Example::Tokens(chosen?), Example::Tokens(rejected?));
     }
-    let [chosen, rejected] = ["chosen", "rejected"].map(|side| answer(fields, side));
+    let [chosen, rejected] = [Field::Chosen, Field::Rejected].map(|side| answer(fields, side));
     let (chosen, rejected) = (chosen?, rejected?);
-    if let Some(turns) = ["conversations", "messages"].into_iter().find_map(|key| fields.get(key)) {
-        let prompt = with_system(fields, messages(turns)?)?;
-        return conversations(fields, prompt, [chosen, rejected]);
+    dialogue::text_only(fields)?;
+    // Whole conversations say all there is; what stands beside them repeats their beginning, or one of them.
+    if let (Answer::Turns(chosen), Answer::Turns(rejected)) = (&chosen, &rejected)
+        && is_whole(chosen)
+        && is_whole(rejected)
+    {
+        return conversations_alike(fields, chosen, rejected);
     }
-    for (key, with_input) in [("instruction", true), ("question", false)] {
-        if let Some(prompt) = fields.get(key) {
-            return instruction(fields, (key, prompt, with_input), [chosen, rejected]);
+    if let Some(turns) = fields.find(Field::Messages).filter(|found| !found.value.is_null()) {
+        let prompt = fields.layout.style().messages(turns.key, &turns.parsed())?;
+        return conversations(fields, dialogue::with_system(fields, prompt)?, [chosen, rejected]);
+    }
+    for (field, input) in [(Field::Instruction, Some(Field::Input)), (Field::Question, None)] {
+        if let Some(prompt) = fields.filled(field) {
+            return instruction(fields, prompt, input, [chosen, rejected]);
         }
     }
-    let has_system = !with_system(fields, Vec::new())?.is_empty();
-    match (fields.get("prompt"), chosen, rejected) {
-        (Some(Value::Array(prompt)), chosen, rejected) => {
-            let prompt = with_system(fields, messages(&Value::Array(prompt.clone()))?)?;
-            conversations(fields, prompt, [chosen, rejected])
+    prompted(fields, [chosen, rejected])
+}
+
+/// A pair with a `prompt`, or with none.
+fn prompted(fields: &Fields<'_>, answers: [Answer; 2]) -> Result<Example, Fault> {
+    let prompt = fields.find(Field::Prompt).filter(|found| !found.value.is_null());
+    let Some(prompt) = prompt else {
+        return match answers {
+            [Answer::Text(_), Answer::Text(_)] if fields.filled(Field::System).is_some() => {
+                Err(missing("has a `system`, but no `prompt` behind it"))
+            }
+            [Answer::Text(chosen), Answer::Text(rejected)] => texts_alike(&chosen, &rejected),
+            [Answer::Turns(chosen), Answer::Turns(rejected)] => {
+                conversations_alike(fields, &chosen, &rejected)
+            }
+            [Answer::Text(_), Answer::Turns(_)] | [Answer::Turns(_), Answer::Text(_)] => Err(unlike()),
+        };
+    };
+    match (prompt.turns().as_ref(), answers) {
+        (turns @ Value::Array(_), answers) => {
+            let turns = fields.layout.style().messages(prompt.key, turns)?;
+            conversations(fields, dialogue::with_system(fields, turns)?, answers)
         }
-        (Some(prompt @ Value::String(_)), chosen, rejected) if has_system || chosen.is_reply() => {
-            instruction(fields, ("prompt", prompt, false), [chosen, rejected])
-        }
-        (Some(Value::String(prompt)), Answer::Text(chosen), Answer::Text(rejected)) => {
-            not_blank("prompt", prompt)?;
-            let side = |completion| Example::PromptCompletion { prompt: prompt.clone(), completion };
+        (Value::String(text), [Answer::Text(chosen), Answer::Text(rejected)])
+            if turns_before(fields)?.is_none() =>
+        {
+            not_blank(prompt.key, text)?;
+            let side = |completion| Example::PromptCompletion { prompt: text.clone(), completion };
             both(side(chosen), side(rejected))
         }
-        (Some(Value::Null) | None, Answer::Text(_), Answer::Text(_)) if has_system => {
-            Err("has a `system`, but no `prompt` behind it".to_owned())
+        (Value::String(_), [Answer::Text(_), Answer::Turns(_)] | [Answer::Turns(_), Answer::Text(_)]) => {
+            Err(unlike())
         }
-        (Some(Value::Null) | None, Answer::Text(chosen), Answer::Text(rejected)) => {
-            let n_shared = shared_prompt(&chosen, &rejected)?;
-            let side = |text: &str| Example::PromptCompletion {
-                prompt: text[..n_shared].to_owned(),
-                completion: text[n_shared..].to_owned(),
-            };
-            for (key, text) in [("chosen", &chosen), ("rejected", &rejected)] {
-                not_blank(key, &text[n_shared..])?;
-            }
-            both(side(&chosen), side(&rejected))
-        }
-        // Whole conversations; a `prompt` beside them repeats their beginning.
-        (Some(Value::String(_) | Value::Null) | None, Answer::Turns(chosen), Answer::Turns(rejected)) => {
-            let n_shared = chosen.iter().zip(&rejected).take_while(|(a, b)| a == b).count();
-            if n_shared == chosen.len() && n_shared == rejected.len() {
-                return Err(SAME.to_owned());
-            }
-            let (prompt, chosen) = chosen.split_at(n_shared);
-            let sides = [chosen.to_vec(), rejected[n_shared..].to_vec()].map(Answer::Turns);
-            conversations(fields, with_system(fields, prompt.to_vec())?, sides)
-        }
-        (Some(Value::String(_) | Value::Null) | None, Answer::Text(_), Answer::Turns(_))
-        | (Some(Value::String(_) | Value::Null) | None, Answer::Turns(_), Answer::Text(_)) => {
-            Err("has a text and a list of messages as its two answers; expected two of one kind".to_owned())
-        }
-        (Some(other @ (Value::Bool(_) | Value::Number(_) | Value::Object(_))), _, _) => {
-            Err(format!("has {} as `prompt`; expected text or a list of messages", kind_of(other)))
+        (Value::String(_), answers) => instruction(fields, prompt, None, answers),
+        (other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)), _) => {
+            Err(prompt.wrong(other, "text or a list of messages"))
         }
     }
 }
@@ -87,167 +91,171 @@ pub(super) fn pair(fields: &Fields) -> Result<Example, String> {
 /// An answer as it stands in the row.
 enum Answer {
     Text(String),
-    Turns(Vec<Value>),
+    Turns(Vec<Message>),
 }
 
-impl Answer {
-    /// Whether it is messages that begin with the assistant's.
-    fn is_reply(&self) -> bool {
-        match self {
-            Self::Text(_) => false,
-            Self::Turns(turns) => turns.first().is_some_and(|turn| turn["role"] == "assistant"),
+/// Whether messages are a conversation from its beginning, and not an answer alone.
+fn is_whole(turns: &[Message]) -> bool {
+    turns.len() > 1 && turns.first().is_some_and(|turn| turn.role != Role::Assistant)
+}
+
+fn answer(fields: &Fields<'_>, side: Field) -> Result<Answer, Fault> {
+    let found = fields.needed(side, "`chosen` and `rejected`")?;
+    let style = fields.layout.style();
+    match found.turns().as_ref() {
+        Value::Array(turns) if turns.is_empty() => Err(empty(found.key)),
+        turns @ Value::Array(_) => Ok(Answer::Turns(style.messages(found.key, turns)?)),
+        turn @ Value::Object(_) => {
+            let message = style.message(turn);
+            message
+                .map(|message| Answer::Turns(vec![message]))
+                .map_err(|fault| fault.within(format_args!("has a message in `{}` that", found.key)))
         }
-    }
-}
-
-fn answer(fields: &Fields, side: &str) -> Result<Answer, String> {
-    let key = [side.to_owned(), format!("{side}_messages")].into_iter().find(|key| fields.contains_key(key));
-    let Some(key) = key else {
-        return Err(format!("has no `{side}`; it has {}, expected `chosen` and `rejected`", keys_of(fields)));
-    };
-    match &fields[&key] {
         Value::String(text) => {
-            not_blank(&key, text)?;
+            not_blank(found.key, text)?;
             Ok(Answer::Text(text.clone()))
         }
-        Value::Array(turns) if turns.is_empty() => Err(format!("has an empty `{key}`")),
-        turns @ Value::Array(_) => Ok(Answer::Turns(messages(turns)?)),
-        turn @ Value::Object(_) => Ok(Answer::Turns(messages(&Value::Array(vec![turn.clone()]))?)),
-        other => Err(format!("has {} as `{key}`; expected text, a message or messages", kind_of(other))),
-    }
-}
-
-/// Turns with `role` and `content`; those with `from` and `value` are rewritten.
-fn messages(turns: &Value) -> Result<Vec<Value>, String> {
-    let Value::Array(turns) = turns else {
-        return Err(format!("has {} as its messages; expected a list", kind_of(turns)));
-    };
-    turns.iter().map(message).collect()
-}
-
-fn message(turn: &Value) -> Result<Value, String> {
-    let Some(from) = turn.get("from") else { return Ok(turn.clone()) };
-    let role = match from.as_str() {
-        Some("system") => "system",
-        Some("human" | "user") => "user",
-        Some("gpt" | "assistant" | "chatgpt" | "model") => "assistant",
-        Some("observation" | "tool") => "tool",
-        Some(_) | None => {
-            return Err(format!("has a turn from {from}; expected one of: system, human, gpt, observation"));
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => {
+            Err(found.wrong(other, "text, a message or messages"))
         }
-    };
-    Ok(json!({"role": role, "content": turn.get("value").cloned().unwrap_or(Value::Null)}))
-}
-
-/// A system message of its own key goes first.
-fn with_system(fields: &Fields, mut prompt: Vec<Value>) -> Result<Vec<Value>, String> {
-    match fields.get("system") {
-        None | Some(Value::Null) => {}
-        Some(Value::String(text)) if text.is_empty() => {}
-        Some(Value::String(text)) => prompt.insert(0, json!({"role": "system", "content": text})),
-        Some(other) => return Err(format!("has {} as `system`; expected text", kind_of(other))),
     }
-    Ok(prompt)
 }
 
+/// A pair whose prompt is a text.
 fn instruction(
-    fields: &Fields,
-    (key, prompt, with_input): (&str, &Value, bool),
+    fields: &Fields<'_>,
+    prompt: Found<'_>,
+    input: Option<Field>,
     answers: [Answer; 2],
-) -> Result<Example, String> {
-    let text = |key: &str, value: &Value| match value {
-        Value::String(text) => Ok(text.clone()),
-        other => Err(format!("has {} as `{key}`; expected text", kind_of(other))),
-    };
-    let instruction = text(key, prompt)?;
-    not_blank(key, &instruction)?;
-    let input = match fields.get("input") {
-        Some(input) if with_input && !input.is_null() => text("input", input)?,
-        Some(_) | None => String::new(),
-    };
-    if fields.get("history").is_some_and(|turns| turns.as_array().is_none_or(|turns| !turns.is_empty())) {
-        return Err("has `history`, which instructions can't hold; write it as `messages`".to_owned());
-    }
-    let system = with_system(fields, Vec::new())?;
-    match answers {
-        [Answer::Text(chosen), Answer::Text(rejected)] if system.is_empty() => {
+) -> Result<Example, Fault> {
+    let Value::String(instruction) = prompt.value else { return Err(prompt.wrong(prompt.value, "text")) };
+    not_blank(prompt.key, instruction)?;
+    let input = input.map_or(Ok(None), |input| fields.optional_text(input))?.unwrap_or_default();
+    match (turns_before(fields)?, answers) {
+        (None, [Answer::Text(chosen), Answer::Text(rejected)]) => {
             let side = |output| Example::Instruction {
                 instruction: instruction.clone(),
-                input: input.clone(),
+                input: input.to_owned(),
                 output,
             };
             both(side(chosen), side(rejected))
         }
-        answers => {
-            let ask = if input.is_empty() { instruction } else { format!("{instruction}\n\n{input}") };
-            let user = json!({"role": "user", "content": ask});
-            conversations(fields, system.into_iter().chain([user]).collect(), answers)
+        (before, answers) => {
+            let user = Message::new(Role::User, &joined(instruction, input));
+            let prompt = before.into_iter().flatten().chain([user]).collect();
+            conversations(fields, prompt, answers)
         }
     }
 }
 
-/// Conversations that begin with `prompt`. Only the answers are learned, also where the prompt has some.
-fn conversations(fields: &Fields, prompt: Vec<Value>, answers: [Answer; 2]) -> Result<Example, String> {
-    if prompt.is_empty() {
-        return Err("has no prompt: its answers have no message before them".to_owned());
+/// Conversations whose prompt is what both begin with.
+fn conversations_alike(
+    fields: &Fields<'_>,
+    chosen: &[Message],
+    rejected: &[Message],
+) -> Result<Example, Fault> {
+    let n_shared = chosen.iter().zip(rejected).take_while(|(a, b)| a == b).count();
+    if n_shared == chosen.len() && n_shared == rejected.len() {
+        return Err(same());
     }
+    let (prompt, chosen) = chosen.split_at(n_shared);
+    let sides = [chosen, &rejected[n_shared..]].map(|turns| Answer::Turns(turns.to_vec()));
+    conversations(fields, dialogue::with_system(fields, prompt.to_vec())?, sides)
+}
+
+/// Conversations that begin with `prompt`. Only the answers are learned, also where the prompt has some.
+fn conversations(
+    fields: &Fields<'_>,
+    mut prompt: Vec<Message>,
+    answers: [Answer; 2],
+) -> Result<Example, Fault> {
+    if prompt.is_empty() {
+        return Err(missing("has no prompt: its answers have no message before them"));
+    }
+    prompt.iter_mut().for_each(|message| message.weight = 0.0);
+    let tools = dialogue::tools(fields)?;
     let [chosen, rejected] = answers.map(|answer| match answer {
-        Answer::Text(text) => vec![json!({"role": "assistant", "content": text})],
+        Answer::Text(text) => vec![Message::new(Role::Assistant, &text)],
         Answer::Turns(turns) => turns,
     });
-    let side = |key: &str, turns: Vec<Value>| {
-        let all: Vec<Value> = prompt.iter().cloned().chain(turns).collect();
-        let mut conversation = Conversation::from_parts(&Value::Array(all), fields.get("tools"))?;
-        conversation.messages[..prompt.len()].iter_mut().for_each(|message| message.weight = 0.0);
-        let answers = &conversation.messages[prompt.len()..];
+    let side = |key: &str, answers: Vec<Message>| {
         if !answers.iter().any(Message::is_trained) {
-            return Err(format!("has no assistant message in `{key}` behind the prompt"));
+            let what = format!("has no assistant message in `{key}` behind the prompt");
+            return Err(Fault::new(Code::NoAnswer, what));
         }
         if let Some(message) = answers.iter().find(|message| message.is_trained() && message.weight != 1.0) {
-            return Err(format!(
+            let what = format!(
                 "has a message with the weight {} in `{key}`; answers of a pair count in full",
                 message.weight
-            ));
+            );
+            return Err(Fault::new(Code::BadWeight, what));
         }
-        if answers.iter().all(|message| message.content().trim().is_empty() && !message.calls()) {
-            return Err(format!("has an empty `{key}`"));
+        if !answers.iter().any(Message::says_something) {
+            return Err(empty(key));
         }
-        Ok(Example::Conversation(conversation))
+        let messages = prompt.iter().cloned().chain(answers).collect();
+        Ok(Example::Conversation(Conversation { messages, tools: tools.clone() }))
     };
     both(side("chosen", chosen)?, side("rejected", rejected)?)
 }
 
-/// The bytes of the prompt that two texts have in common. White space before the answers belongs to them, as in TRL.
-fn shared_prompt(chosen: &str, rejected: &str) -> Result<usize, String> {
+/// Texts whose prompt is what both begin with. White space before the answers belongs to them, as in TRL.
+fn texts_alike(chosen: &str, rejected: &str) -> Result<Example, Fault> {
+    if chosen.trim() == rejected.trim() {
+        return Err(same());
+    }
     let shared = chosen.chars().zip(rejected.chars()).take_while(|(a, b)| a == b);
     let n_bytes: usize = shared.map(|(a, _)| a.len_utf8()).sum();
-    if chosen.trim() == rejected.trim() {
-        return Err(SAME.to_owned());
-    }
     let prompt = &chosen[..n_bytes];
     let prompt = prompt.strip_suffix(' ').unwrap_or(prompt);
     if prompt.trim().is_empty() {
-        return Err("has no prompt: `chosen` and `rejected` have no beginning in common".to_owned());
+        return Err(missing("has no prompt: `chosen` and `rejected` have no beginning in common"));
     }
-    Ok(prompt.len())
+    for (key, text) in [("chosen", chosen), ("rejected", rejected)] {
+        not_blank(key, &text[prompt.len()..])?;
+    }
+    let side = |text: &str| Example::PromptCompletion {
+        prompt: prompt.to_owned(),
+        completion: text[prompt.len()..].to_owned(),
+    };
+    both(side(chosen), side(rejected))
 }
 
-const SAME: &str = "has the same text as `chosen` and `rejected`";
-
-fn both(chosen: Example, rejected: Example) -> Result<Example, String> {
+fn both(chosen: Example, rejected: Example) -> Result<Example, Fault> {
     if chosen == rejected {
-        return Err(SAME.to_owned());
+        return Err(same());
     }
     Ok(Example::Pair { chosen: Box::new(chosen), rejected: Box::new(rejected) })
 }
 
+fn same() -> Fault {
+    Fault::new(Code::SamePair, "has the same text as `chosen` and `rejected`")
+}
+
+fn missing(what: &str) -> Fault {
+    Fault::new(Code::MissingField, what)
+}
+
+fn empty(key: &str) -> Fault {
+    Fault::new(Code::EmptyField, format!("has an empty `{key}`"))
+}
+
+fn unlike() -> Fault {
+    let what = "has a text and a list of messages as its two answers; expected two of one kind";
+    Fault::new(Code::WrongType, what)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::Role;
+    use ftl_core::spec::resolved::DataFormat;
+    use serde_json::json;
+
+    use super::super::layout::RowLayout;
     use super::*;
 
     fn read(row: &Value) -> Result<Example, String> {
-        pair(row.as_object().expect("a row"))
+        let layout = RowLayout::of(DataFormat::Preference);
+        pair(&Fields::new(row.as_object().expect("a row"), &layout)).map_err(|fault| fault.what)
     }
 
     /// Both sides as `role: content` for conversations, with `*` where it is learned, else as their texts.
@@ -349,9 +357,18 @@ mod tests {
                 json!({"prompt": 1, "chosen": "a", "rejected": "b"}),
                 "has a number as `prompt`; expected text or a list of messages",
             ),
-            (json!({"prompt": "q", "chosen": "a", "rejected": "a"}), SAME),
-            (json!({"chosen": [turn("user", "q")], "rejected": [turn("user", "q")]}), SAME),
-            (json!({"conversations": human, "chosen": gpt("a"), "rejected": gpt("a")}), SAME),
+            (
+                json!({"prompt": "q", "chosen": "a", "rejected": "a"}),
+                "has the same text as `chosen` and `rejected`",
+            ),
+            (
+                json!({"chosen": [turn("user", "q")], "rejected": [turn("user", "q")]}),
+                "has the same text as `chosen` and `rejected`",
+            ),
+            (
+                json!({"conversations": human, "chosen": gpt("a"), "rejected": gpt("a")}),
+                "has the same text as `chosen` and `rejected`",
+            ),
             (
                 json!({"conversations": human, "chosen": gpt(""), "rejected": gpt("a")}),
                 "has an empty `chosen`",
@@ -361,8 +378,9 @@ mod tests {
                 "has no prompt: its answers have no message before them",
             ),
             (
-                json!({"conversations": [{"from": "function", "value": "q"}], "chosen": gpt("a"), "rejected": gpt("b")}),
-                "has a turn from \"function\"; expected one of: system, human, gpt, observation",
+                json!({"conversations": [{"from": "narrator", "value": "q"}], "chosen": gpt("a"), "rejected": gpt("b")}),
+                "has a message 1 that has the role `narrator`; expected one of: system, human, gpt, function_call, observation, or \
+                 one of their other names",
             ),
             (
                 json!({"prompt": "q", "chosen": "a", "rejected": [turn("assistant", "b")]}),
@@ -390,19 +408,6 @@ mod tests {
             ),
         ] {
             assert_eq!(read(&row), Err(expected.to_owned()), "{row}");
-        }
-    }
-
-    #[test]
-    fn roles_of_turns_are_translated() {
-        for (from, role) in [
-            ("system", Role::System),
-            ("human", Role::User),
-            ("gpt", Role::Assistant),
-            ("observation", Role::Tool),
-        ] {
-            let turn = message(&json!({"from": from, "value": "x"})).expect("a message");
-            assert_eq!(turn["role"], role.to_string());
         }
     }
 }

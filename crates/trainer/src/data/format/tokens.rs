@@ -2,39 +2,54 @@
 
 use std::ops::Range;
 
-use serde_json::{Map, Value};
+use ftl_core::dataset::Code;
+use ftl_core::spec::Field;
+use serde_json::Value;
 
-use super::kind_of;
+use super::fields::{Fields, Found};
+use crate::data::fault::Fault;
 use crate::data::sample::{IGNORED, Sample};
 
-/// Reads `input_ids`, `labels` and `attention_mask`, each with `prefix` before its name: a pair has two of them.
+/// Reads `input_ids`, `labels` and `attention_mask`.
 /// Whether ids are below the vocabulary's size is not known here.
-pub fn sample(fields: &Map<String, Value>, prefix: &str) -> Result<Sample, String> {
-    let [ids_key, labels_key] = ["input_ids", "labels"].map(|key| format!("{prefix}{key}"));
-    let ids = integers(fields, &ids_key)?.ok_or_else(|| format!("has no `{ids_key}`"))?;
+pub(super) fn sample(fields: &Fields<'_>) -> Result<Sample, Fault> {
+    let found = [Field::InputIds, Field::Labels, Field::AttentionMask].map(|field| fields.find(field));
+    read(found, "input_ids")
+}
+
+/// Reads the tokens of one side of a pair, whose keys begin with `prefix`.
+pub(super) fn side(fields: &Fields<'_>, prefix: &str) -> Result<Sample, Fault> {
+    let names = ["input_ids", "labels", "attention_mask"].map(|name| format!("{prefix}{name}"));
+    let found = names.each_ref().map(|name| fields.own(name));
+    read(found, &names[0])
+}
+
+fn read([ids, labels, mask]: [Option<Found<'_>>; 3], ids_name: &str) -> Result<Sample, Fault> {
+    let unusable = |what: String| Fault::new(Code::UnusableField, what);
+    let missing = || Fault::new(Code::MissingField, format!("has no `{ids_name}`"));
+    let (ids_key, ids) = integers(ids)?.ok_or_else(missing)?;
     if ids.is_empty() {
-        return Err(format!("has no tokens in `{ids_key}`"));
+        return Err(Fault::new(Code::EmptyField, format!("has no tokens in `{ids_key}`")));
     }
     for (place, id) in ids.iter().enumerate() {
         if !(0..=i64::from(i32::MAX)).contains(id) {
-            return Err(format!("has {id} at place {place} of `{ids_key}`; expected token ids"));
+            return Err(unusable(format!("has {id} at place {place} of `{ids_key}`; expected token ids")));
         }
     }
-    let labels = integers(fields, &labels_key)?.unwrap_or_else(|| ids.clone());
-    same_length(&labels_key, &labels, &ids)?;
+    let (labels_key, labels) = integers(labels)?.unwrap_or_else(|| ("labels", ids.clone()));
+    same_length(labels_key, &labels, &ids)?;
     for (place, label) in labels.iter().enumerate() {
         if *label != i64::from(IGNORED) && !(0..=i64::from(i32::MAX)).contains(label) {
-            return Err(format!(
+            return Err(unusable(format!(
                 "has {label} at place {place} of `{labels_key}`; expected token ids, or -100 for what is not learned"
-            ));
+            )));
         }
     }
-    let mask_key = format!("{prefix}attention_mask");
-    let kept = match integers(fields, &mask_key)? {
+    let kept = match integers(mask)? {
         None => 0..ids.len(),
-        Some(mask) => {
-            same_length(&mask_key, &mask, &ids)?;
-            unpadded(&mask)?
+        Some((mask_key, mask)) => {
+            same_length(mask_key, &mask, &ids)?;
+            unpadded(&mask).map_err(unusable)?
         }
     };
     Ok(Sample::new(
@@ -64,26 +79,24 @@ pub fn unpadded(mask: &[i64]) -> Result<Range<usize>, String> {
     }
 }
 
-fn integers(fields: &Map<String, Value>, key: &str) -> Result<Option<Vec<i64>>, String> {
-    match fields.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Array(values)) => values
-            .iter()
-            .enumerate()
-            .map(|(place, value)| {
-                value
-                    .as_i64()
-                    .ok_or_else(|| format!("has {value} at place {place} of `{key}`; expected whole numbers"))
-            })
-            .collect::<Result<_, _>>()
-            .map(Some),
-        Some(other) => Err(format!("has {} as `{key}`; expected a list of whole numbers", kind_of(other))),
+fn integers<'a>(found: Option<Found<'a>>) -> Result<Option<(&'a str, Vec<i64>)>, Fault> {
+    let Some(found) = found.filter(|found| !found.value.is_null()) else { return Ok(None) };
+    let key = found.key;
+    match found.parsed().as_ref() {
+        Value::Array(values) => {
+            let read = values.iter().enumerate().map(|(place, value)| {
+                let what = || format!("has {value} at place {place} of `{key}`; expected whole numbers");
+                value.as_i64().ok_or_else(|| Fault::new(Code::UnusableField, what()))
+            });
+            read.collect::<Result<_, _>>().map(|values| Some((key, values)))
+        }
+        other => Err(found.wrong(other, "a list of whole numbers")),
     }
 }
 
-fn same_length(key: &str, values: &[i64], ids: &[i64]) -> Result<(), String> {
+fn same_length(key: &str, values: &[i64], ids: &[i64]) -> Result<(), Fault> {
     if values.len() == ids.len() {
         return Ok(());
     }
-    Err(format!("has {} `{key}` for {} tokens", values.len(), ids.len()))
+    Err(Fault::new(Code::UnusableField, format!("has {} `{key}` for {} tokens", values.len(), ids.len())))
 }

@@ -5,7 +5,8 @@
 //!           SHA-256 of all of these [32]
 //! records   one behind the other, see `record`                          as many bytes as the header's `records` says
 //! index     an entry for each sample, in order:
-//!           start in `records` u64 · tokens u32 · tokens of the rejected side u32 · file u32 · shape u32 · row [32]
+//!           start in `records` u64 · tokens u32 · of the rejected side u32 · learned u32 · file u32 · shape u32 ·
+//!           hash of the row u64 · of the sample u64
 //! about     what else is to be known; bytes for whoever wrote them      as many bytes as the header's `about` says
 //! ```
 //!
@@ -21,8 +22,7 @@ use sha2::{Digest, Sha256};
 
 use super::bytes::Bytes;
 use super::digest::{Hash, hash_from};
-use super::record;
-use crate::data::holdout::ContentHash;
+use super::{Origin, record};
 
 /// What files of samples begin with.
 const MAGIC: &[u8; 8] = b"FTLTOKEN";
@@ -33,7 +33,7 @@ const FIELDS_BYTES: usize = 8 + 4 + 4 + 32 + 3 * 8 + 32;
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = FIELDS_BYTES + 32;
 /// Bytes of a sample's entry.
-pub const ENTRY_BYTES: usize = 8 + 4 * 4 + 32;
+pub const ENTRY_BYTES: usize = 8 + 5 * 4 + 2 * 8;
 /// Entries that are checked before pages are given back.
 const ENTRIES_AT_ONCE: usize = 1 << 14;
 
@@ -112,6 +112,8 @@ pub struct Shape(pub u32);
 impl Shape {
     /// There is a rejected side.
     const PAIR: u32 = 1 << 8;
+    /// It is the first sample of its row.
+    const BEGINS_ROW: u32 = 1 << 9;
     /// The bits of the rejected side are so much higher than those of the text, which [`Segment`](record::Segment) has.
     const REJECTED: u32 = 4;
 
@@ -145,33 +147,36 @@ pub struct Entry {
     pub n_tokens: u32,
     /// Tokens of the rejected side.
     pub n_rejected: u32,
-    /// Which file it is from.
-    pub file_index: u32,
     /// Which parts it has.
     pub shape: Shape,
-    /// The hash of the row that it is from.
-    pub row: ContentHash,
+    /// Where it is from.
+    pub origin: Origin,
 }
 
 impl Entry {
     /// Appends it to an index.
     pub fn write(&self, index: &mut Vec<u8>) {
-        let Self { start, n_tokens, n_rejected, file_index, shape, row } = self;
+        let Self { start, n_tokens, n_rejected, shape: Shape(shape), origin } = *self;
+        let Origin { row, piece, n_supervised, file_index, begins_row } = origin;
+        let shape = if begins_row { shape | Shape::BEGINS_ROW } else { shape };
         index.extend(start.to_le_bytes());
-        [n_tokens, n_rejected, file_index, &shape.0].iter().for_each(|n| index.extend(n.to_le_bytes()));
-        index.extend(row);
+        [n_tokens, n_rejected, n_supervised, file_index, shape]
+            .iter()
+            .for_each(|n| index.extend(n.to_le_bytes()));
+        [row, piece].iter().for_each(|hash| index.extend(hash.to_le_bytes()));
     }
 
     fn read(mut bytes: &[u8]) -> Option<Self> {
         let bytes = &mut bytes;
-        Some(Self {
-            start: u64::from_le_bytes(take(bytes)?),
-            n_tokens: u32::from_le_bytes(take(bytes)?),
-            n_rejected: u32::from_le_bytes(take(bytes)?),
-            file_index: u32::from_le_bytes(take(bytes)?),
-            shape: Shape(u32::from_le_bytes(take(bytes)?)),
-            row: take(bytes)?,
-        })
+        let start = u64::from_le_bytes(take(bytes)?);
+        let mut number = || Some(u32::from_le_bytes(take(bytes)?));
+        let (n_tokens, n_rejected, n_supervised) = (number()?, number()?, number()?);
+        let (file_index, shape) = (number()?, number()?);
+        let mut hash = || Some(u64::from_le_bytes(take(bytes)?));
+        let (row, piece) = (hash()?, hash()?);
+        let begins_row = shape & Shape::BEGINS_ROW != 0;
+        let origin = Origin { row, piece, n_supervised, file_index, begins_row };
+        Some(Self { start, n_tokens, n_rejected, shape: Shape(shape & !Shape::BEGINS_ROW), origin })
     }
 }
 

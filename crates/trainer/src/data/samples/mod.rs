@@ -1,7 +1,7 @@
 //! A job's samples: in a file that is mapped into memory, or on the heap while they are few.
 //!
 //! A set of samples may be larger than memory. What is read of the file is taken out of the process again, so that it
-//! counts with the system's cache of files; what remains is the index, 56 bytes a sample, and it is mapped too.
+//! counts with the system's cache of files; the index, 44 bytes a sample, is part of it.
 //! [`layout`] says how the bytes lie, [`write`] makes them, [`record`] is one sample. Where files are kept and when one
 //! is used again is [`cache`](super::cache)'s business.
 
@@ -49,12 +49,18 @@ struct Store {
 }
 
 /// Where a sample is from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// The hash of the row; the pieces of a row that was split share it.
+    /// What the row says; the pieces of a row that was split share it.
     pub row: ContentHash,
+    /// What the piece says.
+    pub piece: ContentHash,
+    /// Tokens that the loss counts, of a pair on both sides.
+    pub n_supervised: u32,
     /// Which of the job's files it is from.
     pub file_index: u32,
+    /// Whether it is the first piece of its row.
+    pub begins_row: bool,
 }
 
 impl Samples {
@@ -129,8 +135,7 @@ impl Samples {
 
     /// Where one is from.
     pub fn origin(&self, index: usize) -> Origin {
-        let Entry { row, file_index, .. } = self.entry(index);
-        Origin { row, file_index }
+        self.entry(index).origin
     }
 
     /// Some of them, as they follow each other.
@@ -206,7 +211,7 @@ impl FromIterator<Sample> for Samples {
     fn from_iter<I: IntoIterator<Item = Sample>>(samples: I) -> Self {
         let mut writer = Writer::on_heap();
         for sample in samples {
-            writer.push(&sample, Origin { row: ContentHash::default(), file_index: 0 });
+            writer.push(&sample, Origin::default());
         }
         writer.finish(&Key::default(), &[]).expect("the heap gives back what it was given").samples
     }

@@ -80,14 +80,14 @@ impl Writer {
     ///
     /// # Panics
     /// If a sample has 2³² tokens, or not as many labels as tokens.
-    pub fn push(&mut self, sample: &Sample, Origin { row, file_index }: Origin) {
+    pub fn push(&mut self, sample: &Sample, origin: Origin) {
         let mut bytes = std::mem::take(&mut self.record);
         bytes.clear();
         let shape = record::write(sample, &mut bytes);
         let count = |segment: &Sample| u32::try_from(segment.ids.len()).expect("fewer tokens than that");
         let n_rejected = sample.rejected.as_deref().map_or(0, count);
         let (start, n_tokens) = (self.records_bytes, count(sample));
-        Entry { start, n_tokens, n_rejected, file_index, shape, row }.write(&mut self.index);
+        Entry { start, n_tokens, n_rejected, shape, origin }.write(&mut self.index);
         self.n_samples += 1;
         self.records_bytes += bytes.len() as u64;
         self.append(&bytes);

@@ -1,0 +1,46 @@
+//! How the rows of a file are laid out: their format, and by which names their columns, keys and roles go.
+
+use ftl_core::spec::Columns;
+use ftl_core::spec::resolved::DataFormat;
+
+use super::speaker::Speaker;
+
+/// How the rows of a file are laid out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowLayout {
+    /// Their format, which is not `Auto`.
+    pub format: DataFormat,
+    /// Columns that go by other names than those of the format.
+    pub columns: Columns,
+    /// How turns are written.
+    pub tags: Tags,
+    /// What a label of a good or bad answer means.
+    pub labels: Labels,
+}
+
+/// What becomes of rows whose answer is labelled good or bad, as KTO wants them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Labels {
+    /// They are refused with what to do instead.
+    Explained,
+    /// They are read as if they had none, since the user named the format.
+    Ignored,
+}
+
+/// How turns of conversations are written where it is not the usual way (LLaMA-Factory's `tags`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tags {
+    /// The key that says who speaks; `None`: `role` or `from`.
+    pub role: Option<String>,
+    /// The key of what is said; `None`: `content`, `value` or `text`.
+    pub content: Option<String>,
+    /// Further names of speakers. They beat the usual ones.
+    pub speakers: Vec<(String, Speaker)>,
+}
+
+impl RowLayout {
+    /// Rows of `format` with the usual names, as where a user named the format and nothing else.
+    pub fn of(format: DataFormat) -> Self {
+        Self { format, columns: Columns::default(), tags: Tags::default(), labels: Labels::Ignored }
+    }
+}
