@@ -5,6 +5,7 @@ use std::path::Path;
 use ftl_core::spec::Columns;
 use ftl_core::spec::resolved::{Data, DataFormat, Eval, ExcessLength, LossOn, Rows, SampleOrder, TrainFile};
 use ftl_core::{Event, Problem, StopSignal};
+use ftl_trainer::data::cache::Cache;
 use ftl_trainer::data::encode::Encoder;
 use ftl_trainer::data::load::{Prepared, Request, prepare};
 use ftl_trainer::data::sample::{IGNORED, Sample};
@@ -52,6 +53,7 @@ impl Pairs {
             vocab_size: 512,
             seed: 42,
             n_prompts: 0,
+            cache: &Cache::Off,
         };
         prepare(&request, &mut |_: &Event| {}, &StopSignal::new())
             .map(|prepared| prepared.expect("nobody stops it"))
@@ -70,7 +72,7 @@ fn a_pair_is_one_sample_with_two_answers_and_no_prompt_to_learn() {
     let mut pairs = Pairs::of(rows);
     let prepared = pairs.prepare().expect("pairs");
     assert_eq!(prepared.train.len(), 2);
-    for sample in &prepared.train {
+    for sample in prepared.train.iter() {
         let rejected = sample.rejected.as_deref().expect("a pair");
         assert_eq!((sample.labels[0], rejected.labels[0]), (IGNORED, IGNORED));
         assert!(sample.supervised_tokens() > 0 && rejected.supervised_tokens() > 0);
@@ -81,11 +83,11 @@ fn a_pair_is_one_sample_with_two_answers_and_no_prompt_to_learn() {
         Sample::new(vec![5, 6, 7], vec![IGNORED, 6, 7]),
         Sample::new(vec![5, 9], vec![IGNORED, 9]),
     );
-    assert_eq!(prepared.train[1], tokens);
+    assert_eq!(prepared.train.get(1), tokens);
 
     // Both sides fit, or the pair does not.
     pairs.max_length = 2;
-    let last = |pairs: &Pairs| pairs.prepare().map(|prepared| prepared.train.last().cloned());
+    let last = |pairs: &Pairs| pairs.prepare().map(|prepared| prepared.train.iter().last());
     let problems = pairs.refusal();
     assert_eq!(
         problems.last().map(String::as_str),

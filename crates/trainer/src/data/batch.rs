@@ -7,6 +7,7 @@
 //! segments   0..4      4..6  6..9        attention stays inside
 //! ```
 
+use std::borrow::Borrow;
 use std::ops::Range;
 
 use crate::data::sample::{IGNORED, Sample};
@@ -51,9 +52,10 @@ pub fn lots<T>(
 
 impl Batch {
     /// Lays `samples` end to end.
-    pub fn of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Self {
+    pub fn of(samples: impl IntoIterator<Item = impl Borrow<Sample>>) -> Self {
         let mut batch = Self::default();
-        for Sample { ids, labels, weights, rejected: _ } in samples {
+        for sample in samples {
+            let Sample { ids, labels, weights, rejected: _ } = sample.borrow();
             batch.push_weighted((ids, labels), weights.as_deref());
         }
         batch

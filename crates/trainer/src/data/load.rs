@@ -10,14 +10,15 @@ use ftl_core::job::Phase;
 use ftl_core::spec::resolved::{Data, Eval, ExcessLength};
 use ftl_core::{Observer, Problem, ProblemKind, StopSignal};
 
+use super::cache::{About, Cache, tokenized};
 use super::encode::Encoder;
 use super::holdout::ContentHash;
 use super::judge::Spellings;
 use super::notes::notes;
 use super::pass::{Broken, Consumer, Ended, Input, Judged, Model, Opened, Part, Pass, Wanted};
 use super::prompts::{Chosen, HeldOutPrompt};
-use super::report::{Conclusion, Fate, Remember, Tally, conclude, problems};
-use super::sample::Sample;
+use super::report::{Conclusion, Fate, Kept, Remember, Tally, conclude, problems};
+use super::samples::{Origin, Samples, Writer};
 
 /// What [`prepare`] needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -34,17 +35,19 @@ pub struct Request<'a> {
     pub seed: u64,
     /// How many held-out prompts are wanted.
     pub n_prompts: usize,
+    /// Where samples of earlier runs are.
+    pub cache: &'a Cache,
 }
 
 /// A job's data as tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
     /// What is trained on, in the order of the files; at least one.
-    pub train: Vec<Sample>,
+    pub train: Samples,
     /// How many of them each file gave, in the same order.
     pub per_file: Vec<usize>,
     /// What is held out; empty when nothing is to be.
-    pub eval: Vec<Sample>,
+    pub eval: Samples,
     /// Prompts of what is held out.
     pub prompts: Vec<HeldOutPrompt>,
     /// What the user should know, one sentence each.
@@ -62,7 +65,44 @@ pub fn prepare(
     observer: &mut dyn Observer,
     stop: &StopSignal,
 ) -> Result<Option<Prepared>, Vec<Problem>> {
-    let Request { data, encoder, max_length, vocab_size, seed, n_prompts } = *request;
+    let Request { data, encoder, seed, .. } = *request;
+    let made = tokenized(request, observer, |writer, observer| read_all(request, writer, (observer, stop)))?;
+    let Some((all, About { gathered, prompts })) = made else { return Ok(None) };
+    // Those for evaluation, where they have a file of their own, are behind all others.
+    let n_train_files = data.train.len();
+    let n_train = (0..all.len()).take_while(|index| file_of(&all, *index) < n_train_files).count();
+    let (mut train, mut eval) = (all.part(0..n_train), all.part(n_train..all.len()));
+    let kept = (0..n_train).map(|index| kept_of(&train, index)).collect();
+    let Conclusion { report, kept: _, held } = conclude(gathered, kept, data, seed);
+    let problems = problems(&report);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    if let Some(held) = held {
+        (train, eval) = (train.filter(|index| !held[index]), train.filter(|index| held[index]));
+    }
+    if train.is_empty() {
+        return Err(vec![none_left("data.train", request)]);
+    }
+    if eval.is_empty() && matches!(data.eval, Eval::File(_)) {
+        return Err(vec![none_left("data.eval", request)]);
+    }
+    let mut per_file = vec![0; n_train_files];
+    (0..train.len()).for_each(|index| per_file[file_of(&train, index)] += 1);
+    let eval_rows: HashSet<ContentHash> = (0..eval.len()).map(|index| eval.origin(index).row).collect();
+    let prompts = prompts.into_iter().filter(|candidate| eval_rows.contains(&candidate.row));
+    let prompts = prompts.map(|candidate| candidate.prompt).collect();
+    let notes = notes(&report, encoder);
+    Ok(Some(Prepared { train, per_file, eval, prompts, notes, report }))
+}
+
+/// Reads and tokenizes all files. `None`: it was asked to stop before all was read.
+fn read_all(
+    request: &Request<'_>,
+    writer: &mut Writer,
+    (observer, stop): (&mut dyn Observer, &StopSignal),
+) -> Result<Option<About>, Vec<Problem>> {
+    let Request { data, encoder, max_length, vocab_size, seed, n_prompts, cache: _ } = *request;
     let model = Model {
         encoder,
         max_length,
@@ -76,13 +116,12 @@ pub fn prepare(
         wanted: if n_prompts > 0 { Wanted::Examples } else { Wanted::Samples },
         phase: Phase::Tokenizing,
     };
-    let mut samples = Samples {
-        tally: Tally::new(Some(&model), Remember::Samples),
+    let mut keeper = Keeper {
+        tally: Tally::new(Some(&model), Remember::Nothing),
         encoder,
+        writer,
         part: Part::Train,
-        train: Vec::new(),
-        eval: Vec::new(),
-        eval_rows: HashSet::new(),
+        n_files: 0,
         chosen: Chosen::new(n_prompts, seed, max_length),
         choose_from: match data.eval {
             // What is held out comes first by the same hash, so what is chosen of all is chosen of it.
@@ -90,60 +129,47 @@ pub fn prepare(
             Eval::File(_) => Part::Eval,
         },
     };
-    match pass.all(data, &mut samples, (observer, stop)) {
+    match pass.all(data, &mut keeper, (observer, stop)) {
         Ended::Complete | Ended::Hopeless => {}
         Ended::Stopped => return Ok(None),
     }
-    let Samples { tally, train, mut eval, mut eval_rows, chosen, .. } = samples;
-    let Conclusion { report, kept, held } = conclude(tally, data, seed);
-    let problems = problems(&report);
+    let Keeper { tally, chosen, .. } = keeper;
+    let (gathered, _) = tally.gathered();
+    let problems = problems(&gathered.report);
     if !problems.is_empty() {
         return Err(problems);
     }
-    let train = match &held {
-        None => train,
-        Some(held) => {
-            let rows = kept.iter().zip(held).filter(|(_, held)| **held).map(|(kept, _)| kept.row);
-            eval_rows.extend(rows);
-            let (held_out, trained): (Vec<_>, Vec<_>) =
-                train.into_iter().zip(held).partition(|(_, held)| **held);
-            eval.extend(held_out.into_iter().map(|(sample, _)| sample));
-            trained.into_iter().map(|(sample, _)| sample).collect()
-        }
-    };
-    if train.is_empty() {
-        return Err(vec![none_left("data.train", request)]);
-    }
-    if eval.is_empty() && matches!(data.eval, Eval::File(_)) {
-        return Err(vec![none_left("data.eval", request)]);
-    }
-    let mut per_file = vec![0; data.train.len()];
-    let is_trained = |index: usize| held.as_ref().is_none_or(|held| !held[index]);
-    let trained = kept.iter().enumerate().filter(|(index, _)| is_trained(*index));
-    trained.for_each(|(_, kept)| per_file[kept.file as usize] += 1);
-    let prompts = chosen.into_prompts(|content| eval_rows.contains(&content));
-    let notes = notes(&report, encoder);
-    Ok(Some(Prepared { train, per_file, eval, prompts, notes, report }))
+    Ok(Some(About { gathered, prompts: chosen.into_candidates() }))
 }
 
-/// Takes in samples, and counts them.
-struct Samples<'a> {
+fn file_of(samples: &Samples, index: usize) -> usize {
+    samples.origin(index).file_index as usize
+}
+
+/// What a report wants to know of a sample.
+fn kept_of(samples: &Samples, index: usize) -> Kept {
+    let Origin { row, piece, n_supervised, file_index, begins_row } = samples.origin(index);
+    // It was a number of this size when it was written.
+    let n_tokens = u32::try_from(samples.n_tokens(index)).unwrap_or(u32::MAX);
+    Kept { row, piece, n_tokens, n_supervised, file: file_index, begins_row }
+}
+
+/// Writes samples, and counts them.
+struct Keeper<'a> {
     tally: Tally,
     encoder: &'a Encoder,
+    writer: &'a mut Writer,
     part: Part,
-    /// As many as the tally remembers, in the same order.
-    train: Vec<Sample>,
-    eval: Vec<Sample>,
-    /// What the rows of the evaluation file say.
-    eval_rows: HashSet<ContentHash>,
+    n_files: u32,
     chosen: Chosen,
     /// Where prompts are from.
     choose_from: Part,
 }
 
-impl Consumer for Samples<'_> {
+impl Consumer for Keeper<'_> {
     fn begin(&mut self, input: &Input<'_>) {
         self.part = input.part;
+        self.n_files += 1;
         self.tally.begin(input);
     }
 
@@ -169,12 +195,15 @@ impl Consumer for Samples<'_> {
         if let Some(example) = row.example.filter(|_| self.part == self.choose_from) {
             self.chosen.offer(content, &example, self.encoder);
         }
-        match self.part {
-            Part::Train => self.train.extend(learned.samples),
-            Part::Eval => {
-                self.eval_rows.insert(content);
-                self.eval.extend(learned.samples);
-            }
+        for (place, (sample, piece)) in learned.samples.iter().zip(&learned.pieces).enumerate() {
+            let origin = Origin {
+                row: content,
+                piece: piece.hash,
+                n_supervised: piece.n_supervised,
+                file_index: self.n_files - 1,
+                begins_row: place == 0,
+            };
+            self.writer.push(sample, origin);
         }
     }
 

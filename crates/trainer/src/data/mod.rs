@@ -3,12 +3,14 @@
 //! ```text
 //! read -> format -> encode (template, turns, tokenize) -> excess -> holdout      all of it: load::prepare
 //! prompts: what of held-out samples is asked during a run
+//! samples: all of a job's, in a mapped file     cache: those of earlier runs
 //! survey: what a file holds, without a model
 //! order: which samples a step takes (mix, group, pack)     batch: what goes through the model     ids: tokens given by hand
 //! ```
 
 pub mod batch;
 mod dropped;
+pub mod cache;
 pub mod encode;
 pub mod excess;
 pub mod fault;
@@ -31,6 +33,7 @@ pub mod report;
 pub mod sample;
 pub mod spelled;
 pub mod split;
+pub mod samples;
 pub mod survey;
 pub mod template;
 pub mod tokenize;

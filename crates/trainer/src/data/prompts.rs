@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use ftl_core::Problem;
+use serde::{Deserialize, Serialize};
 
 use super::encode::{Encoder, Prompt, alpaca_prompt};
 use super::format::{Conversation, Example, Message, Role};
@@ -21,7 +22,7 @@ use super::template::Ending;
 use super::tokenize::{Around, Specials};
 
 /// A prompt and the answer that the data give.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldOutPrompt {
     /// The tokens that the model goes on from.
     pub ids: Vec<u32>,
@@ -29,6 +30,15 @@ pub struct HeldOutPrompt {
     pub text: String,
     /// The answer in the data; `None`: it is not text.
     pub reference: Option<String>,
+}
+
+/// A prompt that is asked if its sample is held out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The hash of the row that it is from.
+    pub row: ContentHash,
+    /// The prompt.
+    pub prompt: HeldOutPrompt,
 }
 
 /// The prompts chosen so far.
@@ -72,13 +82,9 @@ impl Chosen {
         }
     }
 
-    /// The prompts, of contents that `is_held_out` says yes to.
-    pub fn into_prompts(self, is_held_out: impl Fn(ContentHash) -> bool) -> Vec<HeldOutPrompt> {
-        self.prompts
-            .into_iter()
-            .filter(|((_, content), _)| is_held_out(*content))
-            .map(|(_, prompt)| prompt)
-            .collect()
+    /// The prompts, those first that come first.
+    pub fn into_candidates(self) -> Vec<Candidate> {
+        self.prompts.into_iter().map(|((_, row), prompt)| Candidate { row, prompt }).collect()
     }
 }
 

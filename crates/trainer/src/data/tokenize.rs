@@ -10,9 +10,11 @@ use std::sync::OnceLock;
 
 use ftl_core::{Problem, ProblemKind};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use tokenizers::AddedToken;
 
 use super::literal::{self, Control, Literal};
+use crate::sha256::hex;
 
 /// The tokenizer of a model directory.
 pub(crate) const TOKENIZER_JSON: &str = "tokenizer.json";
@@ -28,6 +30,7 @@ pub struct Tokenizer {
     specials: Vec<u32>,
     /// Made when a text first needs it.
     literal: OnceLock<Literal>,
+    fingerprint: String,
 }
 
 /// Whether the tokens that a model puts around a text are added (`add_special_tokens`).
@@ -85,15 +88,17 @@ impl Tokenizer {
         inner.with_truncation(None).map_err(|error| broken(error.to_string()))?;
         inner.with_padding(None);
 
-        let config = read_json(&model_dir.join("tokenizer_config.json"))?;
+        let mut read = Sha256::new_with_prefix(&bytes);
+        let mut read_json = |name: &str| read_json(&model_dir.join(name), &mut read);
+        let config = read_json("tokenizer_config.json")?;
         add_missing_tokens(&mut inner, &config).map_err(broken)?;
-        let special_tokens = named_tokens(&[read_json(&model_dir.join("special_tokens_map.json"))?, config]);
+        let special_tokens = named_tokens(&[read_json("special_tokens_map.json")?, config]);
         let id_of = |name: &str| {
             special_tokens.get(name).and_then(Value::as_str).and_then(|token| inner.token_to_id(token))
         };
         let (bos, eos) = (id_of("bos_token"), id_of("eos_token"));
         let mut stops: Vec<u32> = eos.into_iter().collect();
-        let generation = read_json(&model_dir.join("generation_config.json"))?;
+        let generation = read_json("generation_config.json")?;
         stops.extend(ids_in(generation.get("eos_token_id")));
         stops.sort_unstable();
         stops.dedup();
@@ -108,7 +113,13 @@ impl Tokenizer {
             .collect();
         specials.sort_unstable();
         specials.dedup();
-        Ok(Self { inner, special_tokens, bos, eos, stops, specials, literal: OnceLock::new() })
+        let (literal, fingerprint) = (OnceLock::new(), hex(read));
+        Ok(Self { inner, special_tokens, bos, eos, stops, specials, literal, fingerprint })
+    }
+
+    /// The SHA-256 of all files that it was read from, in hexadecimal.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// Special tokens by name (`bos_token`, …), for templates.
@@ -277,15 +288,20 @@ fn not_decoded(error: &tokenizers::Error) -> Problem {
     Problem::new(ProblemKind::BrokenModel, format!("the tokenizer can't decode: {error}"))
 }
 
-/// The file's JSON; null where there is no file.
-fn read_json(path: &Path) -> Result<Value, Problem> {
+/// The file's JSON; null where there is no file. Its bytes go into `read`.
+fn read_json(path: &Path, read: &mut Sha256) -> Result<Value, Problem> {
     let broken =
         |message: String| Problem::new(ProblemKind::BrokenModel, message).at(path.display().to_string());
     if !path.exists() {
+        read.update([0]);
         return Ok(Value::Null);
     }
     let text =
         fs::read_to_string(path).map_err(|error| broken(format!("the file can't be read: {error}")))?;
+    // With its length, so that bytes can't move from one file to the next unseen.
+    read.update([1]);
+    read.update((text.len() as u64).to_le_bytes());
+    read.update(&text);
     serde_json::from_str(&text).map_err(|error| broken(format!("the file is not JSON: {error}")))
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::data::cache::{Cache, user_directory};
 use crate::device;
 
 pub use gpu::Cuda;
@@ -25,6 +26,8 @@ pub struct Diagnosis {
     pub vulkan: Vec<device::VulkanDevice>,
     /// Room on disk.
     pub disks: Vec<Disk>,
+    /// Tokenized data of earlier runs; `None`: they are not kept.
+    pub data_cache: Option<DataCache>,
     /// What stands in the way of something, or may do so.
     pub findings: Vec<Finding>,
 }
@@ -53,6 +56,17 @@ pub struct Disk {
     pub path: PathBuf,
     /// What can still be written.
     pub free_bytes: u64,
+}
+
+/// Tokenized data of earlier runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct DataCache {
+    /// The directory.
+    pub path: PathBuf,
+    /// What is in it.
+    pub bytes: u64,
+    /// What may be in it.
+    pub limit_bytes: u64,
 }
 
 /// Something worth knowing.
@@ -93,7 +107,17 @@ pub fn diagnose() -> Diagnosis {
     let vulkan = device::vulkan_devices();
     devices.extend((0..vulkan.len()).map(|index| format!("vulkan:{index}")));
     devices.push("cpu".to_owned());
-    Diagnosis { devices, cpu, cuda, vulkan, disks: disks(&mut findings), findings }
+    let disks = disks(&mut findings);
+    Diagnosis { devices, cpu, cuda, vulkan, disks, data_cache: data_cache(), findings }
+}
+
+fn data_cache() -> Option<DataCache> {
+    let cache = Cache::of_user();
+    let bytes = cache.size_bytes();
+    match cache {
+        Cache::Off => None,
+        Cache::Dir { path, limit_bytes } => Some(DataCache { path, bytes, limit_bytes }),
+    }
 }
 
 fn finding(level: Level, message: impl Into<String>, hint: &str) -> Finding {
@@ -155,12 +179,9 @@ fn kib_in(path: &str, key: &str) -> Option<u64> {
 }
 
 fn disks(findings: &mut Vec<Finding>) -> Vec<Disk> {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    let cache =
-        std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home.map(|home| home.join(".cache")));
     let places = [
         ("working directory", std::env::current_dir().ok()),
-        ("caches", cache),
+        ("caches", user_directory()),
         ("temporary files", Some(std::env::temp_dir())),
     ];
     let mut disks = Vec::new();

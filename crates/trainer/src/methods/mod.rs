@@ -20,7 +20,7 @@ use ftl_core::{Problem, ProblemKind};
 
 use crate::data::batch::Batch;
 use crate::data::load::Prepared;
-use crate::data::sample::Sample;
+use crate::data::samples::Samples;
 use crate::model::decoder::{Decoder, TrainPass};
 use crate::ops::cross_entropy::Objective;
 use crate::ops::param::{Gradients, Param};
@@ -87,11 +87,11 @@ impl Method {
 
     /// Lays some of `samples`, which are a whole part of the data, end to end: pairs as their chosen answers, then their
     /// rejected ones.
-    pub fn microbatch(&self, part: DataPart, samples: &[Sample], indexes: &[usize]) -> Microbatch {
+    pub fn microbatch(&self, part: DataPart, samples: &Samples, indexes: &[usize]) -> Microbatch {
         let n_samples = indexes.len();
         let learned = match self {
             Self::Texts => {
-                let batch = Batch::of(indexes.iter().map(|index| &samples[*index]));
+                let batch = Batch::of(indexes.iter().map(|index| samples.get(*index)));
                 return Microbatch { batch, n_samples, pairs: None };
             }
             Self::Dpo { .. } => Learned::Answers,
@@ -153,14 +153,13 @@ pub fn check(method: resolved::Method, data: &Prepared) -> Result<(), Problem> {
     let wrong = |message: &str, hint: &str| {
         Err(Problem::new(ProblemKind::BadData, message).at("data.train").hint(hint))
     };
-    let is_pair = |sample: &Sample| sample.rejected.is_some();
-    let mut samples = data.train.iter().chain(&data.eval);
+    let are_pairs = || [&data.train, &data.eval].into_iter().flat_map(Samples::are_pairs);
     match method.learns_from() {
-        resolved::LearnsFrom::Texts if samples.any(is_pair) => wrong(
+        resolved::LearnsFrom::Texts if are_pairs().any(|is_pair| is_pair) => wrong(
             "the data are pairs of a chosen and a rejected answer, and `method.kind` learns from single answers",
             "set `method.kind` to dpo or orpo, or give data of single answers",
         ),
-        resolved::LearnsFrom::Pairs if !samples.all(is_pair) => wrong(
+        resolved::LearnsFrom::Pairs if !are_pairs().all(|is_pair| is_pair) => wrong(
             "the data are single answers, and `method.kind` learns from pairs of a chosen and a rejected answer",
             "give data with `chosen` and `rejected`, or set `method.kind` to sft",
         ),

@@ -12,6 +12,7 @@ use super::reference::DataPart;
 use super::tally::Totals;
 use crate::data::batch::Batch;
 use crate::data::sample::{IGNORED, Sample};
+use crate::data::samples::Samples;
 
 /// Which tokens of a pair are scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,16 +59,17 @@ pub struct Pairs {
 
 impl Pairs {
     /// Lays pairs end to end.
-    pub fn of((part, samples): (DataPart, &[Sample]), indexes: &[usize], learned: Learned) -> (Batch, Self) {
+    pub fn of((part, samples): (DataPart, &Samples), indexes: &[usize], learned: Learned) -> (Batch, Self) {
         let indexes = indexes.to_vec();
         let (scored, answers) = (Vec::with_capacity(2 * indexes.len()), Vec::new());
         let mut pairs = Self { part, indexes, learned, scored, answers };
         let mut batch = Batch::default();
-        for index in pairs.indexes.clone() {
-            pairs.push(&mut batch, &samples[index], learned);
+        let of_batch: Vec<Sample> = pairs.indexes.iter().map(|index| samples.get(*index)).collect();
+        for chosen in &of_batch {
+            pairs.push(&mut batch, chosen, learned);
         }
-        for index in pairs.indexes.clone() {
-            let rejected = samples[index].rejected.as_deref().expect("the data were checked to be pairs");
+        for pair in &of_batch {
+            let rejected = pair.rejected.as_deref().expect("the data were checked to be pairs");
             pairs.push(&mut batch, rejected, Learned::Answers);
         }
         (batch, pairs)

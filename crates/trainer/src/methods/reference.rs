@@ -5,7 +5,7 @@
 use ftl_core::StopSignal;
 
 use super::pairs::{Learned, Pairs};
-use crate::data::sample::Sample;
+use crate::data::samples::Samples;
 use crate::model::decoder::Decoder;
 
 /// A part of the data.
@@ -54,7 +54,7 @@ impl Reference {
 /// goes through the model together is the same in every attempt, so that a resumed run has the same numbers.
 pub fn score(
     base: &Decoder,
-    (part, samples): (DataPart, &[Sample]),
+    (part, samples): (DataPart, &Samples),
     (indexes, batch_size): (&[usize], usize),
     stop: &StopSignal,
     progress: &mut dyn FnMut(usize),

@@ -7,7 +7,7 @@ use ftl_core::stop::StopSignal;
 use serde::{Deserialize, Serialize};
 
 use crate::data::batch::lots;
-use crate::data::sample::Sample;
+use crate::data::samples::Samples;
 use crate::methods::reference::DataPart;
 use crate::methods::{HeldOut, Method};
 use crate::model::decoder::Decoder;
@@ -53,14 +53,15 @@ impl Scores {
 /// so that memory does not grow with their number; `None` if stopped before the end.
 pub fn evaluate(
     (decoder, method): (&Decoder, &Method),
-    samples: &[Sample],
+    samples: &Samples,
     (most_tokens, step): (usize, u64),
     (observer, stop): (&mut dyn Observer, &StopSignal),
 ) -> Option<Evaluated> {
     let mut held_out = HeldOut::new(method);
     let mut progress = Progress::start(observer, Phase::Evaluating, (samples.len(), "rows"));
     let mut n_done = 0;
-    for lot in lots(samples, Sample::n_tokens, most_tokens) {
+    let lengths: Vec<usize> = samples.lengths().collect();
+    for lot in lots(&lengths, |n_tokens| *n_tokens, most_tokens) {
         if stop.raised().is_some() {
             return None;
         }

@@ -6,7 +6,6 @@ use ftl_core::{CheckedSpec, Observer};
 use crate::adapter::peft::AdapterConfig;
 use crate::data::load::Prepared;
 use crate::data::order::Plan;
-use crate::data::sample::Sample;
 use crate::device::{DeviceName, OpenDevice};
 use crate::error::TrainError;
 use crate::model::config::DecoderConfig;
@@ -71,13 +70,12 @@ pub fn choose(
     observer: &mut dyn Observer,
 ) -> Result<(Planner, Keep), TrainError> {
     let Parts { spec, config, adapter, data, plan } = *parts;
-    let samples = || data.train.iter().chain(&data.eval);
     let lengths = Lengths {
         longest_row: plan.longest_row(),
-        longest_segment: samples().map(Sample::longest_segment).max().unwrap_or(1),
+        longest_segment: data.train.longest().max(data.eval.longest()).max(1),
         n_rows: plan.most_rows(),
-        longest_eval: data.eval.iter().map(Sample::n_tokens).max().unwrap_or(0),
-        n_tokens: samples().map(|sample| sample.n_tokens() as u64).sum(),
+        longest_eval: data.eval.lengths().max().unwrap_or(0),
+        n_tokens: data.train.lengths().chain(data.eval.lengths()).map(|n_tokens| n_tokens as u64).sum(),
     };
     let planner = Planner {
         spec: spec.clone(),

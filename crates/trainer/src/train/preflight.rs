@@ -8,9 +8,9 @@ use ftl_core::{CheckedSpec, Observer, Problem, ProblemKind, StopSignal};
 
 use crate::adapter::lora::{self, LoraSource};
 use crate::adapter::peft::{AdapterConfig, AdapterWeights, Layout, Named};
+use crate::data::cache::Cache;
 use crate::data::encode::Encoder;
 use crate::data::load::{Prepared, Request, prepare};
-use crate::data::sample::Sample;
 use crate::device::{self, OpenDevice};
 use crate::error::TrainError;
 use crate::methods;
@@ -115,6 +115,7 @@ pub fn ready(
         vocab_size: decoder.config.vocab_size,
         seed: spec.train.seed,
         n_prompts: spec.predictions.map_or(0, |predictions| predictions.count as usize),
+        cache: &Cache::of_user(),
     };
     phase(observer, Phase::Tokenizing);
     let Some(mut data) = prepare(&request, observer, stop)? else { return Ok(None) };
@@ -132,8 +133,7 @@ pub fn ready(
         }
         None => None,
     };
-    let longest = data.train.iter().chain(&data.eval).map(Sample::longest_segment).max().unwrap_or(0);
-    decoder.reserve_positions(longest);
+    decoder.reserve_positions(data.train.longest().max(data.eval.longest()));
     decoder.train(match adapter {
         Some(_) => Trained::Adapter,
         None => Trained::Base,

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::checkpoint::layout::{LOG_PROBS_JSON, REFERENCE};
 use crate::checkpoint::{save, verify};
-use crate::data::sample::Sample;
+use crate::data::samples::Samples;
 use crate::error::TrainError;
 use crate::methods::Method;
 use crate::methods::reference::{DataPart, Reference, score};
@@ -109,7 +109,7 @@ fn make(
             unit: Some("pairs".to_owned()),
         });
     };
-    let mut of_part = |part: DataPart, samples: &[Sample], indexes: &[usize]| {
+    let mut of_part = |part: DataPart, samples: &Samples, indexes: &[usize]| {
         score(&base, (part, samples), (indexes, batch_size), stop, &mut progress)
     };
     let Some(of_train) = of_part(DataPart::Train, &run.data.train, train) else { return Ok(None) };
@@ -131,7 +131,6 @@ fn base(run: &Run<'_, '_>) -> Result<Decoder, TrainError> {
     // Full fine-tuning goes on from a checkpoint, whose weights are others.
     let mut base = preflight::base(run.spec, &run.device)?;
     base.grow_vocabulary(run.decoder.config.vocab_size);
-    let longest = run.data.train.iter().chain(&run.data.eval).map(Sample::longest_segment).max();
-    base.reserve_positions(longest.unwrap_or(0));
+    base.reserve_positions(run.data.train.longest().max(run.data.eval.longest()));
     Ok(base)
 }

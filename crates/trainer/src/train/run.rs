@@ -14,7 +14,6 @@ use crate::checkpoint::retain_newest;
 use crate::checkpoint::save;
 use crate::data::load::Prepared;
 use crate::data::order::{Plan, Pool};
-use crate::data::sample::Sample;
 use crate::device::OpenDevice;
 use crate::error::TrainError;
 use crate::kernels::Precision;
@@ -87,7 +86,7 @@ impl<'a, 'b> Run<'a, 'b> {
     ) -> Result<Self, TrainError> {
         let Ready { device, decoder, adapter, mut data, predictor, max_length, memory } = ready;
         let train = &spec.train;
-        let lengths = data.train.iter().map(Sample::n_tokens).collect();
+        let lengths = data.train.lengths().collect();
         let plan = Plan::new(Pool::of(&spec.data, lengths, &data.per_file, max_length), train);
         data.report.steps = Some(plan.steps());
         if let Some(message) = plan.packing() {

@@ -225,14 +225,19 @@ fn flatten(value: &Value, path: String, leaves: &mut Map<String, Value>) {
 }
 
 fn data_sha256(data: &Prepared) -> String {
-    let mut hash = Sha256::new();
+    let (mut hash, mut bytes) = (Sha256::new(), Vec::new());
     for samples in [&data.train, &data.eval] {
         hash.update((samples.len() as u64).to_le_bytes());
-        for Sample { ids, labels, weights, rejected: _ } in samples.iter().flat_map(Sample::segments) {
-            hash.update((ids.len() as u64).to_le_bytes());
-            ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
-            labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
-            weights.iter().flatten().for_each(|weight| hash.update(weight.to_le_bytes()));
+        for sample in samples.iter() {
+            // One piece of bytes: hashing four at a time takes several times as long.
+            bytes.clear();
+            for Sample { ids, labels, weights, rejected: _ } in sample.segments() {
+                bytes.extend((ids.len() as u64).to_le_bytes());
+                bytes.extend(ids.iter().flat_map(|id| id.to_le_bytes()));
+                bytes.extend(labels.iter().flat_map(|label| label.to_le_bytes()));
+                bytes.extend(weights.iter().flatten().flat_map(|weight| weight.to_le_bytes()));
+            }
+            hash.update(&bytes);
         }
     }
     hex(hash)

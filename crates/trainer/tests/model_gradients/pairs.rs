@@ -3,6 +3,7 @@
 
 use ftl_core::spec::resolved::{self, DpoLoss};
 use ftl_trainer::data::sample::{IGNORED, Sample};
+use ftl_trainer::data::samples::Samples;
 use ftl_trainer::kernels::Kernels;
 use ftl_trainer::methods::reference::DataPart;
 use ftl_trainer::methods::{Method, Microbatch, Onto, Tally, Totals};
@@ -23,7 +24,7 @@ const SMALLEST_SCALE: f64 = 0.05;
 const ROUNDING: f64 = 1e-4;
 const N_PAIRS: usize = 3;
 
-fn pairs(seed: u64) -> Vec<Sample> {
+fn pairs(seed: u64) -> Samples {
     let mut draw = Draw::new(seed);
     let pair = |_| {
         let prompt = draw.ids(4, VOCAB);
@@ -52,7 +53,7 @@ fn methods() -> Vec<Method> {
     methods
 }
 
-fn microbatches(method: &Method, samples: &[Sample], parts: &[&[usize]]) -> Vec<Microbatch> {
+fn microbatches(method: &Method, samples: &Samples, parts: &[&[usize]]) -> Vec<Microbatch> {
     parts.iter().map(|indexes| method.microbatch(DataPart::Train, samples, indexes)).collect()
 }
 

@@ -6,6 +6,7 @@
 mod adapters;
 mod batches;
 mod best;
+mod cached;
 mod data_runs;
 mod job;
 mod loss_scale;

@@ -1,6 +1,6 @@
 //! `ftl-train doctor`: what this machine can train on, and what is missing.
 
-use ftl_trainer::doctor::{Cpu, Cuda, Diagnosis, Disk, Level, diagnose, gib};
+use ftl_trainer::doctor::{Cpu, Cuda, DataCache, Diagnosis, Disk, Level, diagnose, gib};
 
 use crate::output::{CommandResult, Ended, Format, print};
 
@@ -15,7 +15,7 @@ pub fn run(format: Format) -> CommandResult {
 }
 
 fn text(diagnosis: &Diagnosis) -> String {
-    let Diagnosis { devices, cpu, cuda, vulkan, disks, findings } = diagnosis;
+    let Diagnosis { devices, cpu, cuda, vulkan, disks, data_cache, findings } = diagnosis;
     let mut lines = vec![format!("can train on    {}", devices.join(", "))];
     lines.push(format!("cpu             {}", cpu_text(cpu)));
     lines.extend(cuda_lines(cuda));
@@ -24,6 +24,13 @@ fn text(diagnosis: &Diagnosis) -> String {
     }
     for Disk { purpose, path, free_bytes } in disks {
         lines.push(format!("{purpose:<16} {} free in {}", gib(*free_bytes), path.display()));
+    }
+    match data_cache {
+        Some(DataCache { path, bytes, limit_bytes }) => {
+            let (kept, limit) = (gib(*bytes), gib(*limit_bytes));
+            lines.push(format!("tokenized data  {kept} of at most {limit} in {}", path.display()));
+        }
+        None => lines.push("tokenized data  is not kept".to_owned()),
     }
     for finding in findings {
         let level = match finding.level {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use ftl_core::spec::Columns;
 use ftl_core::spec::resolved::{Data, DataFormat, Eval, ExcessLength, LossOn, Rows, SampleOrder, TrainFile};
 use ftl_core::{Event, Observer, Problem, ProblemKind, StopSignal};
+use ftl_trainer::data::cache::Cache;
 use ftl_trainer::data::load::{Request, prepare};
 use ftl_trainer::data::tokenize::{Around, Tokenizer};
 use ftl_trainer::data::{ids, read};
@@ -148,12 +149,13 @@ impl Args {
             vocab_size: config.vocab_size,
             seed: 0,
             n_prompts: 0,
+            cache: &Cache::Off,
         };
         let prepared = prepare(&request, &mut Quiet, &StopSignal::new())?.expect("nobody asks it to stop");
         for text in &prepared.notes {
             note(&format!("note: {text}"));
         }
-        if prepared.train.iter().any(|sample| sample.rejected.is_some()) {
+        if prepared.train.are_pairs().any(|is_pair| is_pair) {
             let message = "the data are pairs of a chosen and a rejected answer, which are not scored";
             let problem = Problem::new(ProblemKind::BadData, message).at(path.display().to_string());
             return Err(problem.hint("give data of single answers").into());
@@ -169,14 +171,13 @@ impl Args {
                 .at(path.display().to_string())
                 .hint("shorten it, or choose a model with more context")
         };
-        let lengths = prepared.train.iter().map(|sample| sample.ids.len()).enumerate();
+        let lengths = prepared.train.lengths().enumerate();
         let problems: Vec<Problem> =
             lengths.filter(|(_, n_tokens)| *n_tokens > config.max_positions).map(too_long).collect();
         if !problems.is_empty() {
             return Err(problems.into());
         }
-        // Each sample goes as its row comes, so that the tokens are not held twice.
-        Ok(prepared.train.into_iter().map(|sample| ScoreRow::from(&sample)).collect())
+        Ok(prepared.train.iter().map(|sample| ScoreRow::from(&sample)).collect())
     }
 }
 

@@ -1,11 +1,24 @@
 //! The end of a report: what is held out, and what is left to train on.
 
-use ftl_core::dataset::{Code, DatasetReport, HeldOut};
+use ftl_core::dataset::{Code, CodeCount, DatasetReport, Finding, HeldOut};
 use ftl_core::spec::resolved::{Data, Eval};
+use serde::{Deserialize, Serialize};
 
-use super::tally::{Kept, Tally};
+use super::tally::Kept;
 use crate::data::fault::Fault;
 use crate::data::holdout::held_out;
+use crate::data::read::file_name;
+
+/// What was counted, before anyone decides what is held out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Gathered {
+    /// The report so far.
+    pub report: DatasetReport,
+    /// Rows of the evaluation file that are used.
+    pub n_held_out: u64,
+    /// Those of them that are trained on too.
+    pub n_overlap: u64,
+}
 
 /// A report, and what becomes of each sample.
 pub struct Conclusion {
@@ -18,20 +31,18 @@ pub struct Conclusion {
 }
 
 /// Decides what is held out.
-pub fn conclude(mut tally: Tally, data: &Data, seed: u64) -> Conclusion {
-    let kept = tally.take_kept();
+pub fn conclude(gathered: Gathered, kept: Vec<Kept>, data: &Data, seed: u64) -> Conclusion {
+    let Gathered { mut report, n_held_out: n_eval, n_overlap: overlap } = gathered;
     let held = match data.eval {
         Eval::Fraction(fraction) => {
             let held = split(&kept, fraction, seed);
             if held.is_none() && !kept.is_empty() {
-                tally.find_in_all(nothing_to_hold_out());
+                find_in_all(&mut report, nothing_to_hold_out());
             }
             held
         }
         Eval::Never | Eval::File(_) => None,
     };
-    let (n_eval, overlap) = tally.held_out();
-    let mut report = tally.report();
     report.held_out = match data.eval {
         Eval::Never => None,
         Eval::File(_) => {
@@ -67,6 +78,24 @@ fn split(kept: &[Kept], fraction: f64, seed: u64) -> Option<Vec<bool>> {
         let pieces: Vec<u64> = kept.iter().map(|kept| kept.piece).collect();
         held_out(&pieces, fraction, seed)
     })
+}
+
+/// Adds an error of the files together, which is named after the first.
+fn find_in_all(report: &mut DatasetReport, Fault { code, what, hint }: Fault) {
+    let Some(path) = report.files.first().map(|file| file.path.clone()) else { return };
+    let severity = code.severity();
+    report.counts.insert(0, CodeCount { code, severity, rows: 1 });
+    // Where the list is full, it is the last thing in it that can be done without.
+    report.findings.truncate(DatasetReport::LISTED - 1);
+    report.findings.push(Finding {
+        code,
+        severity,
+        path: path.display().to_string(),
+        row: None,
+        line: None,
+        message: format!("`{}` {what}", file_name(&path)),
+        hint,
+    });
 }
 
 fn nothing_to_hold_out() -> Fault {

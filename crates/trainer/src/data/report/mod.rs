@@ -31,7 +31,7 @@ use super::pass::{Ended, Model, Pass, Wanted, inputs};
 use super::read::expand;
 use crate::sha256::hex;
 
-pub use conclude::{Conclusion, conclude, remaining};
+pub use conclude::{Conclusion, Gathered, conclude, remaining};
 pub use model::ModelFiles;
 pub use problems::{LISTED_PROBLEMS, problems};
 pub use tally::{Fate, Kept, Remember, Tally};
@@ -117,7 +117,8 @@ pub fn check(
             return Err(vec![Problem::new(ProblemKind::BadData, "stopped before all rows were judged")]);
         }
     }
-    let Conclusion { mut report, held, kept } = conclude(tally, data, seed);
+    let (gathered, kept) = tally.gathered();
+    let Conclusion { mut report, held, kept } = conclude(gathered, kept, data, seed);
     if let (Some(train), Some(model)) = (train, model) {
         report.steps = steps(data, train, model.max_length, &remaining(&kept, held.as_deref()));
     }

@@ -8,6 +8,7 @@ use ftl_core::dataset::{
     TokenReport,
 };
 
+use super::conclude::Gathered;
 use super::seen::{Already, Repeats, Seen};
 use super::spread::Spread;
 use crate::data::fault::Fault;
@@ -129,16 +130,11 @@ impl Tally {
         }
     }
 
-    /// The samples of the training files, in order, where they are remembered.
-    pub fn take_kept(&mut self) -> Vec<Kept> {
-        std::mem::take(&mut self.kept)
-    }
-
-    /// Adds what is wrong with the files together, which is named after the first.
-    pub fn find_in_all(&mut self, fault: Fault) {
-        if !self.files.is_empty() {
-            self.find(At { row: None, line: None }, fault);
-        }
+    /// What was counted, and the samples of the training files, in order, where they are remembered.
+    pub fn gathered(mut self) -> (Gathered, Vec<Kept>) {
+        let kept = std::mem::take(&mut self.kept);
+        let (n_held_out, n_overlap) = (self.n_held_out, self.n_overlap);
+        (Gathered { report: self.report(), n_held_out, n_overlap }, kept)
     }
 
     /// Whether a run can't begin, whatever the other rows say.
@@ -146,13 +142,8 @@ impl Tally {
         self.is_hopeless
     }
 
-    /// Rows of the evaluation file that are used, and those of them that are trained on too.
-    pub fn held_out(&self) -> (u64, u64) {
-        (self.n_held_out, self.n_overlap)
-    }
-
     /// The report; what is held out and how long training takes is for others to say.
-    pub fn report(self) -> DatasetReport {
+    fn report(self) -> DatasetReport {
         let mut counts: Vec<CodeCount> = self
             .counts
             .iter()

@@ -79,7 +79,7 @@ fn raise_exception(message: String) -> Result<Value, Error> {
 }
 
 /// The local time by a C `strftime` format, as Python's `datetime.now().strftime`.
-fn strftime_now(format: &str) -> Result<String, Error> {
+pub(super) fn strftime_now(format: &str) -> Result<String, Error> {
     use std::ffi::CString;
     let invalid = || Error::new(ErrorKind::InvalidOperation, "strftime_now can't use this format");
     if format.is_empty() {

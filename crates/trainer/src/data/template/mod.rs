@@ -9,6 +9,7 @@
 //! `trace`: which text is whose     `memory`: where turns were found in it     `hidden`: which words are the template's own
 
 mod builtin;
+mod clock;
 mod environment;
 mod generation;
 mod hidden;
@@ -120,6 +121,12 @@ impl ChatTemplate {
     /// Whether its source has this word, without which it can't use a variable of that name.
     pub fn mentions(&self, word: &str) -> bool {
         self.sources.iter().any(|source| source.contains(word))
+    }
+
+    /// What the templates read of the clock now, in order; `None`: that can't be told from their text.
+    pub fn clock(&self) -> Option<Vec<String>> {
+        let readings = self.sources.iter().map(|source| clock::readings(source));
+        readings.collect::<Option<Vec<_>>>().map(|readings| readings.concat())
     }
 
     /// Renders `conversation`; `arguments` are further template variables and beat the usual ones.
