@@ -12,8 +12,8 @@ use ftl_core::{Observer, Problem, ProblemKind, StopSignal};
 
 use super::encode::Encoder;
 use super::fault::Fault;
-use super::holdout::ContentHash;
 use super::format::Asked;
+use super::holdout::ContentHash;
 use super::judge::Spellings;
 use super::notes::notes;
 use super::pass::{Consumer, Ended, Input, Judged, Model, Opened, Part, Pass, Wanted};

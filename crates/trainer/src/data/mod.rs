@@ -3,11 +3,12 @@
 //! ```text
 //! read -> format -> encode (template, turns, tokenize) -> excess -> holdout      all of it: load::prepare
 //! prompts: what of held-out samples is asked during a run
-//! survey: what a file holds, without a model
+//! survey: what a file holds, without a model     look: one row as it is trained on     divide: one file into two
 //! order: which samples a step takes (mix, group, pack)     batch: what goes through the model     ids: tokens given by hand
 //! ```
 
 pub mod batch;
+pub mod divide;
 pub mod encode;
 pub mod excess;
 pub mod fault;
@@ -17,6 +18,7 @@ pub mod holdout;
 pub mod ids;
 pub mod judge;
 pub mod load;
+pub mod look;
 pub mod mix;
 mod notes;
 pub mod order;

@@ -12,7 +12,7 @@ use ftl_core::spec::resolved::DataFormat;
 use ftl_core::{Event, Problem, ProblemKind, StopSignal};
 use serde_json::Value;
 
-use super::format::{Asked, RowLayout, SHOWN_ROWS, FileFormat, example};
+use super::format::{Asked, FileFormat, RowLayout, SHOWN_ROWS, example};
 use super::read::{Row, Rows, file_name};
 use super::report::{CheckRequest, Fingerprint, check, plain, problems};
 
@@ -103,7 +103,7 @@ fn shortened(value: &Value, limit: usize) -> String {
 }
 
 /// The layout that the first rows show; `None` where no row is JSON.
-fn first_layout(path: &Path, asked: &Asked) -> Result<Option<RowLayout>, Problem> {
+pub(super) fn first_layout(path: &Path, asked: &Asked) -> Result<Option<RowLayout>, Problem> {
     let first: Vec<Row> = Rows::open(path)?.flatten().take(SHOWN_ROWS).collect();
     if first.is_empty() {
         return Ok(None);

@@ -85,7 +85,12 @@ impl Source {
         let rows: Vec<&Value> = first.iter().filter_map(|raw| raw.value.as_ref().ok()).collect();
         let format = if rows.is_empty() {
             // Then every row says itself why it can't be read.
-            FileFormat { layout: asked.layout(asked.format), confidence: 0.0, others: Vec::new(), notes: Vec::new() }
+            FileFormat {
+                layout: asked.layout(asked.format),
+                confidence: 0.0,
+                others: Vec::new(),
+                notes: Vec::new(),
+            }
         } else {
             FileFormat::detect(rows, asked)?
         };
