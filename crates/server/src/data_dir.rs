@@ -8,6 +8,8 @@
 //!   ftl.sock            unless it is in XDG_RUNTIME_DIR
 //!   server.log          what a service says that was started by a client
 //!   jobs/<id>/          one job: what the engine writes, and attempts/<n>/log.txt
+//!   datasets/<id>/      the file of a dataset that the service owns
+//!   uploads/            files that clients send, by the hash of their bytes
 //!   workers/            what worker processes for models and data leave behind
 //! ```
 
@@ -104,7 +106,7 @@ impl DataDir {
         }
         write_owner(&file, None).map_err(failed("write", &lock))?;
         let dir = Self { root, lock: Arc::new(file) };
-        for path in [dir.jobs(), dir.workers()] {
+        for path in [dir.jobs(), dir.datasets(), dir.uploads(), dir.workers()] {
             DirBuilder::new()
                 .mode(0o700)
                 .recursive(true)
@@ -155,6 +157,16 @@ impl DataDir {
     /// What the worker of an attempt wrote to stdout and stderr.
     pub fn attempt_log(&self, id: &JobId, number: u32) -> PathBuf {
         self.attempt(id, number).join("log.txt")
+    }
+
+    /// Where every dataset whose file is the service's own has a directory.
+    pub fn datasets(&self) -> PathBuf {
+        self.root.join("datasets")
+    }
+
+    /// Where files are that clients send.
+    pub fn uploads(&self) -> PathBuf {
+        self.root.join("uploads")
     }
 
     /// Where worker processes for models and data have their files.

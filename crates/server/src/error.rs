@@ -16,7 +16,7 @@ pub enum ServiceError {
     /// Nothing has this id.
     #[error("there is no {what} `{id}`")]
     NotFound {
-        /// `job`, `dataset`, `model`, `config`.
+        /// `job`, `dataset`, `report`, `upload`, `model`, `config`.
         what: &'static str,
         /// The id.
         id: String,

@@ -10,7 +10,7 @@
 //!   grpc/                 convert, call, convert      status: errors as gRPC statuses
 //!        |      \________________________________
 //!        v                                       v
-//!   jobs/   the queue, one supervisor      resolve, presets, hugging_face
+//!   jobs/   the queue, one supervisor      datasets/, resolve, presets, hugging_face
 //!        |        \
 //!        |         v
 //!        |    worker/   processes that train, generate, and open models and data
@@ -24,6 +24,7 @@
 
 pub mod commits;
 pub mod data_dir;
+pub mod datasets;
 pub mod demo;
 pub mod error;
 pub mod grpc;

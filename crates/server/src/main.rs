@@ -174,6 +174,7 @@ fn code_of(error: &ServeError) -> u8 {
         | ServeError::Store(_)
         | ServeError::Workers(_)
         | ServeError::Jobs(_)
+        | ServeError::Datasets(_)
         | ServeError::Io(_)
         | ServeError::Transport(_) => 1,
     }

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use ftl_core::dataset::{Code, DataCheck, Dataset, Finding, ReportSummary, Severity};
+use ftl_core::spec::resolved::DataFormat;
 use ftl_core::spec::{DataSpec, EvalSpec, JobSpec, ModelSpec, TrainFileSpec, names_built_in_template};
 use ftl_core::{DatasetId, ModelId, Problem, ProblemKind};
 use ftl_store::Store;
@@ -59,7 +61,7 @@ impl Resolver {
                 *path = found.path;
             }
         }
-        self.data(data, &mut called.data, &mut problems).await?;
+        self.data(data, &mut called.data, Unfit::Refused, &mut problems).await?;
         let template = data.chat_template.as_ref().filter(|template| !names_built_in_template(template));
         for (path, field) in
             [(template, "data.chat_template"), (adapter.init_from.as_ref(), "adapter.init_from")]
@@ -76,6 +78,40 @@ impl Resolver {
             spec.name = called.check().ok().map(|checked| checked.name);
         }
         Ok(spec)
+    }
+
+    /// A check with absolute paths in place of all names. One that is about a dataset reads it as it was imported, unless
+    /// it says otherwise.
+    ///
+    /// # Errors
+    /// [`ServiceError::Invalid`] with every name that stands for nothing and every relative path.
+    pub async fn data_check(
+        &self,
+        check: DataCheck,
+        dataset: Option<&Dataset>,
+    ) -> Result<DataCheck, ServiceError> {
+        let mut problems = Vec::new();
+        let DataCheck { mut data, mut model } = check;
+        if data.train.is_empty() {
+            let problem = Problem::new(ProblemKind::MissingKey, "no data file is named").at("data.train");
+            problems.push(problem.hint("name at least one file or dataset"));
+        }
+        let mut called = data.clone();
+        self.data(&mut data, &mut called, Unfit::Taken, &mut problems).await?;
+        if let Some(name) = &mut model
+            && let Some(found) = keep(self.model(name, "model").await, &mut problems)?
+        {
+            *name = found.path.to_string_lossy().into_owned();
+        }
+        if let Some(path) = &data.chat_template {
+            keep(absolute(path, "data.chat_template").map_err(ServiceError::from), &mut problems)?;
+        }
+        if !problems.is_empty() {
+            return Err(ServiceError::Invalid(problems));
+        }
+        let imported = dataset.map(|dataset| dataset.facts.format);
+        data.format = data.format.or(imported.filter(|format| *format != DataFormat::Auto));
+        Ok(DataCheck { data, model })
     }
 
     /// The directory of a model: an absolute path, the id of an imported model, or `org/name` of the cache.
@@ -114,25 +150,26 @@ impl Resolver {
         &self,
         data: &mut DataSpec,
         called: &mut DataSpec,
+        unfit: Unfit,
         problems: &mut Vec<Problem>,
     ) -> Result<(), ServiceError> {
         for (index, (file, called)) in data.train.iter_mut().zip(&mut called.train).enumerate() {
             let TrainFileSpec { path, weight: _, max_samples: _, columns: _, dataset: _ } = file;
             let field = format!("data.train[{index}].path");
-            if let Some(found) = keep(self.dataset(path, &field).await, problems)? {
+            if let Some(found) = keep(self.dataset(path, &field, unfit).await, problems)? {
                 called.path = found.name;
                 *path = found.path;
             }
         }
         if let Some(EvalSpec { fraction: _, path: Some(path) }) = &mut data.eval
-            && let Some(found) = keep(self.dataset(path, "data.eval.path").await, problems)?
+            && let Some(found) = keep(self.dataset(path, "data.eval.path", unfit).await, problems)?
         {
             *path = found.path;
         }
         Ok(())
     }
 
-    async fn dataset(&self, path: &Path, field: &str) -> Result<Found, ServiceError> {
+    async fn dataset(&self, path: &Path, field: &str, unfit: Unfit) -> Result<Found, ServiceError> {
         if path.is_absolute() {
             return Ok(Found { name: path.to_owned(), path: path.to_owned() });
         }
@@ -141,13 +178,68 @@ impl Resolver {
             let dataset = self.store.dataset(&id).await?;
             let dataset =
                 dataset.ok_or_else(|| unknown(field, format!("there is no dataset `{id}`"), "datasets"))?;
+            if let (Unfit::Refused, Some(report)) = (unfit, &dataset.report)
+                && !report.is_fit
+            {
+                return Err(self.unfit(&dataset, report, field).await?);
+            }
             return Ok(Found { name: PathBuf::from(dataset.name), path: dataset.path });
         }
         Err(not_absolute(&text, field)
             .hint("give an absolute path, or the id of an imported dataset (`data-…`)")
             .into())
     }
+
+    /// Why no job may train on a dataset: how many errors it has, and the first of them.
+    async fn unfit(
+        &self,
+        dataset: &Dataset,
+        report: &ReportSummary,
+        field: &str,
+    ) -> Result<ServiceError, ServiceError> {
+        let Dataset { id, name, .. } = dataset;
+        let counts = report.rows;
+        let what = match (counts.rejected, counts.accepted) {
+            (0, 0) => "has no row to train on".to_owned(),
+            (0, _) => format!("has {} errors", report.n_errors),
+            (rejected, _) => format!("has {rejected} of {} rows that can't be trained on", counts.read),
+        };
+        let problem = Problem::new(ProblemKind::BadData, format!("the dataset `{name}` {what}")).at(field);
+        let hint = format!(
+            "`ftl data show {id}` names them; mend the file, then have it judged again with `ftl data check {id}`"
+        );
+        let mut problems = vec![problem.hint(hint)];
+        // An old report may be gone; its counts are not.
+        if let Some(kept) = self.store.report(id, Some(report.number)).await? {
+            let errors = kept.report.findings.iter().filter(|found| found.severity == Severity::Error);
+            problems.extend(errors.take(N_TOLD).map(told));
+        }
+        Ok(ServiceError::Invalid(problems))
+    }
 }
+
+/// A finding of a report as one reason of a refusal.
+pub fn told(finding: &Finding) -> Problem {
+    let Finding { code, severity: _, path, row, line, message, hint } = finding;
+    let kind = if *code == Code::UnreadableFile { ProblemKind::NotFound } else { ProblemKind::BadData };
+    let field = match line.or(*row) {
+        Some(number) => format!("{path}:{number}"),
+        None => path.clone(),
+    };
+    Problem { hint: hint.clone(), ..Problem::new(kind, message.clone()).at(field) }
+}
+
+/// What a dataset's report counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unfit {
+    /// One with errors is refused.
+    Refused,
+    /// It is taken all the same: somebody wants to know more of it.
+    Taken,
+}
+
+/// How many errors of a dataset are told one by one.
+const N_TOLD: usize = 3;
 
 /// Refuses a relative path: the service does not stand where its caller stands.
 ///

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::commits::Commits;
 use crate::data_dir::{DataDir, DataDirError};
+use crate::datasets::Datasets;
 use crate::error::ServiceError;
 use crate::grpc::{Parts, Services};
 use crate::guard::Guard;
@@ -22,6 +23,7 @@ use crate::hugging_face::Cache;
 use crate::jobs::Jobs;
 use crate::listen::{self, Listen, ListenError};
 use crate::panics::CatchPanics;
+use crate::resolve::Resolver;
 use crate::telemetry::requests::TraceRequests;
 use crate::token::{Token, TokenError};
 use crate::worker::Workers;
@@ -100,6 +102,9 @@ pub enum ServeError {
     /// What an earlier service left behind.
     #[error("the jobs of an earlier service can't be taken over")]
     Jobs(#[source] ServiceError),
+    /// Files that an earlier service left behind.
+    #[error("the datasets of an earlier service can't be taken over")]
+    Datasets(#[source] ServiceError),
     /// The operating system told nothing about this program, or refused to write down where it listens.
     #[error("the operating system refused something that the service needs")]
     Io(#[from] std::io::Error),
@@ -140,13 +145,19 @@ pub async fn serve_and_tell(
     let program = worker_program.map_or_else(std::env::current_exe, Ok)?;
     let workers = Workers::start(program, dir.workers()).map_err(ServeError::Workers)?;
     let jobs = Jobs::start(store.clone(), workers.clone(), dir.clone()).await.map_err(ServeError::Jobs)?;
+    let cache = hugging_face_cache.map_or_else(Cache::of_user, Cache::at);
+    let resolver = Resolver::new(store.clone(), cache.clone());
+    let datasets = Datasets::start(store.clone(), workers.clone(), dir.clone(), resolver.clone());
+    let datasets = datasets.await.map_err(ServeError::Datasets)?;
     let parts = Parts {
         store,
         workers,
+        datasets,
         jobs: jobs.clone(),
         commits,
         dir: dir.clone(),
-        cache: hugging_face_cache.map_or_else(Cache::of_user, Cache::at),
+        resolver,
+        cache,
         shutdown: shutdown.clone(),
     };
     let answering = async {

@@ -4,6 +4,7 @@ use diesel::prelude::*;
 use ftl_core::dataset::Dataset;
 use ftl_core::{DatasetId, Page, PageRequest};
 
+use crate::dataset_reports::{NewReport, insert};
 use crate::error::StoreError;
 use crate::jobs::taken;
 use crate::page::{Cut, List};
@@ -12,16 +13,24 @@ use crate::schema::datasets;
 use crate::{Reply, Store};
 
 impl Store {
-    /// Keeps a dataset.
+    /// Keeps datasets, each with the first report on it, which becomes its `report`; all of them or none.
     ///
     /// # Errors
     /// [`StoreError::IdTaken`].
-    pub fn create_dataset(&self, dataset: Dataset) -> Reply<Dataset> {
+    pub fn create_datasets(&self, new: Vec<(Dataset, NewReport)>) -> Reply<Vec<Dataset>> {
         self.write(move |transaction| {
-            let row = DatasetContent::try_from(&dataset)?;
-            let inserted = diesel::insert_into(datasets::table).values(row).execute(transaction.connection);
-            inserted.map_err(|error| taken(error, StoreError::IdTaken))?;
-            Ok(dataset.clone())
+            let mut made = Vec::new();
+            for (dataset, report) in &new {
+                let report = report.numbered(1);
+                let dataset = Dataset { report: Some(report.summary.clone()), ..dataset.clone() };
+                let row = DatasetContent::try_from(&dataset)?;
+                let inserted =
+                    diesel::insert_into(datasets::table).values(row).execute(transaction.connection);
+                inserted.map_err(|error| taken(error, StoreError::IdTaken))?;
+                insert(transaction.connection, &dataset.id, &report)?;
+                made.push(dataset);
+            }
+            Ok(made)
         })
     }
 
@@ -58,7 +67,7 @@ impl Store {
         })
     }
 
-    /// Forgets a dataset; its file stays. Answers whether there was one.
+    /// Forgets a dataset and its reports; its file stays. Answers whether there was one.
     pub fn delete_dataset(&self, id: &DatasetId) -> Reply<bool> {
         let id = id.clone();
         self.write(move |transaction| {

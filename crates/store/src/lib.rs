@@ -58,6 +58,7 @@ mod backup;
 mod clock;
 mod configs;
 mod connection;
+mod dataset_reports;
 mod datasets;
 mod error;
 mod events;
@@ -85,6 +86,7 @@ use ftl_core::JobId;
 use tracing::error;
 
 pub use attempts::AttemptEnd;
+pub use dataset_reports::{Checked, NewReport};
 pub use error::StoreError;
 pub use jobs::{Change, Created, NewJob};
 pub use models::StoredModel;

@@ -47,6 +47,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    dataset_reports (dataset, number) {
+        dataset -> Text,
+        number -> BigInt,
+        summary -> Text,
+        settings -> Text,
+        report -> Text,
+    }
+}
+
+diesel::table! {
     datasets (number) {
         number -> BigInt,
         id -> Text,
@@ -57,6 +67,8 @@ diesel::table! {
         bytes -> BigInt,
         sha256 -> Text,
         created_unix_ms -> BigInt,
+        owner -> Text,
+        report -> Nullable<Text>,
     }
 }
 

@@ -9,6 +9,7 @@ mod inference;
 mod jobs;
 mod models;
 mod system;
+mod uploads;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::endpoint::Endpoint;
 use crate::error::ClientError;
 
 pub use jobs::Follow;
+pub use uploads::FileToSend;
 
 /// A connection to a server. Cheap to clone; clones share the connection, which is made anew where it breaks.
 ///

@@ -23,6 +23,10 @@ pub mod reason {
     pub const JOB_NOT_FOUND: &str = "JOB_NOT_FOUND";
     /// No dataset has the id.
     pub const DATASET_NOT_FOUND: &str = "DATASET_NOT_FOUND";
+    /// The dataset has no report of this number.
+    pub const REPORT_NOT_FOUND: &str = "REPORT_NOT_FOUND";
+    /// Nothing of a file with this hash has arrived.
+    pub const UPLOAD_NOT_FOUND: &str = "UPLOAD_NOT_FOUND";
     /// No imported model has the id.
     pub const MODEL_NOT_FOUND: &str = "MODEL_NOT_FOUND";
     /// No config has the id.

@@ -11,6 +11,7 @@
 
 pub mod config;
 pub mod dataset;
+pub mod dataset_report;
 pub mod details;
 mod error;
 pub mod event;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ftl_client::wire::config::verdict_response;
 use ftl_client::wire::v1;
+use ftl_core::dataset::{ImportSource, SplitBy};
 use ftl_core::job::State;
 use ftl_core::spec::resolved::DataFormat;
 use ftl_core::{ConfigId, DatasetId, JobId, ModelId, Page, PageRequest};
@@ -116,10 +117,10 @@ async fn datasets() {
 
     for (name, sent) in [(None, ""), (Some("mine"), "mine")] {
         fake.answer("import_dataset", v1::Dataset::from(dataset.clone()));
-        let path = Path::new("/data/train.jsonl");
-        assert_eq!(client.import_dataset(path, name, DataFormat::Text).await, Ok(dataset.clone()));
+        let source = ImportSource::Path("/data/train.jsonl".into());
+        assert_eq!(client.import_dataset(&source, name, DataFormat::Text).await, Ok(dataset.clone()));
         let request = v1::ImportDatasetRequest {
-            path: "/data/train.jsonl".to_owned(),
+            source: Some(v1::import_dataset_request::Source::Path("/data/train.jsonl".to_owned())),
             name: sent.to_owned(),
             format: v1::DataFormat::Text.into(),
         };
@@ -149,6 +150,49 @@ async fn datasets() {
         "preview_dataset",
         v1::PreviewDatasetRequest { id: id.to_string(), page_size: 2, page_token: "here".to_owned() },
     );
+
+    let kept = full(Draw::kept_report);
+    for (asked, sent) in [(None, 0), (Some(4), 4)] {
+        fake.answer("get_dataset_report", v1::KeptDatasetReport::from(kept.clone()));
+        assert_same(client.dataset_report(&id, asked).await, Ok::<_, ()>(&kept));
+        let request = v1::GetDatasetReportRequest { id: id.to_string(), number: sent };
+        assert_asked(fake, "get_dataset_report", request);
+    }
+    let reports = vec![kept.summary.clone().into()];
+    fake.answer("list_dataset_reports", v1::ListDatasetReportsResponse { reports });
+    assert_eq!(client.dataset_reports(&id).await, Ok(vec![kept.summary.clone()]));
+    assert_asked(fake, "list_dataset_reports", v1::ListDatasetReportsRequest { id: id.to_string() });
+
+    let row = full(Draw::rendered_row);
+    fake.answer("render_sample", v1::RenderedRow::from(row.clone()));
+    let template = Path::new("/t.jinja");
+    assert_eq!(client.render_sample(&id, 3, "org/small", Some(template)).await, Ok(row));
+    let request = v1::RenderSampleRequest {
+        id: id.to_string(),
+        row: 3,
+        model: "org/small".to_owned(),
+        chat_template: Some("/t.jinja".to_owned()),
+    };
+    assert_asked(fake, "render_sample", request);
+
+    let halves = (full(Draw::dataset), full(Draw::dataset));
+    let (train, eval) = (Some(halves.0.clone().into()), Some(halves.1.clone().into()));
+    fake.answer("split_dataset", v1::SplitDatasetResponse { train, eval });
+    let by = SplitBy::Fraction { eval: 0.25, seed: 3 };
+    assert_eq!(client.split_dataset(&id, by, (Some("a"), None)).await, Ok(halves));
+    let fraction = v1::SplitByFraction { eval: 0.25, seed: 3 };
+    let request = v1::SplitDatasetRequest {
+        id: id.to_string(),
+        by: Some(v1::split_dataset_request::By::Fraction(fraction)),
+        train_name: "a".to_owned(),
+        eval_name: String::new(),
+    };
+    assert_asked(fake, "split_dataset", request);
+
+    let upload = full(Draw::upload);
+    fake.answer("get_upload", v1::Upload::from(upload.clone()));
+    assert_eq!(client.upload("abc").await, Ok(upload));
+    assert_asked(fake, "get_upload", v1::GetUploadRequest { sha256: "abc".to_owned() });
 
     fake.answer("delete_dataset", ());
     assert_eq!(client.delete_dataset(&id).await, Ok(()));

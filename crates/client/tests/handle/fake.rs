@@ -23,7 +23,7 @@ use tokio::runtime::Runtime;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::Server;
 use tonic::transport::server::Router;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// What the server is asked and answers; clones are the same.
 #[derive(Clone, Default)]
@@ -217,14 +217,52 @@ service! {
     stream StreamMetricsStream = stream_metrics(StreamMetricsRequest) -> v1::StreamMetricsResponse,
 }
 
-service! {
-    DatasetService:
+macro_rules! datasets {
+    ($($method:ident($request:ident) -> $answer:ty,)+) => {
+        #[tonic::async_trait]
+        impl DatasetService for Fake {
+            type ValidateDatasetStream = BoxStream<'static, Result<v1::ValidateDatasetResponse, Status>>;
+
+            $(async fn $method(&self, request: Request<v1::$request>) -> Result<Response<$answer>, Status> {
+                self.unary(stringify!($method), request).await
+            })+
+
+            async fn validate_dataset(
+                &self,
+                request: Request<v1::ValidateDatasetRequest>,
+            ) -> Result<Response<Self::ValidateDatasetStream>, Status> {
+                self.streaming("validate_dataset", request)
+            }
+
+            /// Takes what is sent, as `(offset, length)` of each chunk, and then answers.
+            async fn upload_dataset(
+                &self,
+                request: Request<Streaming<v1::UploadDatasetRequest>>,
+            ) -> Result<Response<v1::Upload>, Status> {
+                let mut messages = request.into_inner();
+                let mut chunks = Vec::new();
+                while let Some(message) = messages.message().await? {
+                    if let Some(v1::upload_dataset_request::Kind::Chunk(chunk)) = message.kind {
+                        chunks.push((chunk.offset, chunk.data.len()));
+                    }
+                }
+                self.unary("upload_dataset", Request::new(chunks)).await
+            }
+        }
+    };
+}
+
+datasets! {
     import_dataset(ImportDatasetRequest) -> v1::Dataset,
+    get_upload(GetUploadRequest) -> v1::Upload,
     list_datasets(ListDatasetsRequest) -> v1::ListDatasetsResponse,
     get_dataset(GetDatasetRequest) -> v1::Dataset,
     preview_dataset(PreviewDatasetRequest) -> v1::PreviewDatasetResponse,
+    get_dataset_report(GetDatasetReportRequest) -> v1::KeptDatasetReport,
+    list_dataset_reports(ListDatasetReportsRequest) -> v1::ListDatasetReportsResponse,
+    render_sample(RenderSampleRequest) -> v1::RenderedRow,
+    split_dataset(SplitDatasetRequest) -> v1::SplitDatasetResponse,
     delete_dataset(DeleteDatasetRequest) -> (),
-    ;
 }
 
 service! {

@@ -5,6 +5,7 @@ mod connecting;
 mod fake;
 mod repeats;
 mod streams;
+mod uploads;
 
 #[path = "../wire_conversions/draw.rs"]
 #[expect(dead_code, reason = "only full values are needed here, not random ones")]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ftl_client::wire::details::{Details, pack, reason};
 use ftl_client::wire::v1;
 use ftl_client::{ClientError, Limits};
+use ftl_core::dataset::ImportSource;
 use ftl_core::spec::resolved::DataFormat;
 use ftl_core::{JobId, JobSpec, Problem, ProblemKind};
 use tonic::{Code, Status};
@@ -65,8 +66,11 @@ async fn changes_are_sent_once() {
     fake.refuse::<()>("delete_job", unavailable());
     assert_eq!(client.delete_job(&id).await.expect_err("unavailable"), gone());
     fake.refuse::<v1::Dataset>("import_dataset", unavailable());
-    let path = std::path::Path::new("/data/train.jsonl");
-    assert_eq!(client.import_dataset(path, None, DataFormat::Auto).await.expect_err("unavailable"), gone());
+    let source = ImportSource::Path("/data/train.jsonl".into());
+    assert_eq!(
+        client.import_dataset(&source, None, DataFormat::Auto).await.expect_err("unavailable"),
+        gone()
+    );
     fake.refuse::<v1::Job>("create_job", unavailable());
     assert_eq!(client.create_job(&JobSpec::default(), None).await.expect_err("unavailable"), gone());
     assert_eq!(fake.calls().len(), 4);
@@ -153,7 +157,8 @@ async fn a_path_that_no_message_can_carry_is_refused_here() {
     let Pair { fake, client, .. } = &Pair::new().await;
     let path = std::path::Path::new(std::ffi::OsStr::from_bytes(b"/data/\xff.jsonl"));
     let expected = "path: `/data/\u{fffd}.jsonl` is no UTF-8, which a request can't carry; rename it";
-    let error = client.import_dataset(path, None, DataFormat::Auto).await.expect_err("it is no text");
+    let source = ImportSource::Path(path.to_owned());
+    let error = client.import_dataset(&source, None, DataFormat::Auto).await.expect_err("it is no text");
     assert_eq!(error.to_string(), expected);
     let error = client.import_model(path, None).await.expect_err("it is no text");
     assert_eq!(error.to_string(), expected);

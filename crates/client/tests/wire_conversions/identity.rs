@@ -79,6 +79,18 @@ proptest! {
     }
 
     #[test]
+    fn reports_come_back(kept in random(Draw::kept_report), part in random(Draw::check_part)) {
+        assert_survives::<v1::KeptDatasetReport, _>(&kept);
+        assert_survives::<v1::ValidateDatasetResponse, _>(&part);
+    }
+
+    #[test]
+    fn uploads_and_rendered_rows_come_back(upload in random(Draw::upload), row in random(Draw::rendered_row)) {
+        assert_survives::<v1::Upload, _>(&upload);
+        assert_survives::<v1::RenderedRow, _>(&row);
+    }
+
+    #[test]
     fn models_come_back(model in random(Draw::model), facts in random(Draw::facts)) {
         assert_survives::<v1::Model, _>(&model);
         assert_survives::<v1::ModelFacts, _>(&facts);

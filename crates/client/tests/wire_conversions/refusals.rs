@@ -3,7 +3,7 @@
 use ftl_client::wire::config::verdict;
 use ftl_client::wire::{WireError, required, v1};
 use ftl_core::config::{Config, Preset};
-use ftl_core::dataset::Dataset;
+use ftl_core::dataset::{CheckPart, Dataset, DatasetReport};
 use ftl_core::inference::{InferencePart, InferenceRequest, WeightsRef};
 use ftl_core::job::{Artifact, Attempt, Checkpoint, Exit, Job, JobEvent};
 use ftl_core::model::Model;
@@ -375,4 +375,48 @@ fn the_sender_is_told_the_field_of_the_request() {
     assert_eq!(Problem::from(error), expected);
     let missing = required::<v1::JobSpec, JobSpec>("CreateJobRequest", "spec", None).expect_err("it must");
     assert_eq!(Problem::from(missing).to_string(), "spec: must be given");
+}
+
+fn report_refusal(change: impl Fn(&mut v1::DatasetReport)) -> String {
+    let mut report = v1::DatasetReport::from(full(Draw::report));
+    change(&mut report);
+    refusal::<DatasetReport, _>(report)
+}
+
+#[test]
+fn reports_with_what_nobody_knows_are_refused() {
+    let cases: [(String, &str); 8] = [
+        (
+            report_refusal(|report| report.findings[1].code = "cosmic_ray".to_owned()),
+            "DatasetReport.findings[1].code: `cosmic_ray` is no code that is known here",
+        ),
+        (
+            report_refusal(|report| report.counts[0].severity = 4),
+            "DatasetReport.counts[0].severity: `Severity` has no value 4, expected 1 to 3",
+        ),
+        (
+            report_refusal(|report| report.files[0].layout.as_mut().expect("it is there").container = 0),
+            "DatasetReport.files[0].layout.container: must be given",
+        ),
+        (
+            report_refusal(|report| report.files[0].layout.as_mut().expect("it is there").encoding = 5),
+            "DatasetReport.files[0].layout.encoding: `DataLayout.Encoding` has no value 5, expected 1 to 4",
+        ),
+        (
+            report_refusal(|report| report.files[0].layout.as_mut().expect("it is there").compression = 3),
+            "DatasetReport.files[0].layout.compression: `DataLayout.Compression` has no value 3, expected 1 to 2",
+        ),
+        (report_refusal(|report| report.rows = None), "DatasetReport.rows: must be given"),
+        (
+            report_refusal(|report| report.tokens.as_mut().expect("it is there").cut = None),
+            "DatasetReport.tokens.cut: must be given",
+        ),
+        (
+            refusal::<CheckPart, _>(v1::ValidateDatasetResponse { kind: None }),
+            "ValidateDatasetResponse.kind: must be given, `progress` or `report`",
+        ),
+    ];
+    for (message, expected) in cases {
+        assert_eq!(message, expected);
+    }
 }

@@ -1,6 +1,7 @@
 //! Datasets: files that stay where they are, what was found in them, and the report on whether they can be trained on.
 
 mod finding;
+mod kept;
 mod page;
 mod report;
 
@@ -12,6 +13,10 @@ use crate::id::DatasetId;
 use crate::spec::resolved::DataFormat;
 
 pub use finding::{Code, Finding, Severity};
+pub use kept::{
+    CheckPart, CheckProgress, DataCheck, FileOwner, ImportSource, KeptReport, RenderedRow, RenderedText,
+    RenderedToken, ReportSummary, SplitBy, Upload,
+};
 pub use report::{
     Bar, CodeCount, Compression, Container, Cut, DatasetReport, Duplicates, Encoding, FileReport, HeldOut,
     Histogram, Layout, RoleCount, RowCounts, Steps, TokenReport,
@@ -24,10 +29,16 @@ pub struct Dataset {
     pub id: DatasetId,
     /// What the user calls it.
     pub name: String,
-    /// The file, which is referred to and not copied.
+    /// The file.
     pub path: PathBuf,
-    /// What the file held when it was imported.
+    /// Whose the file is.
+    pub owner: FileOwner,
+    /// What the file held when it was last checked by itself.
     pub facts: DatasetFacts,
+    /// What that check found, without a model and with the settings of the import; `None`: it was imported by a version
+    /// that made no reports, and refused files with errors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<ReportSummary>,
     /// When it was imported.
     pub created_unix_ms: u64,
 }
@@ -35,7 +46,7 @@ pub struct Dataset {
 /// What a data file holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatasetFacts {
-    /// The format of its rows.
+    /// The format of its rows; `auto`: none was recognised.
     pub format: DataFormat,
     /// Rows.
     pub n_rows: u64,

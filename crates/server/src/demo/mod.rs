@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use ftl_client::terminal::Follow;
 use ftl_client::{Client, ClientError, Endpoint};
-use ftl_core::dataset::Dataset;
+use ftl_core::dataset::{CheckPart, DataCheck, Dataset, DatasetReport, ImportSource};
 use ftl_core::inference::{InferencePart, InferenceRequest, JobWeights, SamplingSpec, WeightsRef};
 use ftl_core::job::{Job, State};
 use ftl_core::spec::resolved::{DataFormat, ExcessLength};
@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::ServiceError;
 use crate::{Config, ServeError, serve};
+use ftl_trainer::data::report::problems;
 use questions::Question;
 
 /// Questions that are asked before and after.
@@ -176,13 +177,18 @@ async fn tell(args: &Args, home: &Home) -> Result<(), DemoError> {
     let train = absolute(args.data.as_deref(), &bundle.train)?;
     let (_, facts) = client.inspect_model(&model.display().to_string()).await?;
     say(&story::model(&model, &facts));
-    let dataset = client.import_dataset(&train, None, DataFormat::Auto).await?;
+    let dataset = import(&client, &train).await?;
     say(&story::dataset(&dataset));
+    let checked = check(&client, &dataset, &model).await?;
+    say(&story::report(&checked, &train, &model));
+    if dataset.report.as_ref().is_some_and(|report| !report.is_fit) {
+        return Err(DemoError::Refused(problems(&checked)));
+    }
 
     // The bundled questions are held out; somebody's own come from the beginning of the data.
     let asked = match &args.data {
         Some(_) => dataset.clone(),
-        None => client.import_dataset(&bundle.eval, None, DataFormat::Auto).await?,
+        None => import(&client, &bundle.eval).await?,
     };
     let page = PageRequest { page_size: N_ROWS, page_token: None };
     let rows = client.preview_dataset(&asked.id, &page).await?.items;
@@ -231,6 +237,29 @@ async fn connect(socket: &Path) -> Result<Client, ClientError> {
             answer => return answer,
         }
     }
+}
+
+async fn import(client: &Client, path: &Path) -> Result<Dataset, DemoError> {
+    let source = ImportSource::Path(path.to_owned());
+    Ok(client.import_dataset(&source, None, DataFormat::Auto).await?)
+}
+
+/// What is found in a dataset when it is held against the model.
+async fn check(client: &Client, dataset: &Dataset, model: &Path) -> Result<DatasetReport, DemoError> {
+    let data = DataSpec {
+        train: vec![PathBuf::from(dataset.id.as_str()).into()],
+        // As in the job of a taste: what is too long is cut.
+        excess_length_strategy: Some(ExcessLength::Truncate),
+        ..DataSpec::default()
+    };
+    let check = DataCheck { data, model: Some(model.display().to_string()) };
+    let mut parts = client.check_data(&check);
+    while let Some(part) = parts.next().await {
+        if let CheckPart::Report(report) = part? {
+            return Ok(*report);
+        }
+    }
+    Err(DemoError::Client(ClientError::Protocol("a check ended without a report".to_owned())))
 }
 
 /// Draws the job until it is at rest.

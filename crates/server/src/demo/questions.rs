@@ -4,7 +4,7 @@
 use ftl_core::dataset::PreviewRow;
 use ftl_core::inference::{ChatMessage, Prompt};
 use ftl_core::spec::resolved::DataFormat;
-use ftl_trainer::data::format::{Conversation, Example, Role, RowLayout, example};
+use ftl_trainer::data::format::{Asked, Conversation, Example, FileFormat, Role, RowLayout, example};
 use serde_json::Value;
 
 /// Words of a text that its beginning is made of.
@@ -23,12 +23,16 @@ pub(super) struct Question {
 
 /// The questions of the first `n_questions` rows that have one.
 pub(super) fn questions(rows: &[PreviewRow], format: DataFormat, n_questions: usize) -> Vec<Question> {
-    rows.iter().filter_map(|row| question(&row.json, format)).take(n_questions).collect()
+    let rows: Vec<Value> = rows.iter().filter_map(|row| serde_json::from_str(&row.json).ok()).collect();
+    // Rows that show no format have no questions either.
+    let Ok(FileFormat { layout, .. }) = FileFormat::detect(&rows, &Asked::of(format)) else {
+        return Vec::new();
+    };
+    rows.iter().filter_map(|row| question(row, &layout)).take(n_questions).collect()
 }
 
-fn question(row: &str, format: DataFormat) -> Option<Question> {
-    let row: Value = serde_json::from_str(row).ok()?;
-    let (example, _) = example(&row, &RowLayout::of(format)).ok()?;
+fn question(row: &Value, layout: &RowLayout) -> Option<Question> {
+    let (example, _) = example(row, layout).ok()?;
     match example {
         Example::Conversation(conversation) => from_conversation(&conversation),
         Example::PromptCompletion { prompt, completion } => {

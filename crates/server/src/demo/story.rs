@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use ftl_core::dataset::Dataset;
+use ftl_core::dataset::{Dataset, DatasetReport, Severity};
 use ftl_core::job::{Artifact, Job};
 use ftl_core::model::ModelFacts;
 use ftl_core::plan::{MemoryPlan, shown};
@@ -42,8 +42,35 @@ pub(super) fn model(path: &Path, facts: &ModelFacts) -> String {
 }
 
 pub(super) fn dataset(dataset: &Dataset) -> String {
-    let Dataset { id: _, name: _, path, facts, created_unix_ms: _ } = dataset;
+    let Dataset { id: _, name: _, path, owner: _, facts, report: _, created_unix_ms: _ } = dataset;
     format!("data       {}: {} rows, {} bytes", path.display(), facts.n_rows, thousands(facts.bytes))
+}
+
+/// What was found in the data, in two lines, and how to see all of it.
+pub(super) fn report(report: &DatasetReport, data: &Path, model: &Path) -> String {
+    let counts = report.rows;
+    let of = |severity: Severity| -> u64 {
+        report.counts.iter().filter(|count| count.severity == severity).map(|count| count.rows).sum()
+    };
+    let mut text = format!(
+        "report     {} of {} rows can be trained on; {} errors, {} warnings",
+        thousands(counts.accepted),
+        thousands(counts.read),
+        thousands(of(Severity::Error)),
+        thousands(of(Severity::Warning))
+    );
+    if let Some(tokens) = &report.tokens {
+        let _ = write!(
+            text,
+            "; {} tokens, {:.0} % of them learned, {} in the longest row",
+            thousands(tokens.total),
+            100.0 * tokens.mask_coverage(),
+            thousands(tokens.per_row.max)
+        );
+    }
+    let _ =
+        write!(text, "\n           all of it: ftl data check {} --model {}", data.display(), model.display());
+    text
 }
 
 pub(super) fn memory(plan: &MemoryPlan) -> String {

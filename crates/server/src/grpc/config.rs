@@ -27,7 +27,7 @@ impl Api {
 
     /// As `CreateJob` judges.
     async fn judge(&self, spec: JobSpec) -> Result<Verdict, ServiceError> {
-        match self.0.resolver.spec(spec).await {
+        match self.0.parts.resolver.spec(spec).await {
             Ok(spec) => Ok(spec.check().map(|checked| checked.to_spec())),
             Err(ServiceError::Invalid(problems)) => Ok(Err(problems)),
             Err(other) => Err(other),

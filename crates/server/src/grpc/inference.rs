@@ -68,7 +68,7 @@ impl Api {
                 if let Some(adapter) = &adapter {
                     absolute(adapter, "weights.model.adapter")?;
                 }
-                let model = self.0.resolver.model_directory(&model, "weights.model.model").await?;
+                let model = self.0.parts.resolver.model_directory(&model, "weights.model.model").await?;
                 Ok(Weights { model, adapter })
             }
             WeightsRef::Job { id, weights } => {

@@ -78,7 +78,7 @@ impl JobService for Api {
         let v1::CreateJobRequest { spec, request_id } = request.into_inner();
         let spec: JobSpec = required("CreateJobRequest", "spec", spec).map_err(ServiceError::from)?;
         let request_id = request::request_id(request_id)?;
-        let spec = self.0.resolver.spec(spec).await?;
+        let spec = self.0.parts.resolver.spec(spec).await?;
         Ok(Response::new(self.0.parts.jobs.create(spec, request_id).await?.into()))
     }
 

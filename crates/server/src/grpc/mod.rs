@@ -38,6 +38,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::commits::Commits;
 use crate::data_dir::{DataDir, now_unix_ms};
+use crate::datasets::Datasets;
 use crate::error::ServiceError;
 use crate::hugging_face::Cache;
 use crate::jobs::Jobs;
@@ -60,12 +61,16 @@ pub struct Parts {
     pub store: Store,
     /// What opens models and data.
     pub workers: Workers,
+    /// What is done with datasets.
+    pub datasets: Datasets,
     /// What happens to jobs.
     pub jobs: Jobs,
     /// Who hears of new events.
     pub commits: Commits,
     /// Where files are.
     pub dir: DataDir,
+    /// What names in requests stand for.
+    pub resolver: Resolver,
     /// Models that other programs downloaded.
     pub cache: Cache,
     /// Raised when the service is to end: every stream ends with it.
@@ -74,7 +79,6 @@ pub struct Parts {
 
 struct Shared {
     parts: Parts,
-    resolver: Resolver,
     gpus: GpuReader,
     streams: Arc<Semaphore>,
     started_unix_ms: u64,
@@ -95,7 +99,6 @@ impl Services {
     /// The services over these parts.
     pub fn new(parts: Parts) -> Self {
         let api = Api(Arc::new(Shared {
-            resolver: Resolver::new(parts.store.clone(), parts.cache.clone()),
             gpus: GpuReader::new(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             started_unix_ms: now_unix_ms(),

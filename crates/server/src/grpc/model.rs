@@ -81,7 +81,7 @@ impl Api {
         if text.is_empty() {
             return Err(request::missing("model", "the model is missing"));
         }
-        let path = self.0.resolver.model_directory(text, "model").await?;
+        let path = self.0.parts.resolver.model_directory(text, "model").await?;
         let facts = self.until_shutdown(self.0.parts.workers.inspect_model(path.clone())).await?;
         Ok(v1::InspectModelResponse { path: path.to_string_lossy().into_owned(), facts: Some(facts.into()) })
     }

@@ -45,7 +45,7 @@ impl Api {
     }
 
     async fn plan(&self, spec: JobSpec) -> Result<MemoryPlan, ServiceError> {
-        let spec = self.0.resolver.spec(spec).await?;
+        let spec = self.0.parts.resolver.spec(spec).await?;
         // What is wrong on its face needs no process.
         spec.check().map_err(ServiceError::Invalid)?;
         self.0.parts.workers.plan_memory(spec).await

@@ -234,7 +234,9 @@ async fn converse(worker: &mut Warm, question: Question, parts: &mpsc::Unbounded
                 | FromWorker::Finished
                 | FromWorker::Events(_)
                 | FromWorker::Model(_)
-                | FromWorker::Dataset(_)
+                | FromWorker::CheckProgress(_)
+                | FromWorker::Report(_)
+                | FromWorker::Rendered(_)
                 | FromWorker::Row(_)
                 | FromWorker::Plan(_),
             ) => {}

@@ -47,7 +47,9 @@ impl Connection {
         let work = match &task {
             Task::Train { .. } => Work::Training,
             Task::InspectModel { .. }
-            | Task::ReadDataset { .. }
+            | Task::CheckData { .. }
+            | Task::RenderSample { .. }
+            | Task::SplitData { .. }
             | Task::Preview { .. }
             | Task::PlanMemory { .. }
             | Task::Infer { .. } => Work::Task,
@@ -133,7 +135,9 @@ impl Connection {
             | FromWorker::Events(_)
             | FromWorker::Heartbeat { .. }
             | FromWorker::Model(_)
-            | FromWorker::Dataset(_)
+            | FromWorker::CheckProgress(_)
+            | FromWorker::Report(_)
+            | FromWorker::Rendered(_)
             | FromWorker::Row(_)
             | FromWorker::Plan(_)
             | FromWorker::Part { .. }
@@ -191,7 +195,9 @@ fn expected(frame: FromWorker, nonce: &str) -> Result<FromWorker, FrameError> {
         | FromWorker::Events(_)
         | FromWorker::Heartbeat { .. }
         | FromWorker::Model(_)
-        | FromWorker::Dataset(_)
+        | FromWorker::CheckProgress(_)
+        | FromWorker::Report(_)
+        | FromWorker::Rendered(_)
         | FromWorker::Row(_)
         | FromWorker::Plan(_)
         | FromWorker::Part { .. }

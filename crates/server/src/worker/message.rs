@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ftl_core::dataset::{DatasetFacts, PreviewRow};
+use ftl_core::dataset::{CheckProgress, DataCheck, DatasetReport, PreviewRow, RenderedRow, SplitBy};
 use ftl_core::inference::{InferencePart, Prompt, SamplingSpec};
 use ftl_core::job::Phase;
 use ftl_core::model::ModelFacts;
@@ -58,12 +58,36 @@ pub enum Task {
         /// The directory.
         path: PathBuf,
     },
-    /// Judge every row of a data file.
-    ReadDataset {
+    /// Judge every row of data.
+    CheckData {
+        /// Which, and what they are held against, with absolute paths.
+        check: Box<DataCheck>,
+    },
+    /// Show a row of a data file as a model is trained on it.
+    RenderSample {
         /// The file.
         path: PathBuf,
         /// Its format; `auto`: find out.
         format: DataFormat,
+        /// Which row, from 1.
+        row: u64,
+        /// The model's directory.
+        model: PathBuf,
+        /// A Jinja file that replaces the model's chat template.
+        chat_template: Option<PathBuf>,
+    },
+    /// Write the rows of a data file into two new ones.
+    SplitData {
+        /// The file.
+        path: PathBuf,
+        /// Its format; `auto`: find out.
+        format: DataFormat,
+        /// Which row goes where.
+        by: SplitBy,
+        /// The file for what is trained on.
+        train: PathBuf,
+        /// The file for what is held out.
+        eval: PathBuf,
     },
     /// Show some rows of a data file.
     Preview {
@@ -114,8 +138,12 @@ pub enum FromWorker {
     },
     /// The description of a model.
     Model(ModelFacts),
-    /// What a data file holds.
-    Dataset(DatasetFacts),
+    /// How far a check has come.
+    CheckProgress(CheckProgress),
+    /// What was found in data.
+    Report(Box<DatasetReport>),
+    /// A row as a model is trained on it.
+    Rendered(RenderedRow),
     /// One row of a preview.
     Row(PreviewRow),
     /// How much memory a job would take.
@@ -157,7 +185,9 @@ impl FromWorker {
             | Self::Events(_)
             | Self::Heartbeat { .. }
             | Self::Model(_)
-            | Self::Dataset(_)
+            | Self::CheckProgress(_)
+            | Self::Report(_)
+            | Self::Rendered(_)
             | Self::Row(_)
             | Self::Plan(_)
             | Self::Part { .. }

@@ -29,4 +29,4 @@ mod workers;
 pub use answers::InferTask;
 pub use child::{guarded, main};
 pub use training::{Ending, Report, TrainTask, Training};
-pub use workers::Workers;
+pub use workers::{RenderTask, SplitTask, Workers};

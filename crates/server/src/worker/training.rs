@@ -116,7 +116,9 @@ impl Training {
             // `Connection` has taken note of how it ends.
             FromWorker::Refused { .. } | FromWorker::Stopped { .. } | FromWorker::Finished => {}
             FromWorker::Model(_)
-            | FromWorker::Dataset(_)
+            | FromWorker::CheckProgress(_)
+            | FromWorker::Report(_)
+            | FromWorker::Rendered(_)
             | FromWorker::Row(_)
             | FromWorker::Plan(_)
             | FromWorker::Part { .. }

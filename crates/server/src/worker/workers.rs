@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ftl_core::dataset::{DatasetFacts, PreviewRow};
+use async_stream::try_stream;
+use ftl_core::dataset::{CheckPart, DataCheck, PreviewRow, RenderedRow, SplitBy};
 use ftl_core::inference::InferencePart;
 use ftl_core::model::ModelFacts;
 use ftl_core::plan::MemoryPlan;
@@ -29,6 +30,36 @@ use crate::error::ServiceError;
 const SMALL_TASKS: usize = 2;
 /// A small task that takes longer is killed.
 const DEADLINE: Duration = Duration::from_secs(10 * 60);
+
+/// Which row to show, as trained on by which model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RenderTask {
+    /// The data file.
+    pub path: PathBuf,
+    /// Its format; `auto`: found out.
+    pub format: DataFormat,
+    /// Which row, from 1.
+    pub row: u64,
+    /// The model's directory.
+    pub model: PathBuf,
+    /// A Jinja file that replaces the model's chat template.
+    pub chat_template: Option<PathBuf>,
+}
+
+/// Which rows to write where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SplitTask {
+    /// The data file.
+    pub path: PathBuf,
+    /// Its format; `auto`: found out.
+    pub format: DataFormat,
+    /// Which row goes where.
+    pub by: SplitBy,
+    /// The new file for what is trained on.
+    pub train: PathBuf,
+    /// The new file for what is held out.
+    pub eval: PathBuf,
+}
 
 /// Starts workers. Cheap to clone; clones share the limits and the loaded weights.
 #[derive(Clone, Debug)]
@@ -90,23 +121,59 @@ impl Workers {
         facts.ok_or_else(no_answer)
     }
 
-    /// Reads a whole data file and judges every row.
+    /// Judges every row of data: how far it has come, then the report. Dropping the stream ends the worker.
+    ///
+    /// The stream ends with an error where nothing could be judged.
+    pub fn check(
+        &self,
+        check: DataCheck,
+    ) -> impl Stream<Item = Result<CheckPart, ServiceError>> + Send + use<> {
+        let inner = Arc::clone(&self.0);
+        try_stream! {
+            let _permit = inner.small.acquire().await.map_err(|_| ServiceError::ShuttingDown)?;
+            let log = inner.task_log("check");
+            let task = Task::CheckData { check: Box::new(check) };
+            let mut worker = Connection::open(&inner.program, log.clone(), task).await?;
+            let mut report = None;
+            loop {
+                // However large the data are: a worker that reads them says so all the time.
+                let next = tokio::time::timeout(DEADLINE, worker.next()).await;
+                match next.map_err(|_| no_progress())? {
+                    None => break,
+                    Some(FromWorker::CheckProgress(progress)) => yield CheckPart::Progress(progress),
+                    Some(FromWorker::Report(found)) => report = Some(found),
+                    Some(_) => {}
+                }
+            }
+            judge(&worker.wait().await)?;
+            fs::remove_file(log)?;
+            yield CheckPart::Report(report.ok_or_else(no_answer)?);
+        }
+    }
+
+    /// A row of a data file as a model is trained on it.
     ///
     /// # Errors
-    /// The rows that can't be used, 20 of them one by one.
-    pub async fn read_dataset(
-        &self,
-        path: PathBuf,
-        format: DataFormat,
-    ) -> Result<DatasetFacts, ServiceError> {
-        let mut facts = None;
+    /// A row, file or model that can't be used.
+    pub async fn render(&self, task: RenderTask) -> Result<RenderedRow, ServiceError> {
+        let RenderTask { path, format, row, model, chat_template } = task;
+        let mut rendered = None;
         let take = |frame| {
-            if let FromWorker::Dataset(found) = frame {
-                facts = Some(found);
+            if let FromWorker::Rendered(row) = frame {
+                rendered = Some(row);
             }
         };
-        self.small("dataset", Task::ReadDataset { path, format }, take).await?;
-        facts.ok_or_else(no_answer)
+        self.small("render", Task::RenderSample { path, format, row, model, chat_template }, take).await?;
+        rendered.ok_or_else(no_answer)
+    }
+
+    /// Writes the rows of a data file into two new ones.
+    ///
+    /// # Errors
+    /// A file that can't be read or written, and a side that would be empty.
+    pub async fn split(&self, task: SplitTask) -> Result<(), ServiceError> {
+        let SplitTask { path, format, by, train, eval } = task;
+        self.small("split", Task::SplitData { path, format, by, train, eval }, |_| {}).await
     }
 
     /// At most `n_rows` rows of a data file after the one with number `after_row`, each with what is wrong with it.
@@ -176,7 +243,7 @@ impl Workers {
     ) -> Result<(), ServiceError> {
         let inner = &self.0;
         let _permit = inner.small.acquire().await.map_err(|_| ServiceError::ShuttingDown)?;
-        let log = task_log(&inner.logs, name, inner.n_started.fetch_add(1, Ordering::Relaxed));
+        let log = inner.task_log(name);
         let mut worker = Connection::open(&inner.program, log.clone(), task).await?;
         let work = async {
             while let Some(frame) = worker.next().await {
@@ -184,18 +251,20 @@ impl Workers {
             }
         };
         if tokio::time::timeout(DEADLINE, work).await.is_err() {
-            let minutes = DEADLINE.as_secs() / 60;
-            let message = format!("the worker process was ended after {minutes} minutes without a result");
-            let problem = Problem::new(ProblemKind::Worker, message);
-            return Err(ServiceError::Worker(
-                problem.hint("look whether the disk answers, or use a smaller file"),
-            ));
+            return Err(no_progress());
         }
         let evidence = worker.wait().await;
         judge(&evidence)?;
         // Only what explains a death is kept.
         fs::remove_file(log)?;
         Ok(())
+    }
+}
+
+impl Inner {
+    /// Where the next worker of a task writes.
+    fn task_log(&self, name: &str) -> PathBuf {
+        task_log(&self.logs, name, self.n_started.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -223,6 +292,13 @@ pub(super) fn judge(evidence: &super::exit::Evidence) -> Result<(), ServiceError
 
 fn ended_early() -> Problem {
     Problem::new(ProblemKind::Worker, "the worker process ended early").hint("try again")
+}
+
+fn no_progress() -> ServiceError {
+    let minutes = DEADLINE.as_secs() / 60;
+    let message = format!("the worker process was ended after {minutes} minutes without a result");
+    let problem = Problem::new(ProblemKind::Worker, message);
+    ServiceError::Worker(problem.hint("look whether the disk answers, or use a smaller file"))
 }
 
 fn no_answer() -> ServiceError {

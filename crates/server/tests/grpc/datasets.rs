@@ -7,11 +7,13 @@ use ftl_client::wire::v1;
 use ftl_client::wire::v1::dataset_service_client::DatasetServiceClient;
 use ftl_core::DatasetId;
 use tonic::Code;
+use v1::import_dataset_request::Source;
 
 use super::support::{Service, assert_refused, example};
 
 fn import(path: &std::path::Path) -> v1::ImportDatasetRequest {
-    v1::ImportDatasetRequest { path: path.display().to_string(), name: String::new(), format: 0 }
+    let source = Some(Source::Path(path.display().to_string()));
+    v1::ImportDatasetRequest { source, name: String::new(), format: 0 }
 }
 
 #[tokio::test]
@@ -26,6 +28,9 @@ async fn dataset_is_imported_previewed_and_forgotten() {
     let got =
         client.get_dataset(v1::GetDatasetRequest { id: dataset.id.clone() }).await.expect("it is there");
     assert_eq!(got.into_inner(), dataset);
+    assert_eq!(dataset.owner(), v1::dataset::Owner::User);
+    let report = dataset.report.as_ref().expect("it was judged");
+    assert!(report.fit && report.number == 1 && report.error_count == 0, "{report:?}");
     let list = v1::ListDatasetsRequest { page_size: 0, page_token: String::new() };
     let listed = client.list_datasets(list).await.expect("a page").into_inner().datasets;
     assert_eq!(listed, std::slice::from_ref(&dataset));

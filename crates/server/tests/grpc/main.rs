@@ -1,6 +1,7 @@
 //! The outside of the service: what it answers over gRPC, whom it lets in, and what it refuses.
 
 mod configs;
+mod dataset_reports;
 mod datasets;
 mod doors;
 mod follow;
@@ -15,3 +16,4 @@ mod program;
 mod raw;
 mod support;
 mod system;
+mod uploads;

@@ -168,7 +168,7 @@ async fn names_in_a_spec_become_paths_and_its_default_name_stays_readable() {
     let snapshot = cached(&service.home.path().join("hub"), "org/small", COMMIT);
     let file = example("first-run/eval.jsonl");
     let import = v1::ImportDatasetRequest {
-        path: file.display().to_string(),
+        source: Some(v1::import_dataset_request::Source::Path(file.display().to_string())),
         name: "questions".to_owned(),
         format: 0,
     };

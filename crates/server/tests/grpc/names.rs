@@ -6,6 +6,7 @@ use ftl_client::wire::v1::dataset_service_client::DatasetServiceClient;
 use ftl_client::wire::v1::model_service_client::ModelServiceClient;
 use ftl_core::JobSpec;
 use tonic::Code;
+use v1::import_dataset_request::Source;
 
 use super::support::{Service, assert_refused};
 
@@ -25,7 +26,11 @@ async fn names_have_1_to_200_characters_in_one_line() {
     for (name, message) in cases {
         let config = v1::CreateConfigRequest { name: name.clone(), spec: Some(JobSpec::default().into()) };
         let path = "/data/x".to_owned();
-        let dataset = v1::ImportDatasetRequest { path: path.clone(), name: name.clone(), format: 0 };
+        let dataset = v1::ImportDatasetRequest {
+            source: Some(Source::Path(path.clone())),
+            name: name.clone(),
+            format: 0,
+        };
         let model = v1::ImportModelRequest { path, name };
         let statuses = [
             configs.create_config(config).await.map(|_| ()),
@@ -54,7 +59,11 @@ async fn paths_of_imports_are_absolute() {
         ("/data/\0", "INVALID_VALUE", "the path holds a zero byte"),
     ];
     for (path, reason, message) in cases {
-        let dataset = v1::ImportDatasetRequest { path: path.to_owned(), name: String::new(), format: 0 };
+        let dataset = v1::ImportDatasetRequest {
+            source: Some(Source::Path(path.to_owned())),
+            name: String::new(),
+            format: 0,
+        };
         let model = v1::ImportModelRequest { path: path.to_owned(), name: String::new() };
         let statuses = [
             datasets.import_dataset(dataset).await.map(|_| ()),

@@ -11,10 +11,12 @@ use ftl_core::spec::{AdapterKind, AdapterSpec, DataSpec, MethodKind, MethodSpec,
 use ftl_core::{Event, EventRecord, JobId, JobSpec};
 use ftl_server::commits::Commits;
 use ftl_server::data_dir::DataDir;
+use ftl_server::datasets::Datasets;
 use ftl_server::grpc::{Parts, Services};
 use ftl_server::guard::Guard;
 use ftl_server::hugging_face::Cache;
 use ftl_server::jobs::Jobs;
+use ftl_server::resolve::Resolver;
 use ftl_server::server;
 use ftl_server::token::Token;
 use ftl_server::worker::Workers;
@@ -52,13 +54,19 @@ impl Service {
         let workers = Workers::start(program, dir.workers()).expect("a place for logs");
         let jobs = Jobs::start(store.clone(), workers.clone(), dir.clone()).await.expect("an empty queue");
         let shutdown = CancellationToken::new();
+        let cache = Cache::at(home.path().join("hub"));
+        let resolver = Resolver::new(store.clone(), cache.clone());
+        let datasets = Datasets::start(store.clone(), workers.clone(), dir.clone(), resolver.clone());
+        let datasets = datasets.await.expect("empty directories");
         let services = Services::new(Parts {
             store: store.clone(),
             workers,
+            datasets,
             jobs: jobs.clone(),
             commits,
             dir: dir.clone(),
-            cache: Cache::at(home.path().join("hub")),
+            resolver,
+            cache,
             shutdown: shutdown.clone(),
         });
         let unix = UnixListener::bind(home.path().join("ftl.sock")).expect("a socket");

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use ftl_core::dataset::{Dataset, DatasetFacts};
 
-use super::value::{count, id, integer, name as name_of, named, path, path_text};
+use super::value::{count, from_json, id, integer, json, name as name_of, named, path, path_text};
 use crate::error::StoreError;
 use crate::schema::datasets;
 
@@ -26,6 +26,8 @@ pub(crate) struct DatasetContent {
     bytes: i64,
     sha256: String,
     created_unix_ms: i64,
+    owner: String,
+    report: Option<String>,
 }
 
 impl DatasetRow {
@@ -39,18 +41,30 @@ impl TryFrom<DatasetContent> for Dataset {
     type Error = StoreError;
 
     fn try_from(row: DatasetContent) -> Result<Self, StoreError> {
-        let DatasetContent { id: text, name, path: place, format, n_rows, bytes, sha256, created_unix_ms } =
-            row;
+        let DatasetContent {
+            id: text,
+            name,
+            path: place,
+            format,
+            n_rows,
+            bytes,
+            sha256,
+            created_unix_ms,
+            owner,
+            report,
+        } = row;
         Ok(Self {
             id: id("datasets.id", text)?,
             name,
             path: path(place),
+            owner: named("datasets.owner", &owner)?,
             facts: DatasetFacts {
                 format: named("datasets.format", &format)?,
                 n_rows: count("datasets.n_rows", n_rows)?,
                 bytes: count("datasets.bytes", bytes)?,
                 sha256,
             },
+            report: report.map(|report| from_json("datasets.report", &report)).transpose()?,
             created_unix_ms: count("datasets.created_unix_ms", created_unix_ms)?,
         })
     }
@@ -64,7 +78,9 @@ impl TryFrom<&Dataset> for DatasetContent {
             id,
             name,
             path,
+            owner,
             facts: DatasetFacts { format, n_rows, bytes, sha256 },
+            report,
             created_unix_ms,
         } = dataset;
         Ok(Self {
@@ -76,6 +92,8 @@ impl TryFrom<&Dataset> for DatasetContent {
             bytes: integer("datasets.bytes", *bytes)?,
             sha256: sha256.clone(),
             created_unix_ms: integer("datasets.created_unix_ms", *created_unix_ms)?,
+            owner: name_of("datasets.owner", owner)?,
+            report: report.as_ref().map(|report| json("datasets.report", report)).transpose()?,
         })
     }
 }

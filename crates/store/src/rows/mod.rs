@@ -5,6 +5,7 @@
 pub(crate) mod attempt;
 pub(crate) mod config;
 pub(crate) mod dataset;
+pub(crate) mod dataset_report;
 pub(crate) mod event;
 pub(crate) mod files;
 pub(crate) mod job;

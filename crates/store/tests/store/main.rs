@@ -6,6 +6,7 @@ mod append;
 mod attempts;
 mod configs;
 mod crash;
+mod dataset_reports;
 mod datasets;
 mod files;
 mod given;

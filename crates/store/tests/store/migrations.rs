@@ -5,9 +5,13 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::Sqlite;
 use diesel_migrations::{FileBasedMigrations, MigrationHarness};
-use ftl_core::Event;
+use ftl_core::dataset::{Dataset, FileOwner};
 use ftl_core::job::State;
+use ftl_core::spec::resolved::DataFormat;
+use ftl_core::{DatasetId, Event};
+use ftl_store::Store;
 
+use crate::datasets::dataset;
 use crate::given::{created_in, note, record, running, saved, stepped, store};
 
 #[path = "../../src/schema.rs"]
@@ -45,6 +49,7 @@ fn filled() -> (tempfile::TempDir, SqliteConnection) {
     let records = vec![record(1, stepped(1)), record(2, saved(1)), record(3, exported), record(4, note("n"))];
     given.store.append_events(&id, attempt.number, records).wait().unwrap();
     created_in(&given.store, 2, State::Failed);
+    given.store.create_datasets(vec![dataset(1, DataFormat::Text)]).wait().unwrap();
     given.store.set_setting("key", "value").wait().unwrap();
     let path = given.path();
     drop(given.store);
@@ -65,6 +70,7 @@ fn migrations_go_up_down_and_up_again_on_a_filled_database() {
             "attempts",
             "checkpoints",
             "configs",
+            "dataset_reports",
             "datasets",
             "job_events",
             "jobs",
@@ -85,6 +91,18 @@ fn migrations_go_up_down_and_up_again_on_a_filled_database() {
 }
 
 #[test]
+fn a_dataset_of_before_there_were_reports_is_the_users_and_has_none() {
+    let (folder, mut connection) = filled();
+    connection.revert_last_migration(migrations()).unwrap();
+    drop(connection);
+    let store = Store::open(&folder.path().join("ftl.db"), |_, _| {}).unwrap();
+    let found = store.dataset(&DatasetId::from_bits(1)).wait().unwrap().unwrap();
+    let before = dataset(1, DataFormat::Text).0;
+    assert_eq!(found, Dataset { owner: FileOwner::User, report: None, ..before });
+    assert_eq!(store.reports(&found.id).wait().unwrap(), []);
+}
+
+#[test]
 fn tables_are_strict() {
     let (_folder, mut connection) = filled();
     let lax = "SELECT name FROM pragma_table_list WHERE type = 'table' AND strict = 0 \
@@ -92,7 +110,7 @@ fn tables_are_strict() {
     assert_eq!(names(&mut connection, lax), [""; 0]);
     let all = "SELECT count(*) AS n FROM pragma_table_list WHERE strict = 1";
     let strict: Count = diesel::sql_query(all).get_result(&mut connection).unwrap();
-    assert_eq!(strict.n, 11);
+    assert_eq!(strict.n, 12);
 }
 
 #[test]
@@ -109,6 +127,9 @@ fn rows_that_make_no_sense_are_refused() {
         "UPDATE metrics SET tokens = 'many'",
         "UPDATE job_events SET job = 'job-0000000000'",
         "INSERT INTO attempts (job, number, started_unix_ms) VALUES ('job-0000000000', 1, 0)",
+        "UPDATE datasets SET owner = 'nobody'",
+        "UPDATE dataset_reports SET number = 0",
+        "UPDATE dataset_reports SET dataset = 'data-0000000000'",
         "INSERT INTO last_write (only, mark) VALUES (2, 'x')",
     ] {
         assert!(connection.batch_execute(sql).is_err(), "{sql}");
@@ -143,6 +164,7 @@ fn the_schema_file_has_the_columns_of_the_tables() {
         attempts,
         checkpoints,
         configs,
+        dataset_reports,
         datasets,
         job_events,
         jobs,

@@ -5,12 +5,14 @@
 //! prompts: what of held-out samples is asked during a run
 //! samples: all of a job's, in a mapped file     cache: those of earlier runs
 //! survey: what a file holds, without a model
+//! survey: what a file holds, without a model     look: one row as it is trained on     divide: one file into two
 //! order: which samples a step takes (mix, group, pack)     batch: what goes through the model     ids: tokens given by hand
 //! ```
 
 pub mod batch;
 mod dropped;
 pub mod cache;
+pub mod divide;
 pub mod encode;
 pub mod excess;
 pub mod fault;
@@ -21,6 +23,7 @@ pub mod ids;
 pub mod judge;
 pub mod literal;
 pub mod load;
+pub mod look;
 pub mod mix;
 mod notes;
 pub mod order;

@@ -103,7 +103,7 @@ fn shortened(value: &Value, limit: usize) -> String {
 }
 
 /// The layout that the first rows show; `None` where no row is JSON.
-fn first_layout(path: &Path, asked: &Asked) -> Result<Option<RowLayout>, Problem> {
+pub(super) fn first_layout(path: &Path, asked: &Asked) -> Result<Option<RowLayout>, Problem> {
     let first: Vec<Row> = Rows::open(path)?.flatten().take(SHOWN_ROWS).collect();
     if first.is_empty() {
         return Ok(None);

@@ -65,6 +65,16 @@ pub async fn dataset(client: &Client, text: &str) -> Result<DatasetId, Failure> 
     Ok(chosen(text, Kind::DATASET, &datasets, named)?.id.clone())
 }
 
+/// The dataset that `text` means, where it means one.
+///
+/// # Errors
+/// A [`Problem`] if it means several.
+pub async fn dataset_if_any(client: &Client, text: &str) -> Result<Option<DatasetId>, Failure> {
+    let datasets = pages::all(async |page| client.datasets(&page).await).await?;
+    let named = |dataset: &Dataset| Named { id: dataset.id.to_string(), name: dataset.name.clone() };
+    Ok(choose(text, Kind::DATASET, &datasets, named)?.map(|dataset| dataset.id.clone()))
+}
+
 /// The imported model that `text` means, where it means one.
 ///
 /// # Errors

@@ -54,7 +54,7 @@ enum Command {
     /// List, follow, stop, resume and remove jobs.
     #[command(subcommand)]
     Jobs(jobs::Command),
-    /// Import, look into and forget datasets.
+    /// Check data, and import, look into, split and forget datasets.
     #[command(subcommand)]
     Data(data::Command),
     /// Import, inspect and forget models.

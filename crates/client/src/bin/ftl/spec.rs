@@ -23,6 +23,11 @@ pub struct SpecArgs {
 }
 
 impl SpecArgs {
+    /// A spec without changes.
+    pub fn of(spec: PathBuf) -> Self {
+        Self { spec, overrides: Vec::new() }
+    }
+
     /// The spec with the changes, its relative paths made absolute: those of a file against its directory, those of
     /// changes to a kept config against the working directory. Ids and names of models stay, they mean something to
     /// the service.

@@ -1978,674 +1978,481 @@ pub mod config_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Dataset {
-    /// `data-` and ten characters. `data.train` and `data.eval.path` of a spec take it in place of a path.
-    #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub name: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub path: ::prost::alloc::string::String,
-    #[prost(enumeration = "DataFormat", tag = "4")]
-    pub format: i32,
-    #[prost(uint64, tag = "5")]
-    pub row_count: u64,
-    #[prost(uint64, tag = "6")]
-    pub bytes: u64,
-    /// Of the file's bytes when it was imported, in hexadecimal.
-    #[prost(string, tag = "7")]
-    pub sha256: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "8")]
-    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+/// What data are held against.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DataCheck {
+    /// The files (paths, or ids of datasets), and how they are to be read.
+    #[prost(message, optional, tag = "1")]
+    pub data: ::core::option::Option<DataSpec>,
+    /// A directory, the id of an imported model, or `org/name` of the Hugging Face cache. Absent: what needs a tokenizer is
+    /// left out.
+    #[prost(string, optional, tag = "2")]
+    pub model: ::core::option::Option<::prost::alloc::string::String>,
 }
+/// A report that the service keeps.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct KeptDatasetReport {
+    #[prost(message, optional, tag = "1")]
+    pub summary: ::core::option::Option<DatasetReportSummary>,
+    #[prost(message, optional, tag = "2")]
+    pub check: ::core::option::Option<DataCheck>,
+    #[prost(message, optional, tag = "3")]
+    pub report: ::core::option::Option<DatasetReport>,
+}
+/// What a report comes to.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PreviewRow {
-    /// Counts from 1.
+pub struct DatasetReportSummary {
+    /// Counts the reports of a dataset from 1.
     #[prost(uint64, tag = "1")]
     pub number: u64,
-    #[prost(string, tag = "2")]
-    pub json: ::prost::alloc::string::String,
-    /// Why it can't be trained on.
+    #[prost(message, optional, tag = "2")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The model that the data were held against.
     #[prost(string, optional, tag = "3")]
-    pub problem: ::core::option::Option<::prost::alloc::string::String>,
+    pub model: ::core::option::Option<::prost::alloc::string::String>,
+    /// Whether a job may train on the data.
+    #[prost(bool, tag = "4")]
+    pub fit: bool,
+    #[prost(message, optional, tag = "5")]
+    pub rows: ::core::option::Option<RowCounts>,
+    /// How often an error was found.
+    #[prost(uint64, tag = "6")]
+    pub error_count: u64,
+    /// How often something was found that most people would not want.
+    #[prost(uint64, tag = "7")]
+    pub warning_count: u64,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ImportDatasetRequest {
-    /// Absolute.
+/// What data hold, what is wrong with them, and what training would make of them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DatasetReport {
+    /// In order; those for training before the one for evaluation.
+    #[prost(message, repeated, tag = "1")]
+    pub files: ::prost::alloc::vec::Vec<DataFileReport>,
+    /// Rows of all files.
+    #[prost(message, optional, tag = "2")]
+    pub rows: ::core::option::Option<RowCounts>,
+    /// How often each thing was found: errors first, then the most frequent.
+    #[prost(message, repeated, tag = "3")]
+    pub counts: ::prost::alloc::vec::Vec<FindingCount>,
+    /// The first 1,000 of what was found, in the order of the files.
+    #[prost(message, repeated, tag = "4")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
+    #[prost(message, optional, tag = "5")]
+    pub duplicates: ::core::option::Option<DuplicateCounts>,
+    /// Unicode characters of the text of each accepted row.
+    #[prost(message, optional, tag = "6")]
+    pub characters: ::core::option::Option<Histogram>,
+    /// Messages of each conversation; all zero where there is none.
+    #[prost(message, optional, tag = "7")]
+    pub turns: ::core::option::Option<Histogram>,
+    /// Messages by role, most frequent first; empty where there are no conversations.
+    #[prost(message, repeated, tag = "8")]
+    pub roles: ::prost::alloc::vec::Vec<RoleCount>,
+    /// What the model would see; absent without one.
+    #[prost(message, optional, tag = "9")]
+    pub tokens: ::core::option::Option<TokenReport>,
+    /// What is held out; absent without `data.eval`.
+    #[prost(message, optional, tag = "10")]
+    pub held_out: ::core::option::Option<HeldOutCounts>,
+    /// How long training would take; absent without a model.
+    #[prost(message, optional, tag = "11")]
+    pub steps: ::core::option::Option<StepEstimate>,
+}
+/// A file as it was found.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DataFileReport {
     #[prost(string, tag = "1")]
     pub path: ::prost::alloc::string::String,
-    /// Empty: the file's name.
-    #[prost(string, tag = "2")]
-    pub name: ::prost::alloc::string::String,
-    /// Unspecified: found out from the file.
-    #[prost(enumeration = "DataFormat", tag = "3")]
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// Of its bytes on disk, in hexadecimal.
+    #[prost(string, optional, tag = "3")]
+    pub sha256: ::core::option::Option<::prost::alloc::string::String>,
+    /// How rows lie in it; absent: it could not be read.
+    #[prost(message, optional, tag = "4")]
+    pub layout: ::core::option::Option<DataLayout>,
+    /// Unspecified: none was recognised.
+    #[prost(enumeration = "DataFormat", tag = "5")]
     pub format: i32,
+    /// The share of the rows looked at that show this format, 0 to 1; 1 where the format was named.
+    #[prost(double, tag = "6")]
+    pub confidence: f64,
+    /// What was done to read it, one sentence each.
+    #[prost(string, repeated, tag = "7")]
+    pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "8")]
+    pub rows: ::core::option::Option<RowCounts>,
 }
+/// How rows lie in a file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DataLayout {
+    #[prost(enumeration = "data_layout::Container", tag = "1")]
+    pub container: i32,
+    #[prost(enumeration = "data_layout::Compression", tag = "2")]
+    pub compression: i32,
+    #[prost(enumeration = "data_layout::Encoding", tag = "3")]
+    pub encoding: i32,
+}
+/// Nested message and enum types in `DataLayout`.
+pub mod data_layout {
+    /// What separates rows.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Container {
+        Unspecified = 0,
+        /// A JSON value in each line.
+        JsonLines = 1,
+        JsonArray = 2,
+        /// An object of which one key holds the array (`{"data": \[…\]}`).
+        JsonObject = 3,
+        Csv = 4,
+        Tsv = 5,
+        Parquet = 6,
+        /// One text.
+        Text = 7,
+    }
+    impl Container {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "CONTAINER_UNSPECIFIED",
+                Self::JsonLines => "CONTAINER_JSON_LINES",
+                Self::JsonArray => "CONTAINER_JSON_ARRAY",
+                Self::JsonObject => "CONTAINER_JSON_OBJECT",
+                Self::Csv => "CONTAINER_CSV",
+                Self::Tsv => "CONTAINER_TSV",
+                Self::Parquet => "CONTAINER_PARQUET",
+                Self::Text => "CONTAINER_TEXT",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "CONTAINER_UNSPECIFIED" => Some(Self::Unspecified),
+                "CONTAINER_JSON_LINES" => Some(Self::JsonLines),
+                "CONTAINER_JSON_ARRAY" => Some(Self::JsonArray),
+                "CONTAINER_JSON_OBJECT" => Some(Self::JsonObject),
+                "CONTAINER_CSV" => Some(Self::Csv),
+                "CONTAINER_TSV" => Some(Self::Tsv),
+                "CONTAINER_PARQUET" => Some(Self::Parquet),
+                "CONTAINER_TEXT" => Some(Self::Text),
+                _ => None,
+            }
+        }
+    }
+    /// How a file is compressed.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Compression {
+        /// Not at all.
+        Unspecified = 0,
+        Gzip = 1,
+        Zstd = 2,
+    }
+    impl Compression {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "COMPRESSION_UNSPECIFIED",
+                Self::Gzip => "COMPRESSION_GZIP",
+                Self::Zstd => "COMPRESSION_ZSTD",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "COMPRESSION_UNSPECIFIED" => Some(Self::Unspecified),
+                "COMPRESSION_GZIP" => Some(Self::Gzip),
+                "COMPRESSION_ZSTD" => Some(Self::Zstd),
+                _ => None,
+            }
+        }
+    }
+    /// How text is written.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Encoding {
+        Unspecified = 0,
+        Utf8 = 1,
+        /// It begins with a byte order mark.
+        Utf8Bom = 2,
+        Utf16Le = 3,
+        Utf16Be = 4,
+    }
+    impl Encoding {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "ENCODING_UNSPECIFIED",
+                Self::Utf8 => "ENCODING_UTF8",
+                Self::Utf8Bom => "ENCODING_UTF8_BOM",
+                Self::Utf16Le => "ENCODING_UTF16_LE",
+                Self::Utf16Be => "ENCODING_UTF16_BE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "ENCODING_UNSPECIFIED" => Some(Self::Unspecified),
+                "ENCODING_UTF8" => Some(Self::Utf8),
+                "ENCODING_UTF8_BOM" => Some(Self::Utf8Bom),
+                "ENCODING_UTF16_LE" => Some(Self::Utf16Le),
+                "ENCODING_UTF16_BE" => Some(Self::Utf16Be),
+                _ => None,
+            }
+        }
+    }
+}
+/// Rows by what became of them. Blank lines are no rows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RowCounts {
+    #[prost(uint64, tag = "1")]
+    pub read: u64,
+    /// Those that can be trained on.
+    #[prost(uint64, tag = "2")]
+    pub accepted: u64,
+    /// Those with an error.
+    #[prost(uint64, tag = "3")]
+    pub rejected: u64,
+    /// Good ones that the strategy for long samples leaves out.
+    #[prost(uint64, tag = "4")]
+    pub dropped: u64,
+}
+/// How often something was found.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListDatasetsRequest {
-    #[prost(uint32, tag = "1")]
-    pub page_size: u32,
-    #[prost(string, tag = "2")]
-    pub page_token: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListDatasetsResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub datasets: ::prost::alloc::vec::Vec<Dataset>,
-    #[prost(string, tag = "2")]
-    pub next_page_token: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetDatasetRequest {
+pub struct FindingCount {
+    /// As in JSON reports: `too_long`. Codes are text, since new versions know more of them.
     #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
+    pub code: ::prost::alloc::string::String,
+    #[prost(enumeration = "Severity", tag = "2")]
+    pub severity: i32,
+    /// In how many rows.
+    #[prost(uint64, tag = "3")]
+    pub rows: u64,
 }
+/// One thing that was found.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PreviewDatasetRequest {
+pub struct Finding {
+    /// As in JSON reports: `too_long`.
     #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
-    #[prost(uint32, tag = "2")]
-    pub page_size: u32,
+    pub code: ::prost::alloc::string::String,
+    #[prost(enumeration = "Severity", tag = "2")]
+    pub severity: i32,
+    /// The file.
     #[prost(string, tag = "3")]
-    pub page_token: ::prost::alloc::string::String,
+    pub path: ::prost::alloc::string::String,
+    /// Counts from 1; in JSON Lines it is the line. Absent: the file as a whole.
+    #[prost(uint64, optional, tag = "4")]
+    pub row: ::core::option::Option<u64>,
+    /// Counts from 1, where rows are not lines.
+    #[prost(uint64, optional, tag = "5")]
+    pub line: ::core::option::Option<u64>,
+    /// One sentence that names row and file.
+    #[prost(string, tag = "6")]
+    pub message: ::prost::alloc::string::String,
+    /// What to do about it.
+    #[prost(string, optional, tag = "7")]
+    pub hint: ::core::option::Option<::prost::alloc::string::String>,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct PreviewDatasetResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub rows: ::prost::alloc::vec::Vec<PreviewRow>,
-    #[prost(string, tag = "2")]
-    pub next_page_token: ::prost::alloc::string::String,
+/// Rows that repeat earlier ones.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DuplicateCounts {
+    /// They say the same, whatever the order of their keys.
+    #[prost(uint64, tag = "1")]
+    pub exact: u64,
+    /// They say the same but for white space and capitals.
+    #[prost(uint64, tag = "2")]
+    pub near: u64,
 }
+/// How many messages a role has.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DeleteDatasetRequest {
+pub struct RoleCount {
     #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
+    pub role: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub messages: u64,
 }
-/// Generated client implementations.
-pub mod dataset_service_client {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    use tonic::codegen::http::Uri;
-    /// Data files that the service knows. They stay where they are.
-    #[derive(Debug, Clone)]
-    pub struct DatasetServiceClient<T> {
-        inner: tonic::client::Grpc<T>,
-    }
-    impl<T> DatasetServiceClient<T>
-    where
-        T: tonic::client::GrpcService<tonic::body::Body>,
-        T::Error: Into<StdError>,
-        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
-        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
-    {
-        pub fn new(inner: T) -> Self {
-            let inner = tonic::client::Grpc::new(inner);
-            Self { inner }
-        }
-        pub fn with_origin(inner: T, origin: Uri) -> Self {
-            let inner = tonic::client::Grpc::with_origin(inner, origin);
-            Self { inner }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> DatasetServiceClient<InterceptedService<T, F>>
-        where
-            F: tonic::service::Interceptor,
-            T::ResponseBody: Default,
-            T: tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-                Response = http::Response<
-                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                >,
-            >,
-            <T as tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
-        {
-            DatasetServiceClient::new(InterceptedService::new(inner, interceptor))
-        }
-        /// Compress requests with the given encoding.
-        ///
-        /// This requires the server to support it otherwise it might respond with an
-        /// error.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.send_compressed(encoding);
-            self
-        }
-        /// Enable decompressing responses.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.accept_compressed(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_decoding_message_size(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_encoding_message_size(limit);
-            self
-        }
-        /// Reads a file on the machine of the service through, and keeps what was found.
-        pub async fn import_dataset(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ImportDatasetRequest>,
-        ) -> std::result::Result<tonic::Response<super::Dataset>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/ftl.v1.DatasetService/ImportDataset",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("ftl.v1.DatasetService", "ImportDataset"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Newest first.
-        pub async fn list_datasets(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ListDatasetsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListDatasetsResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/ftl.v1.DatasetService/ListDatasets",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("ftl.v1.DatasetService", "ListDatasets"));
-            self.inner.unary(req, path, codec).await
-        }
-        pub async fn get_dataset(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetDatasetRequest>,
-        ) -> std::result::Result<tonic::Response<super::Dataset>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/ftl.v1.DatasetService/GetDataset",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("ftl.v1.DatasetService", "GetDataset"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Rows of the file as they are now.
-        pub async fn preview_dataset(
-            &mut self,
-            request: impl tonic::IntoRequest<super::PreviewDatasetRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::PreviewDatasetResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/ftl.v1.DatasetService/PreviewDataset",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("ftl.v1.DatasetService", "PreviewDataset"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Forgets a dataset; its file stays.
-        pub async fn delete_dataset(
-            &mut self,
-            request: impl tonic::IntoRequest<super::DeleteDatasetRequest>,
-        ) -> std::result::Result<tonic::Response<()>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/ftl.v1.DatasetService/DeleteDataset",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("ftl.v1.DatasetService", "DeleteDataset"));
-            self.inner.unary(req, path, codec).await
-        }
-    }
+/// How a size is spread over rows.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Histogram {
+    /// How many rows.
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
+    /// All together.
+    #[prost(uint64, tag = "2")]
+    pub total: u64,
+    #[prost(uint64, tag = "3")]
+    pub min: u64,
+    /// Half are no larger. Quantiles are exact up to 1,024 and within 1 % beyond.
+    #[prost(uint64, tag = "4")]
+    pub p50: u64,
+    #[prost(uint64, tag = "5")]
+    pub p90: u64,
+    #[prost(uint64, tag = "6")]
+    pub p99: u64,
+    #[prost(uint64, tag = "7")]
+    pub max: u64,
+    /// Counts between powers of two, from the first that is not empty to the last.
+    #[prost(message, repeated, tag = "8")]
+    pub bars: ::prost::alloc::vec::Vec<HistogramBar>,
 }
-/// Generated server implementations.
-#[cfg(feature = "server")]
-pub mod dataset_service_server {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    /// Generated trait containing gRPC methods that should be implemented for use with DatasetServiceServer.
-    #[async_trait]
-    pub trait DatasetService: std::marker::Send + std::marker::Sync + 'static {
-        /// Reads a file on the machine of the service through, and keeps what was found.
-        async fn import_dataset(
-            &self,
-            request: tonic::Request<super::ImportDatasetRequest>,
-        ) -> std::result::Result<tonic::Response<super::Dataset>, tonic::Status>;
-        /// Newest first.
-        async fn list_datasets(
-            &self,
-            request: tonic::Request<super::ListDatasetsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListDatasetsResponse>,
-            tonic::Status,
-        >;
-        async fn get_dataset(
-            &self,
-            request: tonic::Request<super::GetDatasetRequest>,
-        ) -> std::result::Result<tonic::Response<super::Dataset>, tonic::Status>;
-        /// Rows of the file as they are now.
-        async fn preview_dataset(
-            &self,
-            request: tonic::Request<super::PreviewDatasetRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::PreviewDatasetResponse>,
-            tonic::Status,
-        >;
-        /// Forgets a dataset; its file stays.
-        async fn delete_dataset(
-            &self,
-            request: tonic::Request<super::DeleteDatasetRequest>,
-        ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
-    }
-    /// Data files that the service knows. They stay where they are.
-    #[derive(Debug)]
-    pub struct DatasetServiceServer<T> {
-        inner: Arc<T>,
-        accept_compression_encodings: EnabledCompressionEncodings,
-        send_compression_encodings: EnabledCompressionEncodings,
-        max_decoding_message_size: Option<usize>,
-        max_encoding_message_size: Option<usize>,
-    }
-    impl<T> DatasetServiceServer<T> {
-        pub fn new(inner: T) -> Self {
-            Self::from_arc(Arc::new(inner))
-        }
-        pub fn from_arc(inner: Arc<T>) -> Self {
-            Self {
-                inner,
-                accept_compression_encodings: Default::default(),
-                send_compression_encodings: Default::default(),
-                max_decoding_message_size: None,
-                max_encoding_message_size: None,
-            }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> InterceptedService<Self, F>
-        where
-            F: tonic::service::Interceptor,
-        {
-            InterceptedService::new(Self::new(inner), interceptor)
-        }
-        /// Enable decompressing requests with the given encoding.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.accept_compression_encodings.enable(encoding);
-            self
-        }
-        /// Compress responses with the given encoding, if the client supports it.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.send_compression_encodings.enable(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.max_decoding_message_size = Some(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.max_encoding_message_size = Some(limit);
-            self
-        }
-    }
-    impl<T, B> tonic::codegen::Service<http::Request<B>> for DatasetServiceServer<T>
-    where
-        T: DatasetService,
-        B: Body + std::marker::Send + 'static,
-        B::Error: Into<StdError> + std::marker::Send + 'static,
-    {
-        type Response = http::Response<tonic::body::Body>;
-        type Error = std::convert::Infallible;
-        type Future = BoxFuture<Self::Response, Self::Error>;
-        fn poll_ready(
-            &mut self,
-            _cx: &mut Context<'_>,
-        ) -> Poll<std::result::Result<(), Self::Error>> {
-            Poll::Ready(Ok(()))
-        }
-        fn call(&mut self, req: http::Request<B>) -> Self::Future {
-            match req.uri().path() {
-                "/ftl.v1.DatasetService/ImportDataset" => {
-                    #[allow(non_camel_case_types)]
-                    struct ImportDatasetSvc<T: DatasetService>(pub Arc<T>);
-                    impl<
-                        T: DatasetService,
-                    > tonic::server::UnaryService<super::ImportDatasetRequest>
-                    for ImportDatasetSvc<T> {
-                        type Response = super::Dataset;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ImportDatasetRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as DatasetService>::import_dataset(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ImportDatasetSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/ftl.v1.DatasetService/ListDatasets" => {
-                    #[allow(non_camel_case_types)]
-                    struct ListDatasetsSvc<T: DatasetService>(pub Arc<T>);
-                    impl<
-                        T: DatasetService,
-                    > tonic::server::UnaryService<super::ListDatasetsRequest>
-                    for ListDatasetsSvc<T> {
-                        type Response = super::ListDatasetsResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ListDatasetsRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as DatasetService>::list_datasets(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ListDatasetsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/ftl.v1.DatasetService/GetDataset" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetDatasetSvc<T: DatasetService>(pub Arc<T>);
-                    impl<
-                        T: DatasetService,
-                    > tonic::server::UnaryService<super::GetDatasetRequest>
-                    for GetDatasetSvc<T> {
-                        type Response = super::Dataset;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetDatasetRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as DatasetService>::get_dataset(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetDatasetSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/ftl.v1.DatasetService/PreviewDataset" => {
-                    #[allow(non_camel_case_types)]
-                    struct PreviewDatasetSvc<T: DatasetService>(pub Arc<T>);
-                    impl<
-                        T: DatasetService,
-                    > tonic::server::UnaryService<super::PreviewDatasetRequest>
-                    for PreviewDatasetSvc<T> {
-                        type Response = super::PreviewDatasetResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::PreviewDatasetRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as DatasetService>::preview_dataset(&inner, request)
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = PreviewDatasetSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/ftl.v1.DatasetService/DeleteDataset" => {
-                    #[allow(non_camel_case_types)]
-                    struct DeleteDatasetSvc<T: DatasetService>(pub Arc<T>);
-                    impl<
-                        T: DatasetService,
-                    > tonic::server::UnaryService<super::DeleteDatasetRequest>
-                    for DeleteDatasetSvc<T> {
-                        type Response = ();
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::DeleteDatasetRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as DatasetService>::delete_dataset(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = DeleteDatasetSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                _ => {
-                    Box::pin(async move {
-                        let mut response = http::Response::new(
-                            tonic::body::Body::default(),
-                        );
-                        let headers = response.headers_mut();
-                        headers
-                            .insert(
-                                tonic::Status::GRPC_STATUS,
-                                (tonic::Code::Unimplemented as i32).into(),
-                            );
-                        headers
-                            .insert(
-                                http::header::CONTENT_TYPE,
-                                tonic::metadata::GRPC_CONTENT_TYPE,
-                            );
-                        Ok(response)
-                    })
-                }
-            }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HistogramBar {
+    /// From this size on.
+    #[prost(uint64, tag = "1")]
+    pub from: u64,
+    /// Below this one.
+    #[prost(uint64, tag = "2")]
+    pub below: u64,
+    #[prost(uint64, tag = "3")]
+    pub rows: u64,
+}
+/// What the model would see of the data.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TokenReport {
+    /// The limit that rows were held against.
+    #[prost(uint64, tag = "1")]
+    pub max_length: u64,
+    /// Where the chat template is from; absent: the data need none, or there is none.
+    #[prost(string, optional, tag = "2")]
+    pub template: ::core::option::Option<::prost::alloc::string::String>,
+    /// Tokens of each accepted row before anything is cut; of a pair those of the longer answer with its prompt.
+    #[prost(message, optional, tag = "3")]
+    pub per_row: ::core::option::Option<Histogram>,
+    /// What is trained on; more than rows where rows are split.
+    #[prost(uint64, tag = "4")]
+    pub samples: u64,
+    /// Tokens of all samples.
+    #[prost(uint64, tag = "5")]
+    pub total: u64,
+    /// Those that the loss counts.
+    #[prost(uint64, tag = "6")]
+    pub supervised: u64,
+    /// Rows that have no token to learn.
+    #[prost(uint64, tag = "7")]
+    pub rows_without_supervised: u64,
+    /// Rows that learn the token that ends an answer.
+    #[prost(uint64, tag = "8")]
+    pub rows_with_end: u64,
+    /// Rows in whose text control tokens of the model are written out.
+    #[prost(uint64, tag = "9")]
+    pub rows_with_special_tokens_in_text: u64,
+    #[prost(message, optional, tag = "10")]
+    pub cut: ::core::option::Option<CutCounts>,
+}
+/// What `data.max_length` takes away.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CutCounts {
+    #[prost(enumeration = "data_spec::ExcessLengthStrategy", tag = "1")]
+    pub strategy: i32,
+    /// Rows that are longer.
+    #[prost(uint64, tag = "2")]
+    pub rows: u64,
+    /// Tokens that are lost.
+    #[prost(uint64, tag = "3")]
+    pub tokens: u64,
+    /// Those of them that would have been learned.
+    #[prost(uint64, tag = "4")]
+    pub supervised_tokens: u64,
+    /// Rows that lose the token that ends their answer.
+    #[prost(uint64, tag = "5")]
+    pub ends: u64,
+}
+/// What is held out for evaluation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HeldOutCounts {
+    #[prost(uint64, tag = "1")]
+    pub train: u64,
+    #[prost(uint64, tag = "2")]
+    pub eval: u64,
+    /// Rows held out that are trained on too.
+    #[prost(uint64, tag = "3")]
+    pub overlap: u64,
+}
+/// How long training would take.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct StepEstimate {
+    /// Optimizer updates of an epoch.
+    #[prost(uint64, tag = "1")]
+    pub per_epoch: u64,
+    #[prost(uint64, tag = "2")]
+    pub total: u64,
+    #[prost(double, tag = "3")]
+    pub epochs: f64,
+}
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Severity {
+    Unspecified = 0,
+    /// The row can't be trained on; a job that names it is refused.
+    Error = 1,
+    /// It is trained on, but most people would not want it so.
+    Warning = 2,
+    /// Good to know.
+    Note = 3,
+}
+impl Severity {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SEVERITY_UNSPECIFIED",
+            Self::Error => "SEVERITY_ERROR",
+            Self::Warning => "SEVERITY_WARNING",
+            Self::Note => "SEVERITY_NOTE",
         }
     }
-    impl<T> Clone for DatasetServiceServer<T> {
-        fn clone(&self) -> Self {
-            let inner = self.inner.clone();
-            Self {
-                inner,
-                accept_compression_encodings: self.accept_compression_encodings,
-                send_compression_encodings: self.send_compression_encodings,
-                max_decoding_message_size: self.max_decoding_message_size,
-                max_encoding_message_size: self.max_encoding_message_size,
-            }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SEVERITY_UNSPECIFIED" => Some(Self::Unspecified),
+            "SEVERITY_ERROR" => Some(Self::Error),
+            "SEVERITY_WARNING" => Some(Self::Warning),
+            "SEVERITY_NOTE" => Some(Self::Note),
+            _ => None,
         }
-    }
-    /// Generated gRPC service name
-    pub const SERVICE_NAME: &str = "ftl.v1.DatasetService";
-    impl<T> tonic::server::NamedService for DatasetServiceServer<T> {
-        const NAME: &'static str = SERVICE_NAME;
     }
 }
 /// Where a job stands.
@@ -2983,6 +2790,1482 @@ pub struct Heartbeat {
     /// The highest number that is committed.
     #[prost(uint64, tag = "1")]
     pub seq: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Dataset {
+    /// `data-` and ten characters. `data.train` and `data.eval.path` of a spec take it in place of a path.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub path: ::prost::alloc::string::String,
+    /// AUTO: none was recognised.
+    #[prost(enumeration = "DataFormat", tag = "4")]
+    pub format: i32,
+    #[prost(uint64, tag = "5")]
+    pub row_count: u64,
+    #[prost(uint64, tag = "6")]
+    pub bytes: u64,
+    /// Of the file's bytes when it was last checked, in hexadecimal.
+    #[prost(string, tag = "7")]
+    pub sha256: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "8")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(enumeration = "dataset::Owner", tag = "9")]
+    pub owner: i32,
+    /// What was found in it without a model. Absent: it was imported by a version that made no reports.
+    #[prost(message, optional, tag = "10")]
+    pub report: ::core::option::Option<DatasetReportSummary>,
+}
+/// Nested message and enum types in `Dataset`.
+pub mod dataset {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Owner {
+        Unspecified = 0,
+        /// The file is the user's, and stays when the dataset is forgotten.
+        User = 1,
+        /// The file was uploaded or made by a split, and goes with the dataset.
+        Service = 2,
+    }
+    impl Owner {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "OWNER_UNSPECIFIED",
+                Self::User => "OWNER_USER",
+                Self::Service => "OWNER_SERVICE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "OWNER_UNSPECIFIED" => Some(Self::Unspecified),
+                "OWNER_USER" => Some(Self::User),
+                "OWNER_SERVICE" => Some(Self::Service),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PreviewRow {
+    /// Counts from 1.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    #[prost(string, tag = "2")]
+    pub json: ::prost::alloc::string::String,
+    /// Why it can't be trained on.
+    #[prost(string, optional, tag = "3")]
+    pub problem: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportDatasetRequest {
+    /// Empty: the file's name.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Unspecified: found out from the file.
+    #[prost(enumeration = "DataFormat", tag = "3")]
+    pub format: i32,
+    #[prost(oneof = "import_dataset_request::Source", tags = "1, 4")]
+    pub source: ::core::option::Option<import_dataset_request::Source>,
+}
+/// Nested message and enum types in `ImportDatasetRequest`.
+pub mod import_dataset_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Source {
+        /// On the machine of the service, absolute.
+        #[prost(string, tag = "1")]
+        Path(::prost::alloc::string::String),
+        /// Sent with UploadDataset before.
+        #[prost(message, tag = "4")]
+        Upload(super::UploadedFile),
+    }
+}
+/// A complete upload.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UploadedFile {
+    #[prost(string, tag = "1")]
+    pub sha256: ::prost::alloc::string::String,
+    /// What the file is called, without a folder. Its ending may tell how it is to be read.
+    #[prost(string, tag = "2")]
+    pub file_name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UploadDatasetRequest {
+    #[prost(oneof = "upload_dataset_request::Kind", tags = "1, 2")]
+    pub kind: ::core::option::Option<upload_dataset_request::Kind>,
+}
+/// Nested message and enum types in `UploadDatasetRequest`.
+pub mod upload_dataset_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        /// The first message, once.
+        #[prost(message, tag = "1")]
+        Content(super::UploadedContent),
+        #[prost(message, tag = "2")]
+        Chunk(super::UploadChunk),
+    }
+}
+/// What will be sent.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UploadedContent {
+    /// Of the whole file, in hexadecimal. It names the upload.
+    #[prost(string, tag = "1")]
+    pub sha256: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub total_bytes: u64,
+}
+/// Bytes of a file, at most 3 MiB.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UploadChunk {
+    /// Where they stand in the file; as many as have arrived so far.
+    #[prost(uint64, tag = "1")]
+    pub offset: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+    /// Of these bytes: 32 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+}
+/// A file that is, or was, sent.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Upload {
+    #[prost(string, tag = "1")]
+    pub sha256: ::prost::alloc::string::String,
+    /// The offset of the next chunk.
+    #[prost(uint64, tag = "2")]
+    pub received_bytes: u64,
+    /// Whether all is there, and has this hash.
+    #[prost(bool, tag = "3")]
+    pub complete: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetUploadRequest {
+    #[prost(string, tag = "1")]
+    pub sha256: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDatasetsRequest {
+    #[prost(uint32, tag = "1")]
+    pub page_size: u32,
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDatasetsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub datasets: ::prost::alloc::vec::Vec<Dataset>,
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetDatasetRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PreviewDatasetRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub page_size: u32,
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PreviewDatasetResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub rows: ::prost::alloc::vec::Vec<PreviewRow>,
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ValidateDatasetRequest {
+    #[prost(message, optional, tag = "1")]
+    pub check: ::core::option::Option<DataCheck>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ValidateDatasetResponse {
+    #[prost(oneof = "validate_dataset_response::Kind", tags = "1, 2")]
+    pub kind: ::core::option::Option<validate_dataset_response::Kind>,
+}
+/// Nested message and enum types in `ValidateDatasetResponse`.
+pub mod validate_dataset_response {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Kind {
+        #[prost(message, tag = "1")]
+        Progress(super::PhaseEvent),
+        /// The last message.
+        #[prost(message, tag = "2")]
+        Report(super::DatasetReport),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetDatasetReportRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// 0: the newest.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDatasetReportsRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDatasetReportsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub reports: ::prost::alloc::vec::Vec<DatasetReportSummary>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenderSampleRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Counts from 1.
+    #[prost(uint64, tag = "2")]
+    pub row: u64,
+    /// A directory, the id of an imported model, or `org/name` of the Hugging Face cache.
+    #[prost(string, tag = "3")]
+    pub model: ::prost::alloc::string::String,
+    /// A Jinja file that replaces the model's chat template.
+    #[prost(string, optional, tag = "4")]
+    pub chat_template: ::core::option::Option<::prost::alloc::string::String>,
+}
+/// A row as a model is trained on it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RenderedRow {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// One; of a preference pair the chosen one, then the rejected one.
+    #[prost(message, repeated, tag = "2")]
+    pub texts: ::prost::alloc::vec::Vec<RenderedText>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RenderedText {
+    /// `text`, `chosen` or `rejected`.
+    #[prost(string, tag = "1")]
+    pub role: ::prost::alloc::string::String,
+    /// All of it, control tokens included.
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "3")]
+    pub tokens: ::prost::alloc::vec::Vec<RenderedToken>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenderedToken {
+    #[prost(uint32, tag = "1")]
+    pub id: u32,
+    /// As far as a token by itself stands for text.
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+    /// Whether the loss counts it.
+    #[prost(bool, tag = "3")]
+    pub trained: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SplitDatasetRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Empty: the dataset's name with `-train`.
+    #[prost(string, tag = "4")]
+    pub train_name: ::prost::alloc::string::String,
+    /// Empty: the dataset's name with `-eval`.
+    #[prost(string, tag = "5")]
+    pub eval_name: ::prost::alloc::string::String,
+    #[prost(oneof = "split_dataset_request::By", tags = "2, 3")]
+    pub by: ::core::option::Option<split_dataset_request::By>,
+}
+/// Nested message and enum types in `SplitDatasetRequest`.
+pub mod split_dataset_request {
+    #[derive(Clone, Copy, PartialEq, ::prost::Oneof)]
+    pub enum By {
+        #[prost(message, tag = "2")]
+        Fraction(super::SplitByFraction),
+        #[prost(message, tag = "3")]
+        Place(super::SplitByPlace),
+    }
+}
+/// By the content of each row: it goes to the same side whatever else the file holds, and rows that are the same but for
+/// spaces and capitals stay together.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct SplitByFraction {
+    /// More than 0 and less than 1.
+    #[prost(double, tag = "1")]
+    pub eval: f64,
+    /// Another seed chooses other rows.
+    #[prost(uint64, tag = "2")]
+    pub seed: u64,
+}
+/// By place: the last rows are held out.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SplitByPlace {
+    #[prost(uint64, tag = "1")]
+    pub eval_rows: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SplitDatasetResponse {
+    #[prost(message, optional, tag = "1")]
+    pub train: ::core::option::Option<Dataset>,
+    #[prost(message, optional, tag = "2")]
+    pub eval: ::core::option::Option<Dataset>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteDatasetRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+/// Generated client implementations.
+pub mod dataset_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Data files that the service knows. Those on its machine stay where they are; those that were uploaded are its own.
+    #[derive(Debug, Clone)]
+    pub struct DatasetServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> DatasetServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> DatasetServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            DatasetServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Reads a file through and keeps it with the report on it, also where the report says that a job can't train on it
+        /// (`report.fit`). A file that can't be read at all is refused.
+        pub async fn import_dataset(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImportDatasetRequest>,
+        ) -> std::result::Result<tonic::Response<super::Dataset>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.DatasetService/ImportDataset",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.DatasetService", "ImportDataset"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes the bytes of a file. The first message says of which, each further one brings the next bytes. An upload that
+        /// breaks off keeps what has arrived: ask GetUpload how much that is and go on from there. At the end of the stream the
+        /// answer says whether all of it is there.
+        pub async fn upload_dataset(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::UploadDatasetRequest,
+            >,
+        ) -> std::result::Result<tonic::Response<super::Upload>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.DatasetService/UploadDataset",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.DatasetService", "UploadDataset"));
+            self.inner.client_streaming(req, path, codec).await
+        }
+        /// How much of a file has arrived.
+        pub async fn get_upload(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetUploadRequest>,
+        ) -> std::result::Result<tonic::Response<super::Upload>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.DatasetService/GetUpload",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.DatasetService", "GetUpload"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Newest first.
+        pub async fn list_datasets(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListDatasetsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDatasetsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.DatasetService/ListDatasets",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.DatasetService", "ListDatasets"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn get_dataset(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetDatasetRequest>,
+        ) -> std::result::Result<tonic::Response<super::Dataset>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.DatasetService/GetDataset",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.DatasetService", "GetDataset"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Rows of the file as they are now.
+        pub async fn preview_dataset(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PreviewDatasetRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PreviewDatasetResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.DatasetService/PreviewDataset",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.DatasetService", "PreviewDataset"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Judges data, imported or not: how far it has come, again and again, then the report. Dropping the stream stops it.
+        /// Where `data.train` names one dataset, the report is kept with it.
+        pub async fn validate_dataset(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ValidateDatasetRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ValidateDatasetResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.DatasetService/ValidateDataset",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.DatasetService", "ValidateDataset"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// A kept report, by default the newest.
+        pub async fn get_dataset_report(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetDatasetReportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::KeptDatasetReport>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.DatasetService/GetDatasetReport",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.DatasetService", "GetDatasetReport"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What the kept reports of a dataset come to, newest first.
+        pub async fn list_dataset_reports(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListDatasetReportsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDatasetReportsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.DatasetService/ListDatasetReports",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.DatasetService", "ListDatasetReports"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// A row as a model is trained on it: text, tokens, and which of them the loss counts.
+        pub async fn render_sample(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RenderSampleRequest>,
+        ) -> std::result::Result<tonic::Response<super::RenderedRow>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.DatasetService/RenderSample",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.DatasetService", "RenderSample"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Writes the rows of a dataset into two new ones, which the service owns. The old one stays.
+        pub async fn split_dataset(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SplitDatasetRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SplitDatasetResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.DatasetService/SplitDataset",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.DatasetService", "SplitDataset"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Forgets a dataset and its reports. Its file goes where the service owns it, and stays elsewhere.
+        pub async fn delete_dataset(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteDatasetRequest>,
+        ) -> std::result::Result<tonic::Response<()>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.DatasetService/DeleteDataset",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.DatasetService", "DeleteDataset"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+#[cfg(feature = "server")]
+pub mod dataset_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with DatasetServiceServer.
+    #[async_trait]
+    pub trait DatasetService: std::marker::Send + std::marker::Sync + 'static {
+        /// Reads a file through and keeps it with the report on it, also where the report says that a job can't train on it
+        /// (`report.fit`). A file that can't be read at all is refused.
+        async fn import_dataset(
+            &self,
+            request: tonic::Request<super::ImportDatasetRequest>,
+        ) -> std::result::Result<tonic::Response<super::Dataset>, tonic::Status>;
+        /// Takes the bytes of a file. The first message says of which, each further one brings the next bytes. An upload that
+        /// breaks off keeps what has arrived: ask GetUpload how much that is and go on from there. At the end of the stream the
+        /// answer says whether all of it is there.
+        async fn upload_dataset(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::UploadDatasetRequest>>,
+        ) -> std::result::Result<tonic::Response<super::Upload>, tonic::Status>;
+        /// How much of a file has arrived.
+        async fn get_upload(
+            &self,
+            request: tonic::Request<super::GetUploadRequest>,
+        ) -> std::result::Result<tonic::Response<super::Upload>, tonic::Status>;
+        /// Newest first.
+        async fn list_datasets(
+            &self,
+            request: tonic::Request<super::ListDatasetsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDatasetsResponse>,
+            tonic::Status,
+        >;
+        async fn get_dataset(
+            &self,
+            request: tonic::Request<super::GetDatasetRequest>,
+        ) -> std::result::Result<tonic::Response<super::Dataset>, tonic::Status>;
+        /// Rows of the file as they are now.
+        async fn preview_dataset(
+            &self,
+            request: tonic::Request<super::PreviewDatasetRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PreviewDatasetResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ValidateDataset method.
+        type ValidateDatasetStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ValidateDatasetResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Judges data, imported or not: how far it has come, again and again, then the report. Dropping the stream stops it.
+        /// Where `data.train` names one dataset, the report is kept with it.
+        async fn validate_dataset(
+            &self,
+            request: tonic::Request<super::ValidateDatasetRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ValidateDatasetStream>,
+            tonic::Status,
+        >;
+        /// A kept report, by default the newest.
+        async fn get_dataset_report(
+            &self,
+            request: tonic::Request<super::GetDatasetReportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::KeptDatasetReport>,
+            tonic::Status,
+        >;
+        /// What the kept reports of a dataset come to, newest first.
+        async fn list_dataset_reports(
+            &self,
+            request: tonic::Request<super::ListDatasetReportsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDatasetReportsResponse>,
+            tonic::Status,
+        >;
+        /// A row as a model is trained on it: text, tokens, and which of them the loss counts.
+        async fn render_sample(
+            &self,
+            request: tonic::Request<super::RenderSampleRequest>,
+        ) -> std::result::Result<tonic::Response<super::RenderedRow>, tonic::Status>;
+        /// Writes the rows of a dataset into two new ones, which the service owns. The old one stays.
+        async fn split_dataset(
+            &self,
+            request: tonic::Request<super::SplitDatasetRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SplitDatasetResponse>,
+            tonic::Status,
+        >;
+        /// Forgets a dataset and its reports. Its file goes where the service owns it, and stays elsewhere.
+        async fn delete_dataset(
+            &self,
+            request: tonic::Request<super::DeleteDatasetRequest>,
+        ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
+    }
+    /// Data files that the service knows. Those on its machine stay where they are; those that were uploaded are its own.
+    #[derive(Debug)]
+    pub struct DatasetServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> DatasetServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for DatasetServiceServer<T>
+    where
+        T: DatasetService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/ftl.v1.DatasetService/ImportDataset" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportDatasetSvc<T: DatasetService>(pub Arc<T>);
+                    impl<
+                        T: DatasetService,
+                    > tonic::server::UnaryService<super::ImportDatasetRequest>
+                    for ImportDatasetSvc<T> {
+                        type Response = super::Dataset;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImportDatasetRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatasetService>::import_dataset(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportDatasetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ftl.v1.DatasetService/UploadDataset" => {
+                    #[allow(non_camel_case_types)]
+                    struct UploadDatasetSvc<T: DatasetService>(pub Arc<T>);
+                    impl<
+                        T: DatasetService,
+                    > tonic::server::ClientStreamingService<super::UploadDatasetRequest>
+                    for UploadDatasetSvc<T> {
+                        type Response = super::Upload;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::UploadDatasetRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatasetService>::upload_dataset(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UploadDatasetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ftl.v1.DatasetService/GetUpload" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetUploadSvc<T: DatasetService>(pub Arc<T>);
+                    impl<
+                        T: DatasetService,
+                    > tonic::server::UnaryService<super::GetUploadRequest>
+                    for GetUploadSvc<T> {
+                        type Response = super::Upload;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetUploadRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatasetService>::get_upload(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetUploadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ftl.v1.DatasetService/ListDatasets" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListDatasetsSvc<T: DatasetService>(pub Arc<T>);
+                    impl<
+                        T: DatasetService,
+                    > tonic::server::UnaryService<super::ListDatasetsRequest>
+                    for ListDatasetsSvc<T> {
+                        type Response = super::ListDatasetsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListDatasetsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatasetService>::list_datasets(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListDatasetsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ftl.v1.DatasetService/GetDataset" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetDatasetSvc<T: DatasetService>(pub Arc<T>);
+                    impl<
+                        T: DatasetService,
+                    > tonic::server::UnaryService<super::GetDatasetRequest>
+                    for GetDatasetSvc<T> {
+                        type Response = super::Dataset;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetDatasetRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatasetService>::get_dataset(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetDatasetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ftl.v1.DatasetService/PreviewDataset" => {
+                    #[allow(non_camel_case_types)]
+                    struct PreviewDatasetSvc<T: DatasetService>(pub Arc<T>);
+                    impl<
+                        T: DatasetService,
+                    > tonic::server::UnaryService<super::PreviewDatasetRequest>
+                    for PreviewDatasetSvc<T> {
+                        type Response = super::PreviewDatasetResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PreviewDatasetRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatasetService>::preview_dataset(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PreviewDatasetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ftl.v1.DatasetService/ValidateDataset" => {
+                    #[allow(non_camel_case_types)]
+                    struct ValidateDatasetSvc<T: DatasetService>(pub Arc<T>);
+                    impl<
+                        T: DatasetService,
+                    > tonic::server::ServerStreamingService<
+                        super::ValidateDatasetRequest,
+                    > for ValidateDatasetSvc<T> {
+                        type Response = super::ValidateDatasetResponse;
+                        type ResponseStream = T::ValidateDatasetStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ValidateDatasetRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatasetService>::validate_dataset(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ValidateDatasetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ftl.v1.DatasetService/GetDatasetReport" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetDatasetReportSvc<T: DatasetService>(pub Arc<T>);
+                    impl<
+                        T: DatasetService,
+                    > tonic::server::UnaryService<super::GetDatasetReportRequest>
+                    for GetDatasetReportSvc<T> {
+                        type Response = super::KeptDatasetReport;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetDatasetReportRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatasetService>::get_dataset_report(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetDatasetReportSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ftl.v1.DatasetService/ListDatasetReports" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListDatasetReportsSvc<T: DatasetService>(pub Arc<T>);
+                    impl<
+                        T: DatasetService,
+                    > tonic::server::UnaryService<super::ListDatasetReportsRequest>
+                    for ListDatasetReportsSvc<T> {
+                        type Response = super::ListDatasetReportsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListDatasetReportsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatasetService>::list_dataset_reports(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListDatasetReportsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ftl.v1.DatasetService/RenderSample" => {
+                    #[allow(non_camel_case_types)]
+                    struct RenderSampleSvc<T: DatasetService>(pub Arc<T>);
+                    impl<
+                        T: DatasetService,
+                    > tonic::server::UnaryService<super::RenderSampleRequest>
+                    for RenderSampleSvc<T> {
+                        type Response = super::RenderedRow;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RenderSampleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatasetService>::render_sample(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RenderSampleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ftl.v1.DatasetService/SplitDataset" => {
+                    #[allow(non_camel_case_types)]
+                    struct SplitDatasetSvc<T: DatasetService>(pub Arc<T>);
+                    impl<
+                        T: DatasetService,
+                    > tonic::server::UnaryService<super::SplitDatasetRequest>
+                    for SplitDatasetSvc<T> {
+                        type Response = super::SplitDatasetResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SplitDatasetRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatasetService>::split_dataset(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SplitDatasetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ftl.v1.DatasetService/DeleteDataset" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteDatasetSvc<T: DatasetService>(pub Arc<T>);
+                    impl<
+                        T: DatasetService,
+                    > tonic::server::UnaryService<super::DeleteDatasetRequest>
+                    for DeleteDatasetSvc<T> {
+                        type Response = ();
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteDatasetRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatasetService>::delete_dataset(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteDatasetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for DatasetServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "ftl.v1.DatasetService";
+    impl<T> tonic::server::NamedService for DatasetServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
 }
 /// Which weights answer.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,5 +1,6 @@
 //! A service that keeps everything in memory: the generated stubs over a [`World`] that a test fills and reads.
 
+mod data;
 mod jobs;
 mod others;
 
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use ftl_client::wire::details::{Details, pack, reason, reason_of};
 use ftl_client::wire::{page, v1};
 use ftl_core::config::{Config, Preset};
-use ftl_core::dataset::{Dataset, PreviewRow};
+use ftl_core::dataset::{DataCheck, Dataset, DatasetReport, PreviewRow, SplitBy};
 use ftl_core::inference::InferenceRequest;
 use ftl_core::job::{Artifact, Attempt, Checkpoint, Job, JobEvent, State};
 use ftl_core::model::Model;
@@ -43,6 +44,14 @@ pub struct World {
     pub log: String,
     pub datasets: Vec<Dataset>,
     pub rows: Vec<PreviewRow>,
+    /// What is found in all data.
+    pub report: DatasetReport,
+    /// Every check that was asked for.
+    pub checks: Vec<DataCheck>,
+    /// What was sent, by its hash.
+    pub uploads: HashMap<String, Vec<u8>>,
+    /// Every split that was asked for.
+    pub splits: Vec<SplitBy>,
     pub models: Vec<Model>,
     pub configs: Vec<Config>,
     pub presets: Vec<Preset>,

@@ -1,4 +1,4 @@
-//! The fake's datasets, models, configs, answers, and its machine.
+//! The fake's models, configs, answers, and its machine.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -7,21 +7,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ftl_client::wire::config::verdict_response;
 use ftl_client::wire::details::reason;
-use ftl_client::wire::{Numbered as _, page, v1};
+use ftl_client::wire::{page, v1};
 use ftl_core::config::Config;
-use ftl_core::dataset::{Dataset, DatasetFacts};
 use ftl_core::inference::{ChatMessage, FinishReason, InferencePart, InferenceRequest, Prompt};
 use ftl_core::job::State;
 use ftl_core::model::{Model, ModelFacts, ModelSource};
 use ftl_core::plan::{Change, MemoryParts, MemoryPlan, Proposal};
 use ftl_core::spec::MaxMemory;
-use ftl_core::spec::resolved::{Checkpointing, DataFormat};
+use ftl_core::spec::resolved::Checkpointing;
 use ftl_core::system::{Gpus, JobCount, SystemInfo};
-use ftl_core::{ConfigId, DatasetId, JobSpec, ModelId, Problem, ProblemKind};
+use ftl_core::{ConfigId, JobSpec, ModelId, Problem, ProblemKind};
 use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status};
 use v1::config_service_server::ConfigService;
-use v1::dataset_service_server::DatasetService;
 use v1::inference_service_server::InferenceService;
 use v1::model_service_server::ModelService;
 use v1::system_service_server::SystemService;
@@ -107,72 +105,6 @@ impl Service {
     fn gpus(&self) -> Gpus {
         let gpus = self.world().gpus.clone();
         gpus.unwrap_or_else(|| Gpus::Absent { reason: "no driver".to_owned() })
-    }
-}
-
-#[tonic::async_trait]
-impl DatasetService for Service {
-    async fn import_dataset(
-        &self,
-        request: Request<v1::ImportDatasetRequest>,
-    ) -> Result<Response<v1::Dataset>, Status> {
-        let v1::ImportDatasetRequest { path, name, format } = request.into_inner();
-        let file = Path::new(&path);
-        assert!(file.is_absolute(), "{path}");
-        if !file.exists() {
-            let problem = Problem::new(ProblemKind::NotFound, "the file does not exist").at(path);
-            return Err(refused(Code::InvalidArgument, problem));
-        }
-        let stem = file.file_name().expect("a file").to_string_lossy().into_owned();
-        let format = DataFormat::from_number(format).expect("a format").unwrap_or(DataFormat::Messages);
-        let format = if format == DataFormat::Auto { DataFormat::Messages } else { format };
-        let mut world = self.world();
-        let dataset = Dataset {
-            id: DatasetId::from_bits(2_000 + world.datasets.len() as u64),
-            name: page::some_text(name).unwrap_or(stem),
-            path: file.to_path_buf(),
-            facts: DatasetFacts { format, n_rows: 1_234, bytes: 4_096, sha256: "ab".repeat(32) },
-            created_unix_ms: BEGIN,
-        };
-        world.datasets.insert(0, dataset.clone());
-        Ok(Response::new(dataset.into()))
-    }
-
-    async fn list_datasets(
-        &self,
-        request: Request<v1::ListDatasetsRequest>,
-    ) -> Result<Response<v1::ListDatasetsResponse>, Status> {
-        let v1::ListDatasetsRequest { page_size, page_token } = request.into_inner();
-        let (datasets, next_page_token) = part(&mut 0, &self.world().datasets, page_size, page_token);
-        Ok(Response::new(v1::ListDatasetsResponse { datasets, next_page_token }))
-    }
-
-    async fn get_dataset(
-        &self,
-        request: Request<v1::GetDatasetRequest>,
-    ) -> Result<Response<v1::Dataset>, Status> {
-        let id = request.into_inner().id;
-        let found = self.world().datasets.iter().find(|dataset| dataset.id.as_str() == id).cloned();
-        let dataset = found.ok_or_else(|| not_found("dataset", &id, reason::DATASET_NOT_FOUND))?;
-        Ok(Response::new(dataset.into()))
-    }
-
-    async fn preview_dataset(
-        &self,
-        request: Request<v1::PreviewDatasetRequest>,
-    ) -> Result<Response<v1::PreviewDatasetResponse>, Status> {
-        let v1::PreviewDatasetRequest { id: _, page_size, page_token } = request.into_inner();
-        let (rows, next_page_token) = part(&mut 0, &self.world().rows, page_size, page_token);
-        Ok(Response::new(v1::PreviewDatasetResponse { rows, next_page_token }))
-    }
-
-    async fn delete_dataset(
-        &self,
-        request: Request<v1::DeleteDatasetRequest>,
-    ) -> Result<Response<()>, Status> {
-        let id = request.into_inner().id;
-        self.world().datasets.retain(|dataset| dataset.id.as_str() != id);
-        Ok(Response::new(()))
     }
 }
 

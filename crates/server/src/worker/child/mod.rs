@@ -1,5 +1,6 @@
 //! The worker's side: reads its task from fd 3, does it, and ends with one of the codes of [`exit`](super::exit).
 
+mod data;
 mod infer;
 mod link;
 mod small;
@@ -47,8 +48,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             train::run(link, nonce, train::Assignment { spec: *spec, directory, attempt })
         }
         Task::InspectModel { path } => small::run(&link, nonce, |link| small::inspect_model(link, &path)),
-        Task::ReadDataset { path, format } => {
-            small::run(&link, nonce, |link| small::read_dataset(link, &path, format))
+        Task::CheckData { check } => small::run(&link, nonce, |link| data::check(link, &check)),
+        Task::RenderSample { path, format, row, model, chat_template } => {
+            let sample = data::Sample { path, format, row, model, chat_template };
+            small::run(&link, nonce, |link| data::render(link, &sample))
+        }
+        Task::SplitData { path, format, by, train, eval } => {
+            small::run(&link, nonce, |_| data::split(&data::Division { path, format, by, train, eval }))
         }
         Task::Preview { path, format, after_row, n_rows } => {
             small::run(&link, nonce, |link| small::preview(link, &path, format, (after_row, n_rows)))

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ftl_core::spec::resolved::DataFormat;
 use ftl_core::{JobSpec, Problem};
-use ftl_trainer::data::survey::{preview as preview_rows, survey};
+use ftl_trainer::data::survey::preview as preview_rows;
 use ftl_trainer::inspect::model_facts;
 use ftl_trainer::plan::plan;
 
@@ -61,10 +61,6 @@ fn unsent(error: &FrameError) -> u8 {
 
 pub(super) fn inspect_model(link: &Link, path: &Path) -> Result<(), Trouble> {
     Ok(link.send(&FromWorker::Model(model_facts(path)?))?)
-}
-
-pub(super) fn read_dataset(link: &Link, path: &Path, format: DataFormat) -> Result<(), Trouble> {
-    Ok(link.send(&FromWorker::Dataset(survey(path, format)?))?)
 }
 
 pub(super) fn preview(link: &Link, path: &Path, format: DataFormat, rows: (u64, u32)) -> Result<(), Trouble> {

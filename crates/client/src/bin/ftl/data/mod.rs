@@ -1,7 +1,10 @@
-//! `ftl data`: datasets that the service knows. Their files stay where they are.
+//! `ftl data`: data that are judged, kept, shown, divided and forgotten. One file for each of the larger commands.
 
-use std::io::IsTerminal as _;
-use std::path::PathBuf;
+mod check;
+mod import;
+mod render;
+mod show;
+mod split;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ftl_client::terminal::{Align, Table, age, bytes, clean, count, now_unix_ms};
@@ -11,7 +14,7 @@ use serde_json::json;
 
 use crate::confirm::{Answer, ConfirmArgs};
 use crate::connection::Context;
-use crate::output::{CommandResult, Ended, Format, note, print, print_fields, print_json, print_table};
+use crate::output::{CommandResult, Ended, Format, note, print, print_json, print_table};
 use crate::pages::{Items, Rest, all, first};
 use crate::remove::Report;
 use crate::{find, remove};
@@ -19,30 +22,23 @@ use crate::{find, remove};
 /// What to do with datasets. A DATASET is an id, the beginning of one (with or without `data-`), or a name.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Have the service read a file through and remember what it found.
-    Import(ImportArgs),
+    /// Say whether data can be trained on, row by row, and what is in them. Exits with 2 where they can't.
+    Check(check::Args),
+    /// Have the service keep a dataset with the report on it.
+    Import(import::Args),
     /// List datasets, newest first.
     #[command(visible_alias = "list")]
     Ls,
-    /// Show what was found in a dataset.
-    Show(DatasetArg),
+    /// Show a dataset and the reports on it.
+    Show(show::Args),
     /// Print the first rows, and why one can't be trained on.
     Preview(PreviewArgs),
-    /// Forget datasets; their files stay.
+    /// Show a row as a model is trained on it.
+    Render(render::Args),
+    /// Write the rows of a dataset into two new ones, to train on and to hold out.
+    Split(split::Args),
+    /// Forget datasets. Their files stay, but for those that were sent to the service or made by a split.
     Rm(RemoveArgs),
-}
-
-/// Flags of `data import`.
-#[derive(Debug, clap::Args)]
-pub struct ImportArgs {
-    /// The file.
-    path: PathBuf,
-    /// What to call it. Default: the file's name.
-    #[arg(long)]
-    name: Option<String>,
-    /// How its rows are laid out. Default: found out from the file.
-    #[arg(long, value_name = "FORMAT", value_parser = format_parser())]
-    format: Option<DataFormat>,
 }
 
 /// The dataset that a command is about.
@@ -86,52 +82,24 @@ const FORMATS: [DataFormat; 9] = [
 ];
 
 fn format_parser() -> impl TypedValueParser<Value = DataFormat> {
-    PossibleValuesParser::new(FORMATS.map(format_name)).map(|text| {
-        let format = FORMATS.into_iter().find(|format| format_name(*format) == text);
+    PossibleValuesParser::new(FORMATS.map(DataFormat::name)).map(|text| {
+        let format = FORMATS.into_iter().find(|format| format.name() == text);
         format.expect("clap lets only names of formats through")
     })
-}
-
-fn format_name(format: DataFormat) -> &'static str {
-    match format {
-        DataFormat::Auto => "auto",
-        DataFormat::Messages => "messages",
-        DataFormat::Sharegpt => "sharegpt",
-        DataFormat::Alpaca => "alpaca",
-        DataFormat::PromptCompletion => "prompt_completion",
-        DataFormat::QuestionAnswer => "question_answer",
-        DataFormat::Text => "text",
-        DataFormat::Preference => "preference",
-        DataFormat::Tokens => "tokens",
-    }
 }
 
 /// Runs it.
 pub async fn run(command: Command, context: &Context) -> CommandResult {
     match command {
-        Command::Import(args) => import(args, context).await,
+        Command::Check(args) => check::run(args, context).await,
+        Command::Import(args) => import::run(args, context).await,
         Command::Ls => list(context).await,
-        Command::Show(args) => show(args, context).await,
+        Command::Show(args) => show::run(args, context).await,
         Command::Preview(args) => preview(args, context).await,
+        Command::Render(args) => render::run(args, context).await,
+        Command::Split(args) => split::run(args, context).await,
         Command::Rm(args) => forget(args, context).await,
     }
-}
-
-async fn import(args: ImportArgs, context: &Context) -> CommandResult {
-    let ImportArgs { path, name, format } = args;
-    let path = std::path::absolute(path)?;
-    let client = context.client().await?;
-    if std::io::stderr().is_terminal() {
-        // A large file takes minutes.
-        note(&format!("the service reads {} …", path.display()));
-    }
-    let format = format.unwrap_or(DataFormat::Auto);
-    let dataset = client.import_dataset(&path, name.as_deref(), format).await?;
-    print_dataset(&dataset, context.format)?;
-    if context.format == Format::Text {
-        note(&format!("name it in a spec as `data.train = \"{}\"`", dataset.id));
-    }
-    Ok(Ended::Done)
 }
 
 async fn list(context: &Context) -> CommandResult {
@@ -147,16 +115,18 @@ async fn list(context: &Context) -> CommandResult {
                 ("FORMAT", Align::Left),
                 ("ROWS", Align::Right),
                 ("SIZE", Align::Right),
+                ("FIT", Align::Left),
                 ("IMPORTED", Align::Left),
             ]);
-            for Dataset { id, name, path: _, facts, created_unix_ms } in &datasets {
+            for Dataset { id, name, path: _, owner: _, facts, report, created_unix_ms } in &datasets {
                 let DatasetFacts { format, n_rows, bytes: size, sha256: _ } = facts;
                 table.row([
                     id.as_str().into(),
                     name.into(),
-                    format_name(*format).into(),
+                    format.name().into(),
                     count(*n_rows).into(),
                     bytes(*size).into(),
+                    show::fitness(report.as_ref()).into(),
                     age(*created_unix_ms, now_unix_ms()).into(),
                 ]);
             }
@@ -164,31 +134,6 @@ async fn list(context: &Context) -> CommandResult {
         }
     }
     Ok(Ended::Done)
-}
-
-async fn show(args: DatasetArg, context: &Context) -> CommandResult {
-    let client = context.client().await?;
-    let id = find::dataset(&client, &args.dataset).await?;
-    print_dataset(&client.dataset(&id).await?, context.format)?;
-    Ok(Ended::Done)
-}
-
-fn print_dataset(dataset: &Dataset, format: Format) -> std::io::Result<()> {
-    if format == Format::Json {
-        return print_json(&json!({"dataset": dataset}));
-    }
-    let Dataset { id, name, path, facts, created_unix_ms } = dataset;
-    let DatasetFacts { format, n_rows, bytes: size, sha256 } = facts;
-    print_fields(&[
-        ("id", id.to_string()),
-        ("name", name.clone()),
-        ("path", path.display().to_string()),
-        ("format", format_name(*format).to_owned()),
-        ("rows", count(*n_rows)),
-        ("size", bytes(*size)),
-        ("SHA-256", sha256.clone()),
-        ("imported", age(*created_unix_ms, now_unix_ms())),
-    ])
 }
 
 async fn preview(args: PreviewArgs, context: &Context) -> CommandResult {
@@ -222,7 +167,9 @@ async fn forget(args: RemoveArgs, context: &Context) -> CommandResult {
     for text in &datasets {
         remove::once(&mut ids, find::dataset(&client, text).await?);
     }
-    if confirm.ask(&format!("forget {}? The files stay.", remove::listed(&ids)))? == Answer::No {
+    let question =
+        format!("forget {}? Files that you did not send to the service stay.", remove::listed(&ids));
+    if confirm.ask(&question)? == Answer::No {
         note("nothing was forgotten");
         return Ok(Ended::Negative);
     }
