@@ -4,15 +4,14 @@
 //! read -> format -> encode (template, turns, tokenize) -> excess -> holdout      all of it: load::prepare
 //! prompts: what of held-out samples is asked during a run
 //! samples: all of a job's, in a mapped file     cache: those of earlier runs
-//! survey: what a file holds, without a model
-//! survey: what a file holds, without a model     look: one row as it is trained on     divide: one file into two
+//! pass: the one way through the rows     judge: a row without a model     report: what all rows came to
+//! survey: what a file holds, in short     render: one row as it is trained on     split: one file into two
 //! order: which samples a step takes (mix, group, pack)     batch: what goes through the model     ids: tokens given by hand
 //! ```
 
 pub mod batch;
-mod dropped;
 pub mod cache;
-pub mod divide;
+mod dropped;
 pub mod encode;
 pub mod excess;
 pub mod fault;
@@ -23,7 +22,6 @@ pub mod ids;
 pub mod judge;
 pub mod literal;
 pub mod load;
-pub mod look;
 pub mod mix;
 mod notes;
 pub mod order;
@@ -34,9 +32,9 @@ pub mod read;
 pub mod render;
 pub mod report;
 pub mod sample;
+pub mod samples;
 pub mod spelled;
 pub mod split;
-pub mod samples;
 pub mod survey;
 pub mod template;
 pub mod tokenize;

@@ -6,15 +6,16 @@ use std::path::Path;
 
 use ftl_core::dataset::Code;
 use ftl_core::job::Phase;
-use ftl_core::spec::resolved::LossOn;
+use ftl_core::spec::resolved::{Data, DataFormat, LossOn};
 use ftl_core::{Event, Observer, Problem, ProblemKind, StopSignal};
 
 use super::encode::{Encoded, Encoder, Refusal};
 use super::fault::Fault;
-use super::format::{Asked, Example};
+use super::format::Example;
 use super::judge::Spellings;
-use super::pass::{Consumer, Input, Judged, Opened, Part, Pass, Progress, Wanted};
+use super::pass::{Broken, Consumer, Input, Judged, Opened, Pass, Wanted};
 use super::read::file_name;
+use super::report::plain;
 use super::sample::{IGNORED, Sample};
 use super::tokenize::Specials;
 
@@ -55,20 +56,21 @@ pub struct RenderedToken {
 /// A file that can't be read, a row that is not there or can't be trained on, and a missing chat template.
 pub fn row(
     (path, number): (&Path, u64),
-    asked: Asked,
+    format: DataFormat,
     encoder: &Encoder,
     loss_on: LossOn,
 ) -> Result<RenderedRow, Problem> {
     let pass = Pass {
-        asked,
         model: None,
-        spellings: Spellings::for_model(Some(&encoder.tokenizer)),
+        // The encoder says what it did with them.
+        spellings: Spellings::none(),
         wanted: Wanted::Examples,
         phase: Phase::Validating,
     };
     let mut wanting = Wanting { number, found: None, broken: None };
-    let input = Input { path, part: Part::Train, max_rows: number };
-    pass.file(&input, &mut wanting, (&mut Progress::default(), &mut Unwatched, &StopSignal::new()));
+    // No row's number is below its place.
+    let data = Data { max_samples: Some(number), ..plain([path.to_owned()], format) };
+    pass.all(&data, &mut wanting, (&mut Unwatched, &StopSignal::new()));
     let name = file_name(path);
     let refuse = |Fault { what, hint, .. }: Fault| Problem {
         hint,
@@ -150,9 +152,11 @@ impl Consumer for Wanting {
 
     fn opened(&mut self, _: &Opened) {}
 
-    fn broken(&mut self, fault: Fault) {
-        self.broken = self.broken.take().or(Some(fault));
+    fn broken(&mut self, broken: Broken) {
+        self.broken = self.broken.take().or(Some(broken.fault));
     }
+
+    fn closed(&mut self, _: Vec<String>) {}
 
     fn row(&mut self, row: Judged) {
         if row.number == self.number {

@@ -1,6 +1,6 @@
-//! One file in two: what is trained on, and what is held out. Which row goes where is what a run with
-//! `data.eval.fraction` decides, so the same content is on the same side, whatever else is in the file, and rows that say
-//! the same, or nearly, stay together.
+//! One file, or a folder's, in two: what is trained on, and what is held out. By a fraction, which row goes where is what a run
+//! with `data.eval.fraction` decides, so the same content is on the same side, whatever else is in the file, and rows that
+//! say the same, or nearly, stay together.
 //!
 //! Rows are copied byte by byte from JSON Lines; from anything else they are written as JSON Lines.
 
@@ -8,27 +8,25 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use ftl_core::dataset::{Container, Encoding, Layout};
+use ftl_core::dataset::{Container, Encoding, Layout, SplitBy};
 use ftl_core::job::Phase;
 use ftl_core::spec::resolved::{DataFormat, Eval};
 use ftl_core::{Observer, Problem, ProblemKind, StopSignal};
 
 use super::judge::Spellings;
 use super::pass::{Broken, Consumer, Ended, Input, Judged, Opened, Pass, Wanted};
-use super::read::{self, file_name};
+use super::read::{self, expand, file_name};
 use super::report::{Conclusion, Remember, Tally, conclude, plain, problems};
 
 /// What is to be split.
 #[derive(Clone, Copy, Debug)]
 pub struct SplitRequest<'a> {
-    /// The file.
+    /// The file, or a folder of files.
     pub path: &'a Path,
     /// Its format; `Auto`: it is found out.
     pub format: DataFormat,
-    /// The share that is held out, more than 0 and less than 1.
-    pub fraction: f64,
-    /// Decides which rows that are.
-    pub seed: u64,
+    /// Which rows are held out.
+    pub by: SplitBy,
     /// Where the others go; nothing may be there.
     pub train: &'a Path,
     /// Where they go; nothing may be there.
@@ -54,45 +52,61 @@ pub fn split(
     observer: &mut dyn Observer,
     stop: &StopSignal,
 ) -> Result<SplitRows, Vec<Problem>> {
-    let SplitRequest { path, format, fraction, seed, train, eval } = *request;
+    let SplitRequest { path, format, by, train, eval } = *request;
     for target in [train, eval] {
         if target.symlink_metadata().is_ok() {
             return Err(vec![exists(target)]);
         }
     }
     let mut data = plain([path.to_owned()], format);
-    data.eval = Eval::Fraction(fraction);
+    let seed = match by {
+        SplitBy::Fraction { eval, seed } => {
+            data.eval = Eval::Fraction(eval);
+            seed
+        }
+        SplitBy::LastRows { .. } => 0,
+    };
     let pass = Pass {
         model: None,
         spellings: Spellings::common(),
         wanted: Wanted::Verdicts,
         phase: Phase::Validating,
     };
-    let mut rows = RowsByLine { tally: Tally::new(None, Remember::Samples), layout: None, are_lines: true };
+    let mut rows = RowsByLine { tally: Tally::new(None, Remember::Samples), layouts: Vec::new(), are_lines: true };
     match pass.all(&data, &mut rows, (observer, stop)) {
         Ended::Complete | Ended::Hopeless => {}
         Ended::Stopped => {
             return Err(vec![Problem::new(ProblemKind::BadData, "stopped before all rows were read")]);
         }
     }
-    let RowsByLine { tally, layout, are_lines } = rows;
-    let Conclusion { report, held, .. } = conclude(tally, &data, seed);
+    let RowsByLine { tally, layouts, are_lines } = rows;
+    let (gathered, kept) = tally.gathered();
+    let Conclusion { report, held, kept } = conclude(gathered, kept, &data, seed);
     let problems = problems(&report);
-    let (Some(held), true) = (held, problems.is_empty()) else { return Err(problems) };
-    let copied = match layout {
-        Some(Layout {
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let held = match by {
+        SplitBy::Fraction { .. } => held.expect("a fraction of rows that can be held out"),
+        SplitBy::LastRows { eval } => last_rows(path, kept.len(), eval).map_err(|problem| vec![problem])?,
+    };
+    let is_plain = |layout: &Layout| match layout {
+        Layout {
             container: Container::JsonLines,
             compression: None,
             encoding: Encoding::Utf8 | Encoding::Utf8Bom,
-        }) if are_lines => Copied::Lines,
-        Some(_) | None => Copied::Values,
+        } => true,
+        Layout { .. } => false,
     };
+    let copied =
+        if are_lines && layouts.iter().all(is_plain) { Copied::Lines } else { Copied::Values };
+    let (files, _) = expand(path).map_err(|problem| vec![problem])?;
     let written = (Target::create(train), Target::create(eval));
     let (mut to_train, mut to_eval) = match written {
         (Ok(train), Ok(eval)) => (train, eval),
         (Err(problem), _) | (_, Err(problem)) => return Err(vec![problem]),
     };
-    copy(path, copied, &held, (&mut to_train, &mut to_eval)).map_err(|problem| vec![problem])?;
+    copy(&files, copied, &held, (&mut to_train, &mut to_eval)).map_err(|problem| vec![problem])?;
     to_train.publish().map_err(|problem| vec![problem])?;
     if let Err(problem) = to_eval.publish() {
         // Neither without the other. Nothing more can be done where this fails too.
@@ -101,6 +115,21 @@ pub fn split(
     }
     let n_eval = held.iter().filter(|held| **held).count() as u64;
     Ok(SplitRows { train: held.len() as u64 - n_eval, eval: n_eval })
+}
+
+/// For each of `n_rows` whether it is one of the last `n_eval`.
+fn last_rows(path: &Path, n_rows: usize, n_eval: u64) -> Result<Vec<bool>, Problem> {
+    let n_train = usize::try_from(n_eval).ok().and_then(|n_eval| n_rows.checked_sub(n_eval));
+    match n_train {
+        Some(n_train @ 1..) if n_train < n_rows => Ok((0..n_rows).map(|index| index >= n_train).collect()),
+        Some(_) | None => {
+            let message = format!(
+                "{n_eval} rows can't be held out: `{}` has {n_rows}, and one must stay on each side",
+                file_name(path)
+            );
+            Err(Problem::new(ProblemKind::BadData, message).at("place.eval_rows").hint("hold out fewer"))
+        }
+    }
 }
 
 /// How rows get from one file to another.
@@ -113,17 +142,31 @@ enum Copied {
 }
 
 fn copy(
-    path: &Path,
+    files: &[PathBuf],
     copied: Copied,
     held: &[bool],
     (train, eval): (&mut Target, &mut Target),
 ) -> Result<(), Problem> {
     let mut sides = held.iter().copied();
-    let mut put = |row: &[u8]| match sides.next() {
-        Some(true) => eval.line(row),
-        Some(false) => train.line(row),
-        None => Err(changed(path)),
-    };
+    for path in files {
+        let mut put = |row: &[u8]| match sides.next() {
+            Some(true) => eval.line(row),
+            Some(false) => train.line(row),
+            None => Err(changed(path)),
+        };
+        copy_file(path, copied, &mut put)?;
+    }
+    match (sides.next(), files.last()) {
+        (Some(_), Some(path)) => Err(changed(path)),
+        (None, _) | (_, None) => Ok(()),
+    }
+}
+
+fn copy_file(
+    path: &Path,
+    copied: Copied,
+    put: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
+) -> Result<(), Problem> {
     match copied {
         Copied::Lines => {
             let mut reader =
@@ -149,7 +192,7 @@ fn copy(
             }
         }
     }
-    if sides.next().is_some() { Err(changed(path)) } else { Ok(()) }
+    Ok(())
 }
 
 /// A file that is not there before it is whole.
@@ -199,7 +242,7 @@ impl Drop for Target {
 /// Counts, and sees whether every row is a line of its own.
 struct RowsByLine {
     tally: Tally,
-    layout: Option<Layout>,
+    layouts: Vec<Layout>,
     are_lines: bool,
 }
 
@@ -209,7 +252,7 @@ impl Consumer for RowsByLine {
     }
 
     fn opened(&mut self, opened: &Opened) {
-        self.layout = Some(opened.layout);
+        self.layouts.push(opened.layout);
         self.tally.opened(opened);
     }
 

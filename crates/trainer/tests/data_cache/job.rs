@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ftl_core::event::NoteLevel;
+use ftl_core::spec::Columns;
 use ftl_core::spec::resolved::{
     Data, DataFormat, Eval, ExcessLength, LossOn, Rows as RowRule, SampleOrder, TrainFile,
 };
@@ -52,8 +53,9 @@ impl Job {
         Self {
             dir: dir.to_owned(),
             data: Data {
-                train: vec![TrainFile { path: dir.join("train.jsonl"), weight: None, max_samples: None }],
+                train: vec![TrainFile::new(dir.join("train.jsonl"))],
                 format: DataFormat::Auto,
+                columns: Columns::default(),
                 eval: Eval::Never,
                 max_length: None,
                 excess_length_strategy: ExcessLength::Truncate,

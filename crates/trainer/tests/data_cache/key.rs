@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use ftl_core::spec::Field;
 use ftl_core::spec::resolved::{DataFormat, Eval, ExcessLength, LossOn, Rows, SampleOrder, TrainFile};
 use ftl_trainer::data::cache::key::key;
 use ftl_trainer::data::samples::Key;
@@ -30,7 +31,7 @@ type Change = (&'static str, fn(&mut Job));
 
 #[test]
 fn every_ingredient_changes_the_key() {
-    let changes: [Change; 24] = [
+    let changes: [Change; 27] = [
         ("a byte of the data", |job| {
             let path = job.dir.join("train.jsonl");
             let text = fs::read_to_string(&path).expect("text").replacen("train 3?", "train 4?", 1);
@@ -48,11 +49,11 @@ fn every_ingredient_changes_the_key() {
         }),
         ("another file", |job| {
             let path = job.dir.join("eval.jsonl");
-            job.data.train.push(TrainFile { path, weight: None, max_samples: None });
+            job.data.train.push(TrainFile::new(path));
         }),
         ("the order of files", |job| {
             let path = job.dir.join("eval.jsonl");
-            job.data.train.insert(0, TrainFile { path, weight: None, max_samples: None });
+            job.data.train.insert(0, TrainFile::new(path));
         }),
         ("tokenizer.json", |job| job.tokenizer = tokenizer(job, "tokenizer.json", |old| format!("{old}\n"))),
         ("tokenizer_config.json", |job| {
@@ -72,6 +73,16 @@ fn every_ingredient_changes_the_key() {
             job.arguments.insert("enable_thinking".to_owned(), json!(false));
         }),
         ("the format", |job| job.data.format = DataFormat::Messages),
+        ("columns of all files", |job| {
+            job.data.columns = [(Field::Prompt, "question".to_owned())].into_iter().collect();
+        }),
+        ("columns of a file", |job| {
+            job.data.train[0].columns = [(Field::Completion, "answer".to_owned())].into_iter().collect();
+        }),
+        ("a list of datasets beside the data", |job| {
+            let list = json!({"mine": {"file_name": "train.jsonl", "columns": {"prompt": "prompt", "response": "completion"}}});
+            fs::write(job.dir.join("dataset_info.json"), list.to_string()).expect("written");
+        }),
         ("the length", |job| job.max_length = 511),
         ("what is too long", |job| job.data.excess_length_strategy = ExcessLength::Split),
         ("what is dropped", |job| job.data.excess_length_strategy = ExcessLength::Drop),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ftl_core::dataset::Code;
+use ftl_core::dataset::{Code, SplitBy};
 use ftl_core::spec::resolved::{DataFormat, Eval};
 use ftl_core::{Event, StopSignal};
 use ftl_trainer::data::split::{SplitRequest, split};
@@ -21,7 +21,7 @@ fn held_out(text: &str, fraction: f64) -> BTreeSet<String> {
     let (path, train, eval) =
         (file(&dir, "rows.jsonl", text), dir.path().join("train"), dir.path().join("eval"));
     let request =
-        SplitRequest { path: &path, format: DataFormat::Auto, fraction, seed: 1, train: &train, eval: &eval };
+        SplitRequest { path: &path, format: DataFormat::Auto, by: SplitBy::Fraction { eval: fraction, seed: 1 }, train: &train, eval: &eval };
     split(&request, &mut |_: &Event| {}, &StopSignal::new()).expect("a split");
     let rows = std::fs::read_to_string(eval).expect("written");
     let prompt = |line: &str| {

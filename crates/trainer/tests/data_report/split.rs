@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ftl_core::dataset::SplitBy;
 use ftl_core::spec::resolved::DataFormat;
 use ftl_core::{Event, Problem, ProblemKind, StopSignal};
 use ftl_trainer::data::split::{SplitRequest, SplitRows, split};
@@ -17,7 +18,7 @@ fn halves(dir: &Path) -> (PathBuf, PathBuf) {
 fn split_in(dir: &TempDir, path: &Path) -> Result<SplitRows, Vec<Problem>> {
     let (train, eval) = halves(dir.path());
     let request =
-        SplitRequest { path, format: DataFormat::Auto, fraction: 0.4, seed: 7, train: &train, eval: &eval };
+        SplitRequest { path, format: DataFormat::Auto, by: SplitBy::Fraction { eval: 0.4, seed: 7 }, train: &train, eval: &eval };
     split(&request, &mut |_: &Event| {}, &StopSignal::new())
 }
 

@@ -3,6 +3,7 @@
 
 use ftl_core::spec::resolved::{self, AdamW, MomentFormat};
 use ftl_trainer::data::sample::Sample;
+use ftl_trainer::data::samples::Samples;
 use ftl_trainer::device::OpenDevice;
 use ftl_trainer::methods::reference::DataPart;
 use ftl_trainer::methods::{Method, Onto, Tally, Totals};
@@ -49,7 +50,7 @@ impl Training {
             let labels = ids.iter().map(|id| *id as i32).collect();
             Sample::new(ids, labels)
         };
-        let samples: Vec<Sample> = (0..3)
+        let samples: Samples = (0..3)
             .map(|i| match self.method {
                 Method::Texts => text(seed + i),
                 Method::Dpo { .. } | Method::Orpo { .. } => Sample::pair(text(seed + i), text(seed + i + 11)),

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ftl_core::dataset::{CheckProgress, DataCheck, SplitBy};
-use ftl_core::spec::resolved::DataFormat;
+use ftl_core::dataset::{CheckProgress, DataCheck, RenderedRow, RenderedText, RenderedToken, SplitBy};
+use ftl_core::spec::resolved::{DataFormat, LossOn};
 use ftl_core::spec::{AdapterKind, AdapterSpec, MethodKind, MethodSpec, ModelSpec};
 use ftl_core::{CheckedSpec, Event, JobSpec, Problem, StopReason, StopSignal};
-use ftl_trainer::data::divide::divide;
 use ftl_trainer::data::encode::Encoder;
-use ftl_trainer::data::look::look;
+use ftl_trainer::data::render;
 use ftl_trainer::data::report::{self, CheckRequest, Fingerprint, ModelFiles};
+use ftl_trainer::data::split::{self, SplitRequest};
 
 use super::link::Link;
 use super::small::Trouble;
@@ -113,11 +113,32 @@ impl Told<'_> {
 pub(super) fn render(link: &Link, sample: &Sample) -> Result<(), Trouble> {
     let Sample { path, format, row, model, chat_template } = sample;
     let encoder = Encoder::load(model, chat_template.as_deref())?;
-    Ok(link.send(&FromWorker::Rendered(look(path, *format, *row, &encoder)?))?)
+    let rendered = render::row((path, *row), *format, &encoder, LossOn::AssistantTokens)?;
+    Ok(link.send(&FromWorker::Rendered(shown(*row, rendered)))?)
+}
+
+/// A row as the service tells it.
+fn shown(number: u64, rendered: render::RenderedRow) -> RenderedRow {
+    let render::RenderedRow { texts, notices: _ } = rendered;
+    let roles: &[&str] = if texts.len() == 1 { &["text"] } else { &["chosen", "rejected"] };
+    let texts = roles.iter().zip(texts).map(|(role, render::RenderedText { text, tokens })| RenderedText {
+        role: (*role).to_owned(),
+        text,
+        tokens: tokens
+            .into_iter()
+            .map(|render::RenderedToken { id, text, is_control: _, weight }| RenderedToken {
+                id,
+                text,
+                is_trained: weight > 0.0,
+            })
+            .collect(),
+    });
+    RenderedRow { number, texts: texts.collect() }
 }
 
 pub(super) fn split(division: &Division) -> Result<(), Trouble> {
     let Division { path, format, by, train, eval } = division;
-    divide(path, *format, *by, (train, eval))?;
+    let request = SplitRequest { path, format: *format, by: *by, train, eval };
+    split::split(&request, &mut |_: &Event| {}, &StopSignal::new())?;
     Ok(())
 }

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use ftl_core::spec::resolved::{DataFormat, LossOn};
 use ftl_core::{Problem, ProblemKind};
 use ftl_trainer::data::encode::{Encoder, View};
-use ftl_trainer::data::format::Asked;
 use ftl_trainer::data::render::{RenderedText, row};
 use ftl_trainer::data::template::Ending;
 use serde_json::{Value, json};
@@ -97,8 +96,8 @@ pub fn run(args: Args, format: Format) -> CommandResult {
         }
         (None, data) => {
             let path = data.as_ref().expect("clap asks for one of the two");
-            let asked = Asked::of(args.format.unwrap_or(DataFormat::Auto));
-            let rendered = row((path, args.row), asked, &encoder, LossOn::AssistantTokens)?;
+            let data_format = args.format.unwrap_or(DataFormat::Auto);
+            let rendered = row((path, args.row), data_format, &encoder, LossOn::AssistantTokens)?;
             shown.extend(rendered.texts.into_iter().map(of_row));
             for notice in rendered.notices {
                 note(&format!("row {} {notice}", args.row));

@@ -3,16 +3,19 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use ftl_core::spec::resolved::{Data, Eval, ExcessLength, LossOn, TrainFile};
+use ftl_core::spec::resolved::{Data, Eval, ExcessLength, LossOn};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Key;
 use crate::data::encode::Encoder;
+use crate::data::format::Source;
 use crate::data::load::Request;
+use crate::data::pass::{Named, Part, inputs};
+use crate::data::read::expand;
 use crate::sha256::hex;
 
 /// Counts up when the same files give other tokens, labels, notes or prompts than before: with each change to readers,
@@ -39,8 +42,10 @@ pub fn recipe(request: &Request<'_>) -> io::Result<Option<Value>> {
     // The cache itself decides nothing.
     let Request { data, encoder, max_length, vocab_size, seed, n_prompts, cache: _ } = *request;
     let Data {
-        train,
-        format,
+        // What is said of files is in their sources, below.
+        train: _,
+        format: _,
+        columns: _,
         eval,
         // What it came to is `max_length` above, and which template was read is `encoder`'s.
         max_length: _,
@@ -54,22 +59,17 @@ pub fn recipe(request: &Request<'_>) -> io::Result<Option<Value>> {
     } = data;
     let Some(encoder) = of_encoder(encoder) else { return Ok(None) };
     // A fraction is taken of the samples, and is not theirs; which prompts are chosen depends on where they come from.
-    let (eval_file, prompts_of) = match eval {
-        Eval::Never => (None, None),
-        Eval::Fraction(_) => (None, Some("train")),
-        Eval::File(path) => (Some(path), Some("eval")),
+    let prompts_of = match eval {
+        Eval::Never => None,
+        Eval::Fraction(_) => Some("train"),
+        Eval::File(_) => Some("eval"),
     };
     let prompts = prompts_of.filter(|_| n_prompts > 0);
     let prompts = prompts.map(|of| json!({ "of": of, "count": n_prompts, "seed": seed }));
-    let mut files = Vec::new();
-    for TrainFile { path, weight: _, max_samples } in train {
-        files.push(json!({ "content": of_path(path)?, "max_samples": max_samples }));
-    }
+    let sources: io::Result<Vec<Value>> = inputs(data).into_iter().map(of_source).collect();
     Ok(Some(json!({
         "version": [env!("CARGO_PKG_VERSION"), DATA_PATH_VERSION],
-        "train": files,
-        "eval": eval_file.map(|path| of_path(path)).transpose()?,
-        "format": format,
+        "sources": sources?,
         "max_samples": max_samples,
         "max_length": max_length,
         "excess_length": match excess_length_strategy {
@@ -93,19 +93,36 @@ pub fn recipe(request: &Request<'_>) -> io::Result<Option<Value>> {
 /// # Errors
 /// As [`key`].
 pub fn data_bytes(request: &Request<'_>) -> io::Result<u64> {
-    let eval = match &request.data.eval {
-        Eval::Never | Eval::Fraction(_) => None,
-        Eval::File(path) => Some(path),
-    };
-    request.data.train.iter().map(|file| &file.path).chain(eval).map(|path| bytes_below(path)).sum()
+    let mut bytes = 0;
+    for (_, source) in inputs(request.data) {
+        for file in files_of(&source.map_err(|(_, fault)| io::Error::other(fault.what))?)?.0 {
+            bytes += fs::metadata(file)?.len();
+        }
+    }
+    Ok(bytes)
 }
 
-fn bytes_below(path: &Path) -> io::Result<u64> {
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_dir() {
-        return Ok(metadata.len());
-    }
-    fs::read_dir(path)?.map(|entry| bytes_below(&entry?.path())).sum()
+/// A file or folder as the pass reads it: which side it is on, what is said of its rows, what is in it, and what is told of it.
+fn of_source((part, source): Named) -> io::Result<Value> {
+    let source = source.map_err(|(_, fault)| io::Error::other(fault.what))?;
+    let (files, of_folder) = files_of(&source)?;
+    let contents: io::Result<Vec<Value>> = files.par_iter().map(|file| of_file(file)).collect();
+    let Source { path: _, asked, max_samples, notes } = source;
+    Ok(json!({
+        "part": match part {
+            Part::Train => "train",
+            Part::Eval => "eval",
+        },
+        // With all its fields, also those that are added later.
+        "asked": format!("{asked:?}"),
+        "files": contents?,
+        "max_samples": max_samples,
+        "notes": [notes, of_folder],
+    }))
+}
+
+fn files_of(source: &Source) -> io::Result<(Vec<PathBuf>, Vec<String>)> {
+    expand(&source.path).map_err(|problem| io::Error::other(problem.message))
 }
 
 fn of_encoder(Encoder { tokenizer, template, arguments }: &Encoder) -> Option<Value> {
@@ -120,17 +137,9 @@ fn of_encoder(Encoder { tokenizer, template, arguments }: &Encoder) -> Option<Va
     Some(json!({ "tokenizer": tokenizer.fingerprint(), "template": template, "arguments": arguments }))
 }
 
-/// A file by name and content; a folder by all that is in it.
-fn of_path(path: &Path) -> io::Result<Value> {
-    // The name decides how a file is read, and reports say it.
-    let name = path.to_string_lossy();
-    if !fs::metadata(path)?.is_dir() {
-        return Ok(json!([name, sha256_of(path)?]));
-    }
-    let mut entries = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    entries.sort();
-    let contents: io::Result<Vec<Value>> = entries.par_iter().map(|entry| of_path(entry)).collect();
-    Ok(json!([name, contents?]))
+/// A file by name and content: the name may decide how it is read, and reports say it.
+fn of_file(path: &Path) -> io::Result<Value> {
+    Ok(json!([path.to_string_lossy(), sha256_of(path)?]))
 }
 
 fn sha256_of(path: &Path) -> io::Result<String> {
