@@ -12,12 +12,11 @@ use ftl_core::{Observer, Problem, ProblemKind, StopSignal};
 
 use super::cache::{About, Cache, tokenized};
 use super::encode::Encoder;
-use super::fault::Fault;
 use super::format::Asked;
 use super::holdout::ContentHash;
 use super::judge::Spellings;
 use super::notes::notes;
-use super::pass::{Consumer, Ended, Input, Judged, Model, Opened, Part, Pass, Wanted};
+use super::pass::{Broken, Consumer, Ended, Input, Judged, Model, Opened, Part, Pass, Wanted};
 use super::prompts::{Chosen, HeldOutPrompt};
 use super::report::{Conclusion, Fate, Kept, Remember, Tally, conclude, problems};
 use super::samples::{Origin, Samples, Writer};
@@ -114,7 +113,7 @@ fn read_all(
     };
     let pass = Pass {
         asked: Asked::of(data.format),
-        spellings: Spellings::for_model(Some(&encoder.tokenizer)),
+        spellings: Spellings::none(),
         model: Some(model),
         wanted: if n_prompts > 0 { Wanted::Examples } else { Wanted::Samples },
         phase: Phase::Tokenizing,
@@ -124,7 +123,7 @@ fn read_all(
         encoder,
         writer,
         part: Part::Train,
-        n_files: 0,
+        file_index: 0,
         chosen: Chosen::new(n_prompts, seed, max_length),
         choose_from: match data.eval {
             // What is held out comes first by the same hash, so what is chosen of all is chosen of it.
@@ -163,7 +162,7 @@ struct Keeper<'a> {
     encoder: &'a Encoder,
     writer: &'a mut Writer,
     part: Part,
-    n_files: u32,
+    file_index: u32,
     chosen: Chosen,
     /// Where prompts are from.
     choose_from: Part,
@@ -172,7 +171,7 @@ struct Keeper<'a> {
 impl Consumer for Keeper<'_> {
     fn begin(&mut self, input: &Input<'_>) {
         self.part = input.part;
-        self.n_files += 1;
+        self.file_index = input.entry as u32;
         self.tally.begin(input);
     }
 
@@ -180,8 +179,12 @@ impl Consumer for Keeper<'_> {
         self.tally.opened(opened);
     }
 
-    fn broken(&mut self, fault: Fault) {
-        self.tally.broken(fault);
+    fn broken(&mut self, broken: Broken) {
+        self.tally.broken(broken);
+    }
+
+    fn closed(&mut self, notes: Vec<String>) {
+        self.tally.closed(notes);
     }
 
     fn row(&mut self, mut row: Judged) {
@@ -199,7 +202,7 @@ impl Consumer for Keeper<'_> {
                 row: content,
                 piece: piece.hash,
                 n_supervised: piece.n_supervised,
-                file_index: self.n_files - 1,
+                file_index: self.file_index,
                 begins_row: place == 0,
             };
             self.writer.push(sample, origin);

@@ -10,6 +10,7 @@
 
 pub mod batch;
 pub mod cache;
+mod dropped;
 pub mod encode;
 pub mod excess;
 pub mod fault;
@@ -18,6 +19,7 @@ pub mod group;
 pub mod holdout;
 pub mod ids;
 pub mod judge;
+pub mod literal;
 pub mod load;
 pub mod mix;
 mod notes;
@@ -29,6 +31,8 @@ pub mod read;
 pub mod report;
 pub mod sample;
 pub mod samples;
+pub mod spelled;
+pub mod split;
 pub mod survey;
 pub mod template;
 pub mod tokenize;

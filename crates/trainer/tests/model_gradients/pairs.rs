@@ -60,7 +60,7 @@ fn microbatches(method: &Method, samples: &Samples, parts: &[&[usize]]) -> Vec<M
 /// The gradients by name, and the loss among them as `loss`.
 fn pass(decoder: &Decoder, method: &Method, microbatches: &[Microbatch], keep: Keep) -> Outcome {
     let mut gradients = decoder.zero_gradients();
-    let (totals, mut tally) = (Totals::of(microbatches), Tally::new(method));
+    let (totals, mut tally) = (Totals::of(microbatches, 1.0), Tally::new(method));
     for microbatch in microbatches {
         let how = (&totals, TrainPass { keep, dropout: None, noise: None });
         method.backward(Onto::Gradients(decoder), microbatch, how, (&mut gradients, &mut tally));

@@ -9,6 +9,7 @@ mod best;
 mod cached;
 mod data_runs;
 mod job;
+mod loss_scale;
 mod memory;
 mod optimizer;
 mod output;

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::Key;
 use crate::data::encode::Encoder;
 use crate::data::load::Request;
+use crate::data::read::expand;
 use crate::sha256::hex;
 
 /// Counts up when the same files give other tokens, labels, notes or prompts than before: with each change to readers,
@@ -101,11 +102,8 @@ pub fn data_bytes(request: &Request<'_>) -> io::Result<u64> {
 }
 
 fn bytes_below(path: &Path) -> io::Result<u64> {
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_dir() {
-        return Ok(metadata.len());
-    }
-    fs::read_dir(path)?.map(|entry| bytes_below(&entry?.path())).sum()
+    let (files, _) = expand(path).map_err(|problem| io::Error::other(problem.message))?;
+    files.iter().map(|file| Ok(fs::metadata(file)?.len())).sum()
 }
 
 fn of_encoder(Encoder { tokenizer, template, arguments }: &Encoder) -> Option<Value> {
@@ -120,20 +118,19 @@ fn of_encoder(Encoder { tokenizer, template, arguments }: &Encoder) -> Option<Va
     Some(json!({ "tokenizer": tokenizer.fingerprint(), "template": template, "arguments": arguments }))
 }
 
-/// A file by name and content; a folder by all that is in it.
+/// The files that a name stands for, by name and content, and which were left out.
 fn of_path(path: &Path) -> io::Result<Value> {
-    // The name decides how a file is read, and reports say it.
-    let name = path.to_string_lossy();
-    if !fs::metadata(path)?.is_dir() {
-        return Ok(json!([name, sha256_of(path)?]));
-    }
-    let mut entries = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    entries.sort();
-    let contents: io::Result<Vec<Value>> = entries.par_iter().map(|entry| of_path(entry)).collect();
-    Ok(json!([name, contents?]))
+    let (files, left_out) = expand(path).map_err(|problem| io::Error::other(problem.message))?;
+    let contents: io::Result<Vec<String>> = files.par_iter().map(|file| sha256_of(file)).collect();
+    // Names decide how files are read, and reports say them.
+    Ok(json!({ "name": path, "files": files, "contents": contents?, "left_out": left_out }))
 }
 
 fn sha256_of(path: &Path) -> io::Result<String> {
+    // What a pipe holds is gone once it was read.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a file"));
+    }
     let mut file = File::open(path)?;
     let mut hash = Sha256::new();
     let mut some = vec![0; READ_BYTES];
