@@ -14,11 +14,10 @@ use ftl_core::spec::resolved::{DataFormat, ExcessLength};
 use ftl_core::{Event, StopSignal};
 use ftl_trainer::data::cache::Cache;
 use ftl_trainer::data::encode::Encoder;
-use ftl_trainer::data::fault::Fault;
 use ftl_trainer::data::format::{Asked, Example};
 use ftl_trainer::data::judge::Spellings;
 use ftl_trainer::data::load::{Request, prepare};
-use ftl_trainer::data::pass::{Consumer, Input, Judged, Opened, Pass, Wanted};
+use ftl_trainer::data::pass::{Broken, Consumer, Input, Judged, Opened, Pass, Wanted};
 use ftl_trainer::data::report::plain;
 use ftl_trainer::data::template::Ending;
 use rayon::prelude::*;
@@ -33,9 +32,10 @@ struct Examples(Vec<Example>);
 impl Consumer for Examples {
     fn begin(&mut self, _input: &Input<'_>) {}
     fn opened(&mut self, _opened: &Opened) {}
-    fn broken(&mut self, fault: Fault) {
-        panic!("the file is no good: {fault}");
+    fn broken(&mut self, _broken: Broken) {
+        panic!("the file is no good");
     }
+    fn closed(&mut self, _notes: Vec<String>) {}
     fn row(&mut self, row: Judged) {
         self.0.extend(row.example);
     }
@@ -65,7 +65,7 @@ fn main() {
 
     let pass = Pass {
         asked: Asked::of(data.format),
-        spellings: Spellings::for_model(Some(&encoder.tokenizer)),
+        spellings: Spellings::none(),
         model: None,
         wanted: Wanted::Examples,
         phase: Phase::Tokenizing,

@@ -143,7 +143,7 @@ fn a_folder_is_all_that_is_in_it() {
     let one = key_of(&job);
     fs::write(folder.join("more/a.jsonl"), "{\"text\": \"b\"}\n").expect("written");
     let other = key_of(&job);
-    fs::write(folder.join("b.jsonl"), "").expect("written");
+    fs::write(folder.join("b.jsonl"), "{\"text\": \"c\"}\n").expect("written");
     assert!(one != other && key_of(&job) != other);
 }
 
