@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ftl_core::dataset::{Code, DataCheck, Dataset, Finding, ReportSummary, Severity};
 use ftl_core::spec::resolved::DataFormat;
-use ftl_core::spec::{DataSpec, EvalSpec, JobSpec, ModelSpec, TrainFileSpec};
+use ftl_core::spec::{DataSpec, EvalSpec, JobSpec, ModelSpec, TrainFileSpec, names_built_in_template};
 use ftl_core::{DatasetId, ModelId, Problem, ProblemKind};
 use ftl_store::Store;
 
@@ -62,8 +62,9 @@ impl Resolver {
             }
         }
         self.data(data, &mut called.data, Unfit::Refused, &mut problems).await?;
+        let template = data.chat_template.as_ref().filter(|template| !names_built_in_template(template));
         for (path, field) in
-            [(&data.chat_template, "data.chat_template"), (&adapter.init_from, "adapter.init_from")]
+            [(template, "data.chat_template"), (adapter.init_from.as_ref(), "adapter.init_from")]
         {
             if let Some(path) = path {
                 keep(absolute(path, field).map_err(ServiceError::from), &mut problems)?;
@@ -102,7 +103,8 @@ impl Resolver {
         {
             *name = found.path.to_string_lossy().into_owned();
         }
-        if let Some(path) = &data.chat_template {
+        if let Some(path) = data.chat_template.as_ref().filter(|template| !names_built_in_template(template))
+        {
             keep(absolute(path, "data.chat_template").map_err(ServiceError::from), &mut problems)?;
         }
         if !problems.is_empty() {

@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use ftl_core::ProblemKind;
+use ftl_core::dataset::Code;
+use ftl_core::spec::BUILT_IN_TEMPLATES;
 use ftl_core::spec::resolved::LossOn;
-use ftl_trainer::data::encode::Encoder;
+use ftl_trainer::data::encode::{Encoder, Refusal};
+use ftl_trainer::data::fault::Fault;
 use ftl_trainer::data::format::{Conversation, Example};
 use ftl_trainer::data::sample::{IGNORED, Sample};
 use ftl_trainer::data::template::{ChatTemplate, Ending};
@@ -180,7 +183,7 @@ fn calls_belong_to_the_answer() {
 #[test]
 fn the_loss_may_count_all_tokens() {
     let encoder = encoder(Some(&plain()));
-    let sample = |loss_on| encoder.sample(&Example::Conversation(chat()), loss_on).expect("a sample");
+    let sample = |loss_on| encoder.sample(&Example::Conversation(chat()), loss_on).expect("a sample").sample;
     assert!(sample(LossOn::AllTokens).labels.iter().all(|label| *label != IGNORED));
     assert!(sample(LossOn::AssistantTokens).labels.contains(&IGNORED));
     assert_eq!(sample(LossOn::AllTokens).ids, sample(LossOn::AssistantTokens).ids);
@@ -188,62 +191,78 @@ fn the_loss_may_count_all_tokens() {
 
 #[test]
 fn what_can_not_be_trained_is_refused() {
-    let cases: [(Option<&str>, Value, &str, ProblemKind); 5] = [
+    let cases: [(&str, Value, &str, Code); 5] = [
         (
-            None,
-            json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]),
-            "the model has no chat template, which messages need",
-            ProblemKind::BadTemplate,
-        ),
-        (
-            Some("{{ messages[0].content }}"),
+            "{{ messages[0].content }}",
             json!([{"role": "user", "content": "a"}]),
-            "there is no assistant message, so there is nothing to learn",
-            ProblemKind::BadData,
+            "has no assistant message, so there is nothing to learn",
+            Code::NoAnswer,
         ),
         (
-            Some("{{ messages[0].content }}"),
+            "{{ messages[0].content }}",
             json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}]),
-            "there is no assistant message that is to be learned, so there is nothing to learn",
-            ProblemKind::BadData,
+            "has no assistant message that is to be learned, so there is nothing to learn",
+            Code::NothingToLearn,
         ),
         (
-            Some("{% for m in messages if m.role != 'tool' %}{{ m.content }}{% endfor %}"),
+            "{% for m in messages if m.role != 'tool' %}{{ m.content }}{% endfor %}",
             json!([{"role": "tool", "content": "a"}, {"role": "assistant", "content": "b"}]),
-            "the chat template leaves out message 1 (role `tool`)",
-            ProblemKind::BadTemplate,
+            "has a message 1 (role `tool`) that the chat template leaves out; use a template that knows this role, or take \
+             the message out of the data",
+            Code::TemplateLeavesOut,
         ),
         (
             // Says the messages backwards, so that no turn stands where it is asked for.
-            Some("{{ messages | length }}{% for m in messages | reverse %}{{ m.content }}{% endfor %}"),
+            "{{ messages | length }}{% for m in messages | reverse %}{{ m.content }}{% endfor %}",
             json!([
                 {"role": "user", "content": "Q"}, {"role": "assistant", "content": "x"},
                 {"role": "user", "content": "P"}, {"role": "assistant", "content": "y"},
             ]),
-            "message 4 can't be found in what the chat template makes of the conversation",
-            ProblemKind::BadTemplate,
+            "has a message 4 that can't be found in what the chat template makes of the conversation; use a template that \
+             marks the answers with {% generation %}, or set `data.assistant_only_loss` to false",
+            Code::TemplateFails,
+        ),
+        (
+            "{{ raise_exception('No, thanks.') }}",
+            json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]),
+            "can't be rendered: the chat template refuses the conversation: No, thanks.",
+            Code::TemplateFails,
         ),
     ];
-    for (template, messages, expected, kind) in cases {
-        let problem = encoder(template)
+    for (template, messages, expected, code) in cases {
+        let refusal = encoder(Some(template))
             .sample(&Example::Conversation(conversation(messages)), LossOn::AssistantTokens)
             .expect_err("refused");
-        assert_eq!((problem.message.as_str(), problem.kind), (expected, kind));
+        assert_eq!(refusal, Refusal::Row(Fault::new(code, expected)));
     }
+}
+
+#[test]
+fn a_missing_template_is_the_jobs_fault_and_the_refusal_names_the_built_in_ones() {
+    let chat = Example::Conversation(chat());
+    let refusal = encoder(None).sample(&chat, LossOn::AssistantTokens).expect_err("refused");
+    let Refusal::Job(problem) = refusal else { panic!("{refusal:?}") };
+    assert_eq!(problem.message, "the model has no chat template, which messages need");
+    assert_eq!(
+        (problem.kind, problem.field.as_deref()),
+        (ProblemKind::BadTemplate, Some("data.chat_template"))
+    );
+    let hint = problem.hint.expect("a hint");
+    assert!(BUILT_IN_TEMPLATES.into_iter().all(|name| hint.contains(name)), "{hint}");
 }
 
 #[test]
 fn prompts_are_given_and_completions_learned_with_their_end() {
     let encoder = encoder(None);
     let example = Example::PromptCompletion { prompt: "The cat".to_owned(), completion: " sat.".to_owned() };
-    let sample = encoder.sample(&example, LossOn::AssistantTokens).expect("a sample");
+    let sample = encoder.sample(&example, LossOn::AssistantTokens).expect("a sample").sample;
     let learned: Vec<bool> = sample.labels.iter().map(|label| *label != IGNORED).collect();
     assert_eq!(stretches(&encoder, &sample.ids, &learned), [" sat.<|im_end|>"]);
     assert_eq!(
         encoder.tokenizer.decode(&sample.ids, Specials::Shown).expect("decodes"),
         "The cat sat.<|im_end|>"
     );
-    let all = encoder.sample(&example, LossOn::AllTokens).expect("a sample");
+    let all = encoder.sample(&example, LossOn::AllTokens).expect("a sample").sample;
     assert!(all.labels.iter().all(|label| *label != IGNORED));
 }
 
@@ -265,7 +284,7 @@ fn messages_count_by_their_weights() {
         stretches(&encoder, &sample.ids, &mask)
     };
     let sample =
-        |loss_on| encoder.sample(&Example::Conversation(weighed.clone()), loss_on).expect("a sample");
+        |loss_on| encoder.sample(&Example::Conversation(weighed.clone()), loss_on).expect("a sample").sample;
     let assistant = sample(LossOn::AssistantTokens);
     assert_eq!(with(0.25, &assistant), ["Hello<|im_end|>"]);
     assert_eq!(with(2.0, &assistant), ["Yo<|im_end|>"]);
@@ -286,11 +305,13 @@ fn messages_count_by_their_weights() {
                   {% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}<|im_end|>\
                   {% endfor %}";
     let encoder = self::encoder(Some(marked));
-    let sample = encoder.sample(&Example::Conversation(weighed), LossOn::AssistantTokens).expect("a sample");
+    let sample =
+        encoder.sample(&Example::Conversation(weighed), LossOn::AssistantTokens).expect("a sample").sample;
     assert!(sample.weights.is_some());
 
     // Weights of 0 and 1 take no memory.
-    let usual = encoder.sample(&Example::Conversation(chat()), LossOn::AssistantTokens).expect("a sample");
+    let usual =
+        encoder.sample(&Example::Conversation(chat()), LossOn::AssistantTokens).expect("a sample").sample;
     assert_eq!(usual.weights, None);
 }
 
@@ -298,8 +319,10 @@ fn messages_count_by_their_weights() {
 fn running_text_is_learned_with_its_end() {
     let encoder = encoder(None);
     for text in ["The cat sat.", "The cat sat.<|im_end|>"] {
-        let sample =
-            encoder.sample(&Example::Text(text.to_owned()), LossOn::AssistantTokens).expect("a sample");
+        let sample = encoder
+            .sample(&Example::Text(text.to_owned()), LossOn::AssistantTokens)
+            .expect("a sample")
+            .sample;
         assert_eq!(
             encoder.tokenizer.decode(&sample.ids, Specials::Shown).expect("decodes"),
             "The cat sat.<|im_end|>"
@@ -316,7 +339,7 @@ fn instructions_use_the_chat_template_or_alpacas_own_prompt() {
         output: "3".to_owned(),
     };
     let text = |encoder: &Encoder| {
-        let sample = encoder.sample(&example, LossOn::AssistantTokens).expect("a sample");
+        let sample = encoder.sample(&example, LossOn::AssistantTokens).expect("a sample").sample;
         let learned: Vec<bool> = sample.labels.iter().map(|label| *label != IGNORED).collect();
         let learned = stretches(encoder, &sample.ids, &learned);
         assert_eq!(learned, ["3<|im_end|>"]);

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ftl_core::spec::BUILT_IN_TEMPLATES;
 use ftl_core::{Problem, ProblemKind};
 use ftl_trainer::data::encode::{Encoder, View};
 use ftl_trainer::data::format::Conversation;
@@ -413,7 +414,9 @@ fn template_files_that_can_not_be_read_are_refused() {
     };
     let missing = load(Some(&dir.path().join("missing.jinja")));
     assert_eq!(missing.kind, ProblemKind::NotFound);
-    assert!(missing.message.starts_with("the file can't be read: "), "{missing}");
+    assert!(missing.message.starts_with("there is no file `"), "{missing}");
+    let hint = missing.hint.expect("a hint");
+    assert!(BUILT_IN_TEMPLATES.into_iter().all(|name| hint.contains(name)), "{hint}");
     let latin = dir.path().join("latin.jinja");
     std::fs::write(&latin, b"caf\xE9").expect("written");
     assert_eq!(load(Some(&latin)).message, "the file is not UTF-8");

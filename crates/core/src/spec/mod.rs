@@ -28,6 +28,7 @@ mod judge;
 mod read;
 pub mod resolved;
 mod schema;
+mod template;
 mod write;
 
 pub use asked::{
@@ -37,3 +38,4 @@ pub use asked::{
 };
 pub use columns::{Columns, Field, UnknownField};
 pub use resolved::CheckedSpec;
+pub use template::{BUILT_IN_TEMPLATES, names_built_in_template};

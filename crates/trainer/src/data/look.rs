@@ -7,7 +7,7 @@ use ftl_core::dataset::{RenderedRow, RenderedText, RenderedToken};
 use ftl_core::spec::resolved::{DataFormat, LossOn};
 use ftl_core::{Problem, ProblemKind};
 
-use super::encode::Encoder;
+use super::encode::{Encoder, Refusal};
 use super::format::{Asked, example};
 use super::read::{Rows, file_name};
 use super::sample::{IGNORED, Sample};
@@ -38,9 +38,11 @@ pub fn look(path: &Path, format: DataFormat, number: u64, encoder: &Encoder) -> 
         return Err(row.place.problem("shows no format"));
     };
     let (example, _) = example(&row.value, &layout).map_err(|fault| row.place.problem(fault))?;
-    let sample = encoder
-        .sample(&example, LossOn::AssistantTokens)
-        .map_err(|problem| Problem { message: format!("{} {}", row.place, problem.message), ..problem })?;
+    let encoded = encoder.sample(&example, LossOn::AssistantTokens).map_err(|refusal| match refusal {
+        Refusal::Row(fault) => row.place.problem(fault),
+        Refusal::Job(problem) => problem,
+    })?;
+    let sample = encoded.sample;
     let segments = sample.segments().enumerate().map(|(index, segment)| {
         let role = match (&sample.rejected, index) {
             (None, _) => "text",

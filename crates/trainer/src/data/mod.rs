@@ -9,6 +9,7 @@
 
 pub mod batch;
 pub mod divide;
+mod dropped;
 pub mod encode;
 pub mod excess;
 pub mod fault;
@@ -17,6 +18,7 @@ pub mod group;
 pub mod holdout;
 pub mod ids;
 pub mod judge;
+pub mod literal;
 pub mod load;
 pub mod look;
 pub mod mix;
@@ -28,6 +30,8 @@ pub mod prompts;
 pub mod read;
 pub mod report;
 pub mod sample;
+pub mod spelled;
+pub mod split;
 pub mod survey;
 pub mod template;
 pub mod tokenize;

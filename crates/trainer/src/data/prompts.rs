@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 
 use ftl_core::Problem;
 
-use super::encode::{Encoder, alpaca_prompt};
+use super::encode::{Encoder, Prompt, alpaca_prompt};
 use super::format::{Conversation, Example, Message, Role};
 use super::holdout::{ContentHash, score};
 use super::sample::{IGNORED, Sample};
+use super::spelled::encode_text;
 use super::template::Ending;
 use super::tokenize::{Around, Specials};
 
@@ -93,7 +94,9 @@ impl Encoder {
                 if self.template.is_some() {
                     self.prompt_of_conversation(&Conversation::of_instruction(instruction, input, output))
                 } else {
-                    self.prompt_of_text(&alpaca_prompt(instruction, input), output)
+                    let prompt = alpaca_prompt(instruction, input);
+                    let (ids, _) = encode_text(&self.tokenizer, &prompt, Around::Specials)?;
+                    Ok(Some(self.asked(ids, &prompt, output)))
                 }
             }
             Example::PromptCompletion { prompt, completion } => self.prompt_of_text(prompt, completion),
@@ -110,20 +113,21 @@ impl Encoder {
             .iter()
             .rposition(Message::is_trained)
             .or_else(|| messages.iter().rposition(|message| message.role == Role::Assistant));
-        let (Some(answer), Some(template)) = (answer.filter(|answer| *answer > 0), &self.template) else {
+        let (Some(answer), true) = (answer.filter(|answer| *answer > 0), self.template.is_some()) else {
             return Ok(None);
         };
-        let head = conversation.head(answer);
-        let text = template.render(&head, Ending::GenerationPrompt, &self.arguments)?.text;
-        let ids = self.tokenizer.encode(&text, Around::Nothing)?;
+        let Prompt { text, ids } = self.prompt(&conversation.head(answer), Ending::GenerationPrompt)?;
         let reference = Some(messages[answer].content().to_owned()).filter(|content| !content.is_empty());
         Ok(Some(HeldOutPrompt { ids, text, reference }))
     }
 
     fn prompt_of_text(&self, prompt: &str, completion: &str) -> Result<Option<HeldOutPrompt>, Problem> {
-        let mut ids = self.tokenizer.encode(prompt, Around::Specials)?;
+        Ok(Some(self.asked(self.tokenizer.encode(prompt, Around::Specials)?, prompt, completion)))
+    }
+
+    fn asked(&self, mut ids: Vec<u32>, prompt: &str, completion: &str) -> HeldOutPrompt {
         self.drop_end(&mut ids);
-        Ok(Some(HeldOutPrompt { ids, text: prompt.to_owned(), reference: Some(completion.to_owned()) }))
+        HeldOutPrompt { ids, text: prompt.to_owned(), reference: Some(completion.to_owned()) }
     }
 
     fn prompt_of_tokens(&self, sample: &Sample) -> Result<Option<HeldOutPrompt>, Problem> {

@@ -6,10 +6,13 @@
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use ftl_core::{Problem, ProblemKind};
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
+
+use super::literal::{self, Control, Literal};
 
 /// The tokenizer of a model directory.
 pub(crate) const TOKENIZER_JSON: &str = "tokenizer.json";
@@ -23,6 +26,8 @@ pub struct Tokenizer {
     stops: Vec<u32>,
     /// Ids, ascending.
     specials: Vec<u32>,
+    /// Made when a text first needs it.
+    literal: OnceLock<Literal>,
 }
 
 /// Whether the tokens that a model puts around a text are added (`add_special_tokens`).
@@ -45,7 +50,7 @@ pub enum Specials {
 
 /// A text as tokens, with their places.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Encoded {
+pub struct Tokenized {
     /// The tokens.
     pub ids: Vec<u32>,
     /// For each token the bytes of the text that it stands for; empty for tokens that stand for none.
@@ -103,7 +108,7 @@ impl Tokenizer {
             .collect();
         specials.sort_unstable();
         specials.dedup();
-        Ok(Self { inner, special_tokens, bos, eos, stops, specials })
+        Ok(Self { inner, special_tokens, bos, eos, stops, specials, literal: OnceLock::new() })
     }
 
     /// Special tokens by name (`bos_token`, …), for templates.
@@ -131,9 +136,40 @@ impl Tokenizer {
         self.specials.binary_search(&id).is_ok()
     }
 
-    /// The control tokens as text.
-    pub fn special_texts(&self) -> Vec<String> {
-        self.specials.iter().filter_map(|id| self.inner.id_to_token(*id)).collect()
+    /// How a control token is spelled; `None`: `id` is none that is recognised in a text.
+    pub fn spelling(&self, id: u32) -> Option<&str> {
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        added.get(&id).filter(|_| self.is_special(id)).map(|token| token.content.as_str())
+    }
+
+    /// How all control tokens are spelled that are recognised in a text.
+    pub fn spellings(&self) -> Vec<&str> {
+        self.specials.iter().filter_map(|id| self.spelling(*id)).filter(|text| !text.is_empty()).collect()
+    }
+
+    /// The id of an added token, which is taken whole wherever it is spelled.
+    pub fn control(&self, text: &str) -> Option<u32> {
+        self.inner.get_added_vocabulary().get_vocab().get(text).copied()
+    }
+
+    /// The control tokens that [`Tokenizer::encode`] finds in `text`.
+    pub fn controls_in(&self, text: &str) -> Vec<Control> {
+        literal::controls_in(&self.inner, text, |id| self.is_special(id))
+    }
+
+    /// The ids of `text`, in which `meant`, in order, are control tokens; others that it spells are ordinary text.
+    ///
+    /// # Errors
+    /// [`ProblemKind::BadData`]: the tokenizer has no token for a part of the text.
+    pub fn encode_meant(&self, text: &str, meant: &[Control], around: Around) -> Result<Tokenized, Problem> {
+        let literal = match self.literal.get() {
+            Some(literal) => literal,
+            None => {
+                let made = Literal::new(&self.inner, &self.specials).map_err(|error| not_encoded(&error))?;
+                self.literal.get_or_init(|| made)
+            }
+        };
+        literal.encode(&self.inner, (text, meant), around).map_err(|error| not_encoded(&error))
     }
 
     /// The highest id and one.
@@ -156,10 +192,10 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`ProblemKind::BadData`]: the tokenizer has no token for a part of the text.
-    pub fn encode_with_offsets(&self, text: &str, around: Around) -> Result<Encoded, Problem> {
+    pub fn encode_with_offsets(&self, text: &str, around: Around) -> Result<Tokenized, Problem> {
         let encoding =
             self.inner.encode(text, around == Around::Specials).map_err(|error| not_encoded(&error))?;
-        Ok(Encoded {
+        Ok(Tokenized {
             ids: encoding.get_ids().to_vec(),
             offsets: encoding.get_offsets().iter().map(|(start, end)| *start..*end).collect(),
         })

@@ -16,15 +16,15 @@ use crate::model::config::{DecoderConfig, eos_token_ids_for_generation};
 /// # Errors
 /// A model without a chat template, and a conversation that its template refuses.
 pub fn chat_prompt(encoder: &Encoder, conversation: &Conversation, dir: &Path) -> Result<Vec<u32>, Problem> {
-    let template = encoder.template.as_ref().ok_or_else(|| {
-        Problem::new(ProblemKind::BadTemplate, "the model has no chat template, which messages need")
+    if encoder.template.is_none() {
+        let message = "the model has no chat template, which messages need";
+        return Err(Problem::new(ProblemKind::BadTemplate, message)
             .at(dir.display().to_string())
-            .hint("give a prompt without messages, or put a chat_template.jinja into the directory")
-    })?;
+            .hint("give a prompt without messages, or put a chat_template.jinja into the directory"));
+    }
     let is_begun = conversation.messages.last().map(|message| message.role) == Some(Role::Assistant);
     let ending = if is_begun { Ending::ContinueFinalMessage } else { Ending::GenerationPrompt };
-    let rendered = template.render(conversation, ending, &encoder.arguments)?;
-    encoder.tokenizer.encode(&rendered.text, Around::Nothing)
+    Ok(encoder.prompt(conversation, ending)?.ids)
 }
 
 /// The ids of the beginning of a text: without the end token that some tokenizers add, and never empty.

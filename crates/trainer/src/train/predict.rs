@@ -7,6 +7,7 @@ use ftl_core::job::Phase;
 use ftl_core::spec::resolved::{PredictionTimes, Predictions};
 use ftl_core::{CheckedSpec, Event, Observer, Problem, StopSignal};
 
+use crate::data::encode::Encoder;
 use crate::data::prompts::HeldOutPrompt;
 use crate::data::tokenize::{Specials, Tokenizer};
 use crate::generate::prompt::stop_ids;
@@ -40,16 +41,18 @@ impl Predictor {
     pub fn new(
         (spec, predictions): (&CheckedSpec, &Predictions),
         prompts: Vec<HeldOutPrompt>,
-        tokenizer: Tokenizer,
+        encoder: Encoder,
         decoder: &Decoder,
     ) -> Result<Self, Problem> {
         let Predictions { count: _, times, max_new_tokens } = *predictions;
+        let mut stop_ids = stop_ids(&spec.model.path, &decoder.config, Some(&encoder.tokenizer))?;
+        stop_ids.extend(encoder.turn_end());
         let options = GenerateOptions {
             max_new_tokens: usize::try_from(max_new_tokens).unwrap_or(usize::MAX),
             sampling: Sampling::Greedy,
-            stop_ids: stop_ids(&spec.model.path, &decoder.config, Some(&tokenizer))?,
+            stop_ids,
         };
-        Ok(Self { prompts, tokenizer, options, times })
+        Ok(Self { prompts, tokenizer: encoder.tokenizer, options, times })
     }
 
     /// When it answers.

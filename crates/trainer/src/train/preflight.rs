@@ -64,7 +64,7 @@ pub fn ready(
     stop: &StopSignal,
 ) -> Result<Option<Ready>, TrainError> {
     phase(observer, Phase::Validating);
-    let device = device::open(spec.device.kind, spec.model.dtype)?.for_training(spec.model.dtype)?;
+    let device = device::open(spec.device.kind, spec.model.dtype)?;
     note(observer, device.describe());
     let memory = Before::loading(spec, &device)?;
 
@@ -128,7 +128,7 @@ pub fn ready(
             too_few_prompts(predictions.count, prompts.len())
                 .into_iter()
                 .for_each(|message| warn(observer, message));
-            Some(Predictor::new((spec, predictions), prompts, encoder.tokenizer, &decoder)?)
+            Some(Predictor::new((spec, predictions), prompts, encoder, &decoder)?)
         }
         None => None,
     };

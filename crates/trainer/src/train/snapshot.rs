@@ -1,7 +1,6 @@
 //! What a checkpoint holds, beside the weights, so that a resumed run is the same run.
 
 use std::borrow::Cow;
-use std::fs;
 use std::path::Path;
 
 use ftl_core::metrics::{Rewards, Stepped};
@@ -13,12 +12,16 @@ use sha2::{Digest, Sha256};
 use crate::adapter::peft::{AdapterConfig, write_adapter};
 use crate::checkpoint::layout::{CHAT_TEMPLATE_JINJA, FTL_STATE_JSON, TRAINER_STATE_JSON};
 use crate::checkpoint::write_file;
+use crate::data::encode::Encoder;
 use crate::data::load::Prepared;
 use crate::data::sample::Sample;
+use crate::data::template::source_of;
 use crate::error::TrainError;
 use crate::export::directory::{copy_companions, write_model};
+use crate::model::config::{DecoderConfig, GENERATION_CONFIG_JSON, eos_token_ids_for_generation};
 use crate::model::decoder::{Decoder, Trained};
 use crate::model::json_file;
+use crate::optim::loss_scale::LossScale;
 use crate::sha256::hex;
 use crate::train::eval::Scores;
 
@@ -62,6 +65,9 @@ pub struct State {
     /// The steps after which held-out prompts were answered last.
     #[serde(default)]
     pub predicted: Option<u64>,
+    /// What the loss is multiplied by from here on.
+    #[serde(default)]
+    pub loss_scale: LossScale,
 }
 
 /// What identifies a run: a checkpoint goes on only where all of it is the same.
@@ -83,8 +89,19 @@ impl Identity {
         let Self { spec, data_sha256, base_sha256 } = self.clone();
         let build = format!("ftl {}", env!("CARGO_PKG_VERSION"));
         let version = STATE_VERSION;
-        let (stopped_early, predicted) = (false, None);
-        State { version, build, step, spec, data_sha256, base_sha256, scores, stopped_early, predicted }
+        let (stopped_early, predicted, loss_scale) = (false, None, LossScale::One);
+        State {
+            version,
+            build,
+            step,
+            spec,
+            data_sha256,
+            base_sha256,
+            scores,
+            stopped_early,
+            predicted,
+            loss_scale,
+        }
     }
 
     /// SHA-256 of all that the reference's log-probabilities follow from: the base model, the data, and the pairs of them
@@ -245,11 +262,27 @@ pub fn write_weights(
     copy_companions(&spec.model.path, dir)?;
     match &spec.data.chat_template {
         Some(template) => {
-            let source = fs::read(template).map_err(TrainError::file("read", template))?;
-            write_file(&dir.join(CHAT_TEMPLATE_JINJA), &source)
+            write_file(&dir.join(CHAT_TEMPLATE_JINJA), source_of(template)?.as_bytes())?;
+            stop_where_the_template_does(dir, &spec.model.path, &decoder.config)
         }
         None => Ok(()),
     }
+}
+
+/// Adds the token with which the template in `dir` ends an answer to those that end a generation. The base may never have
+/// seen it, and whoever loads the result would go on generating behind it.
+fn stop_where_the_template_does(dir: &Path, base: &Path, config: &DecoderConfig) -> Result<(), TrainError> {
+    let Some(end) = Encoder::load(dir, None)?.turn_end() else { return Ok(()) };
+    let mut stops = eos_token_ids_for_generation(base, config)?;
+    if stops.contains(&end) {
+        return Ok(());
+    }
+    stops.push(end);
+    let path = dir.join(GENERATION_CONFIG_JSON);
+    let mut settings =
+        if path.exists() { json_file::read_object(&path, ProblemKind::BrokenModel)? } else { Map::new() };
+    settings.insert("eos_token_id".to_owned(), json!(stops));
+    json_file::write(&path, &settings)
 }
 
 /// Writes where the run stands, for us and for the tools that read transformers' `trainer_state.json`.

@@ -47,7 +47,8 @@ pub struct DataSpec {
     /// Read at most this many samples in all. Default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_samples: Option<u64>,
-    /// A Jinja file that replaces the model's chat template. Default: the model's own.
+    /// What replaces the model's chat template: a Jinja file, or the name of one that comes with the program: chatml, llama3,
+    /// llama2, mistral, gemma, phi3, zephyr, vicuna, alpaca. It goes with the result. Default: the model's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<PathBuf>,
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{JobSpec, schema};
+use super::{JobSpec, names_built_in_template, schema};
 use crate::error::{Problem, ProblemKind};
 use crate::id::{DatasetId, ModelId};
 
@@ -93,7 +93,7 @@ impl JobSpec {
     }
 
     /// Makes every relative path of the spec absolute, relative to `base`; `~/` is the home directory. The id of an
-    /// imported model or dataset in place of a path stays as it is.
+    /// imported model or dataset in place of a path stays as it is, and so does the name of a built-in template.
     pub fn make_paths_absolute(&mut self, base: &Path) {
         let Self {
             name: _,
@@ -107,8 +107,12 @@ impl JobSpec {
             device: _,
         } = self;
         let eval_path = data.eval.as_mut().and_then(|eval| eval.path.as_mut());
-        let single =
-            [model.path.as_mut(), data.chat_template.as_mut(), adapter.init_from.as_mut(), eval_path];
+        // A file beats a built-in template of the same name.
+        let template = data
+            .chat_template
+            .as_mut()
+            .filter(|template| !names_built_in_template(template) || base.join(template).exists());
+        let single = [model.path.as_mut(), template, adapter.init_from.as_mut(), eval_path];
         let files = data.train.iter_mut().map(|file| &mut file.path);
         for path in single.into_iter().flatten().chain(files) {
             *path = absolute(path, base);

@@ -25,7 +25,7 @@ pub struct Data {
     pub order: SampleOrder,
     /// Read at most this many samples in all.
     pub max_samples: Option<u64>,
-    /// A Jinja file that replaces the model's chat template.
+    /// A Jinja file that replaces the model's chat template, or the name of a built-in one.
     pub chat_template: Option<PathBuf>,
 }
 

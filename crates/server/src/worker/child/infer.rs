@@ -110,7 +110,8 @@ impl<'a> Speaker<'a> {
         if let Some(adapter) = adapter {
             attach_directory(&mut decoder, adapter)?;
         }
-        let stop_ids = stop_ids(model, &decoder.config, Some(&encoder.tokenizer)).map_err(one)?;
+        let mut stop_ids = stop_ids(model, &decoder.config, Some(&encoder.tokenizer)).map_err(one)?;
+        stop_ids.extend(encoder.turn_end());
         Ok(Self { weights, decoder, encoder, device: open.name.to_string(), stop_ids })
     }
 

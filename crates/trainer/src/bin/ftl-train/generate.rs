@@ -59,8 +59,9 @@ struct Input {
 pub fn run(args: Args, format: Format) -> CommandResult {
     let dir = &args.model.model;
     let config = args.model.config()?;
-    let (prompts, tokenizer) = args.prompts(&config)?;
-    let stop_ids = stop_ids(dir, &config, tokenizer.as_ref())?;
+    let Asked { prompts, tokenizer, turn_end } = args.prompts(&config)?;
+    let mut stop_ids = stop_ids(dir, &config, tokenizer.as_ref())?;
+    stop_ids.extend(turn_end);
     let options = GenerateOptions::new(&args.sampling(), stop_ids);
     options.check()?;
     let mut decoder = args.model.open()?;
@@ -91,8 +92,7 @@ impl Args {
         }
     }
 
-    /// The prompts as ids, and the tokenizer; ids need none.
-    fn prompts(&self, config: &DecoderConfig) -> Result<(Vec<Vec<u32>>, Option<Tokenizer>), TrainError> {
+    fn prompts(&self, config: &DecoderConfig) -> Result<Asked, TrainError> {
         let dir = &self.model.model;
         let Input { prompt, messages, ids } = &self.input;
         if let Some(path) = ids {
@@ -107,7 +107,7 @@ impl Args {
             }
             let has_tokenizer = dir.join("tokenizer.json").exists();
             let tokenizer = if has_tokenizer { Some(Tokenizer::load(dir)?) } else { None };
-            return Ok((prompts, tokenizer));
+            return Ok(Asked { prompts, tokenizer, turn_end: None });
         }
         let encoder = self.model.encoder()?;
         let prompts = match (prompt, messages) {
@@ -121,8 +121,19 @@ impl Args {
                     .collect::<Result<_, Problem>>()?
             }
         };
-        Ok((prompts, Some(encoder.tokenizer)))
+        let turn_end = encoder.turn_end();
+        Ok(Asked { prompts, tokenizer: Some(encoder.tokenizer), turn_end })
     }
+}
+
+/// What is to be gone on with.
+struct Asked {
+    /// As ids.
+    prompts: Vec<Vec<u32>>,
+    /// Ids need none.
+    tokenizer: Option<Tokenizer>,
+    /// What the chat template ends an answer with.
+    turn_end: Option<u32>,
 }
 
 struct Speaker<'a> {

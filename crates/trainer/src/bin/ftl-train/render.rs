@@ -22,8 +22,8 @@ pub struct Args {
     /// JSON with a conversation, or a list of them.
     #[arg(long, value_name = "FILE")]
     messages: PathBuf,
-    /// A Jinja file that replaces the model's chat template.
-    #[arg(long, value_name = "FILE")]
+    /// What replaces the model's chat template: a Jinja file, or the name of a built-in one.
+    #[arg(long, value_name = "FILE|NAME")]
     template: Option<PathBuf>,
     /// End with the words that make the model answer.
     #[arg(long, conflicts_with = "continue_final_message")]
@@ -73,7 +73,7 @@ pub fn run(args: Args, format: Format) -> CommandResult {
 }
 
 fn document(view: &View) -> Value {
-    let View { text, ids, mask } = view;
+    let View { text, ids, offsets: _, mask } = view;
     let mask: Vec<u8> = mask.iter().map(|trained| u8::from(*trained)).collect();
     json!({"text": text, "ids": ids, "mask": mask})
 }

@@ -115,6 +115,12 @@ impl Message {
         self.fields.get("tool_calls").and_then(Value::as_array).is_some_and(|calls| !calls.is_empty())
     }
 
+    /// What it calls, where the calls have names.
+    pub fn call_names(&self) -> impl Iterator<Item = &str> {
+        let calls = self.fields.get("tool_calls").and_then(Value::as_array).into_iter().flatten();
+        calls.filter_map(|call| call.get("function").unwrap_or(call).get("name")?.as_str())
+    }
+
     /// The text; empty where there is none.
     pub fn content(&self) -> &str {
         self.fields.get("content").and_then(Value::as_str).unwrap_or_default()
@@ -127,14 +133,14 @@ impl Message {
         self.calls() || texts.any(|text| !text.trim().is_empty())
     }
 
-    /// What it consists of.
-    pub fn fields(&self) -> &Map<String, Value> {
-        &self.fields
-    }
-
     /// The message as the template sees it.
     pub fn json(&self) -> Value {
         Value::Object(self.fields.clone())
+    }
+
+    /// The message as the data have it: `role`, `content`, `tool_calls` and whatever else.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.fields
     }
 }
 

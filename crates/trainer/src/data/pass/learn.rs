@@ -1,11 +1,11 @@
 //! What a model would see of an example: its tokens, which of them are learned, and what the limit takes away.
 
+use ftl_core::Problem;
 use ftl_core::dataset::Code;
 use ftl_core::spec::resolved::{ExcessLength, LossOn};
-use ftl_core::{Problem, ProblemKind};
 
 use super::Wanted;
-use crate::data::encode::Encoder;
+use crate::data::encode::{Encoded, Encoder, Refusal};
 use crate::data::excess::{Fitted, fit};
 use crate::data::fault::Fault;
 use crate::data::format::Example;
@@ -82,11 +82,11 @@ impl Model<'_> {
         let sides = example.sides();
         let is_conversation =
             sides.iter().any(|side| matches!(side, Example::Conversation(_) | Example::Instruction { .. }));
-        let needs_template = sides.iter().any(|side| matches!(side, Example::Conversation(_)));
-        if needs_template && self.encoder.template.is_none() {
-            return Err(no_template());
-        }
-        let sample = self.encoder.sample(example, self.loss_on).map_err(of_problem)?;
+        let encoded = self.encoder.sample(example, self.loss_on).map_err(|refusal| match refusal {
+            Refusal::Row(fault) => fault,
+            Refusal::Job(problem) => no_template(problem),
+        })?;
+        let Encoded { sample, mut notices } = encoded;
         self.check_vocabulary(&sample)?;
         if let Some(empty) = sample.segments().find(|segment| segment.supervised_tokens() == 0) {
             let what = if empty.ids.len() < 2 {
@@ -101,12 +101,7 @@ impl Model<'_> {
         }
         let ends_in = |sample: &Sample| sample.segments().all(|segment| self.ends(segment));
         let has_end = ends_in(&sample);
-        if is_conversation && !has_end {
-            faults.push(Fault::new(
-                Code::EndNotLearned,
-                "does not learn the token that ends an answer: its last learned token is no control token",
-            ));
-        }
+        faults.append(&mut notices);
         let (n_tokens, is_pair) = (sample.longest_segment(), sample.rejected.is_some());
         let (all_tokens, all_supervised) = (sample.n_tokens() as u64, supervised(&sample));
         let tokens = content_of_tokens(&sample);
@@ -219,9 +214,10 @@ fn supervised(sample: &Sample) -> u64 {
     sample.segments().map(Sample::supervised_tokens).sum::<usize>() as u64
 }
 
-fn no_template() -> Fault {
-    Fault::new(Code::NoTemplate, "holds messages, which need a chat template, and the model has none")
-        .hint("give `data.chat_template` the path of a Jinja file, or use data of prompts and completions")
+/// What the job lacks, said of a row that needs it.
+fn no_template(problem: Problem) -> Fault {
+    let what = "holds messages, which need a chat template, and the model has none";
+    Fault { hint: problem.hint, ..Fault::new(Code::NoTemplate, what) }
 }
 
 fn too_long(n_tokens: usize, limit: usize, is_pair: bool) -> Fault {
@@ -231,15 +227,4 @@ fn too_long(n_tokens: usize, limit: usize, is_pair: bool) -> Fault {
     } else {
         "raise `data.max_length`, or set `data.excess_length_strategy` to drop, truncate or split"
     })
-}
-
-/// What the encoder says of an example.
-fn of_problem(problem: Problem) -> Fault {
-    let Problem { kind, field: _, message, hint } = problem;
-    let code = match kind {
-        ProblemKind::BadTemplate if message.contains("leaves out message") => Code::TemplateLeavesOut,
-        ProblemKind::BadTemplate => Code::TemplateFails,
-        _ => Code::NothingToLearn,
-    };
-    Fault { code, what: format!("can't be made tokens: {message}"), hint }
 }

@@ -26,14 +26,63 @@ pub struct Marks {
     pub end: char,
     /// Where the last message is to be continued.
     pub cut: char,
+    /// Where a piece of the data begins; its number follows in `digits`.
+    pub open: char,
+    /// Where it ends.
+    pub close: char,
+    /// The digits of a number.
+    pub digits: [char; 10],
 }
 
 impl Marks {
-    /// Three that are not `taken`.
+    /// Such that are not `taken`.
     pub fn outside(taken: &[bool; NONCHARACTERS]) -> Option<Self> {
         let mut free = unused(taken);
-        Some(Self { start: free.next()?, end: free.next()?, cut: free.next()? })
+        let (start, end, cut) = (free.next()?, free.next()?, free.next()?);
+        let (open, close) = (free.next()?, free.next()?);
+        let mut digits = ['\0'; 10];
+        for digit in &mut digits {
+            *digit = free.next()?;
+        }
+        Some(Self { start, end, cut, open, close, digits })
     }
+}
+
+impl Marks {
+    /// Writes `number` in marks.
+    pub fn write_number(&self, number: usize, out: &mut String) {
+        if number >= 10 {
+            self.write_number(number / 10, out);
+        }
+        out.push(self.digits[number % 10]);
+    }
+
+    /// Takes the number off with which `text` begins.
+    pub fn read_number(&self, text: &mut &str) -> Option<usize> {
+        let mut number: Option<usize> = None;
+        while let Some(c) = text.chars().next()
+            && let Some(digit) = self.digits.iter().position(|digit| *digit == c)
+        {
+            number = Some(number.unwrap_or(0).checked_mul(10)?.checked_add(digit)?);
+            *text = &text[c.len_utf8()..];
+        }
+        number
+    }
+}
+
+/// The place of the first of the noncharacters in `text`.
+pub fn next_noncharacter(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    while let Some(found) = bytes[from..].iter().position(|byte| *byte == 0xEF) {
+        let at = from + found;
+        // U+FDD0 to U+FDEF are EF B7 90 to EF B7 AF.
+        if bytes[at + 1] == 0xB7 && (0x90..=0xAF).contains(&bytes[at + 2]) {
+            return Some(at);
+        }
+        from = at + 3;
+    }
+    None
 }
 
 /// The noncharacters that are not `taken`.
@@ -46,28 +95,31 @@ pub fn unused(taken: &[bool; NONCHARACTERS]) -> impl Iterator<Item = char> {
 
 /// Notes in `taken` which noncharacters `value` holds.
 pub fn find_noncharacters(value: &Value, taken: &mut [bool; NONCHARACTERS]) {
-    let mut look = |text: &str| {
-        // All of them begin with these bytes in UTF-8, and hardly any text has them.
-        if !text.as_bytes().windows(2).any(|pair| pair == [0xEF, 0xB7]) {
-            return;
-        }
-        for code in text.chars().map(u32::from) {
-            if let Some(taken) =
-                code.checked_sub(FIRST_NONCHARACTER).and_then(|index| taken.get_mut(index as usize))
-            {
-                *taken = true;
-            }
-        }
-    };
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        Value::String(text) => look(text),
+        Value::String(text) => find_in_text(text, taken),
         Value::Array(values) => values.iter().for_each(|value| find_noncharacters(value, taken)),
         Value::Object(fields) => {
             for (key, value) in fields {
-                find_noncharacters(&Value::String(key.clone()), taken);
+                find_in_text(key, taken);
                 find_noncharacters(value, taken);
             }
+        }
+    }
+}
+
+/// Notes in `taken` which noncharacters `text` holds.
+pub fn find_in_text(text: &str, taken: &mut [bool; NONCHARACTERS]) {
+    // All of them begin with these bytes in UTF-8, and hardly any text has them.
+    let bytes = text.as_bytes();
+    if !bytes.iter().zip(bytes.iter().skip(1)).any(|pair| pair == (&0xEF, &0xB7)) {
+        return;
+    }
+    for code in text.chars().map(u32::from) {
+        if let Some(taken) =
+            code.checked_sub(FIRST_NONCHARACTER).and_then(|index| taken.get_mut(index as usize))
+        {
+            *taken = true;
         }
     }
 }
@@ -221,7 +273,7 @@ mod tests {
 
     #[test]
     fn marks_become_spans() {
-        let marks = Marks { start: '<', end: '>', cut: '|' };
+        let marks = Marks { start: '<', end: '>', cut: '|', open: '(', close: ')', digits: ['0'; 10] };
         let rendered = take_marks("é<ab>c<>d", &marks).expect("in pairs");
         assert_eq!(rendered.text, "éabcd");
         assert_eq!(rendered.generated, std::slice::from_ref(&(2..4)));

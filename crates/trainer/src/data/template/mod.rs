@@ -3,41 +3,52 @@
 //! Renders as transformers' `apply_chat_template` does: the same Jinja environment, the same variables. Which
 //! part of the text is trained is [`turns`](super::turns)' business, tokens are [`tokenize`](super::tokenize)'s.
 //! A template is foreign code; it runs with limits on time, memory and recursion.
+//!
+//! `source`: where a template comes from (`builtin`: ours)     `environment`, `json`: what it can use
+//! `scene`: a conversation that is rendered     `generation`: what the template marks
+//! `trace`: which text is whose     `memory`: where turns were found in it     `hidden`: which words are the template's own
 
+mod builtin;
 mod environment;
 mod generation;
+mod hidden;
 mod json;
+mod memory;
+mod scene;
+mod source;
+mod trace;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::ops::Range;
-use std::path::Path;
 
 use ftl_core::{Problem, ProblemKind};
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value};
 
-use crate::checkpoint::layout::CHAT_TEMPLATE_JINJA;
-use crate::data::format::Conversation;
+use crate::data::format::{Conversation, Message};
 
+pub use builtin::BuiltIn;
 pub use environment::value_from_json;
-
-/// What a template can name.
-type Variables<'a> = BTreeMap<&'a str, minijinja::Value>;
+pub use hidden::Hidden;
+pub use memory::{Borders, Site};
+pub use scene::Scene;
+pub use source::{no_template, source_of};
+pub use trace::{Part, Piece, THOUGHTS, Trace, parts_of};
 
 /// The name that the template has inside its environment.
 const DEFAULT: &str = "chat_template";
-/// A second template that some models use when there are tools.
-const TOOL_USE: &str = "tool_use";
 
 /// A compiled chat template.
 pub struct ChatTemplate {
     environment: Environment<'static>,
     origin: String,
-    special_tokens: Map<String, Value>,
+    sources: Vec<String>,
+    /// Which noncharacters its words and the special tokens hold.
+    taken: [bool; generation::NONCHARACTERS],
     marks_generation: bool,
     reads_the_clock: bool,
     tells_strings_apart: bool,
+    memory: memory::Memory,
 }
 
 /// How a rendering ends.
@@ -61,72 +72,26 @@ pub struct Rendered {
 }
 
 impl ChatTemplate {
-    /// Finds the chat template for the model in `model_dir`: `own` beats `chat_template.jinja`, which beats
-    /// `chat_template` in tokenizer_config.json. `None`: there is none.
-    ///
-    /// # Errors
-    /// [`ProblemKind::NotFound`], [`ProblemKind::BadTemplate`] or [`ProblemKind::BrokenModel`], naming the file.
-    pub fn load(
-        model_dir: &Path,
-        own: Option<&Path>,
-        special_tokens: &Map<String, Value>,
-    ) -> Result<Option<Self>, Problem> {
-        if let Some(path) = own {
-            let source = read_text(path, ProblemKind::NotFound)
-                .map_err(|problem| problem.hint("give `data.chat_template` the path of a Jinja file"))?;
-            return Self::new(&source, &path.display().to_string(), special_tokens).map(Some);
-        }
-        let path = model_dir.join(CHAT_TEMPLATE_JINJA);
-        if path.exists() {
-            let source = read_text(&path, ProblemKind::BrokenModel)?;
-            return Self::new(&source, &path.display().to_string(), special_tokens).map(Some);
-        }
-        let path = model_dir.join("tokenizer_config.json");
-        if !path.exists() {
-            return Ok(None);
-        }
-        let origin = path.display().to_string();
-        let broken = |what: String| Problem::new(ProblemKind::BrokenModel, what).at(origin.clone());
-        let config: Value = serde_json::from_str(&read_text(&path, ProblemKind::BrokenModel)?)
-            .map_err(|error| broken(format!("the file is not JSON: {error}")))?;
-        let origin_of_template = format!("{origin}: chat_template");
-        match config.get("chat_template") {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(source)) => Self::new(source, &origin_of_template, special_tokens).map(Some),
-            Some(Value::Array(named)) => {
-                let find = |name: &str| {
-                    named
-                        .iter()
-                        .find(|entry| entry.get("name").and_then(Value::as_str) == Some(name))
-                        .and_then(|entry| entry.get("template"))
-                        .and_then(Value::as_str)
-                };
-                let Some(source) = find("default") else {
-                    return Err(broken("`chat_template` has no template named `default`".to_owned())
-                        .hint("give one with `data.chat_template`"));
-                };
-                let mut template = Self::new(source, &origin_of_template, special_tokens)?;
-                if let Some(source) = find(TOOL_USE) {
-                    template.add(TOOL_USE, source)?;
-                }
-                Ok(Some(template))
-            }
-            Some(_) => Err(broken("`chat_template` is neither a string nor a list of templates".to_owned())),
-        }
-    }
-
     /// Compiles `source`; `origin` names it in problems. `special_tokens` become template variables.
     ///
     /// # Errors
     /// [`ProblemKind::BadTemplate`] with the line at fault.
     pub fn new(source: &str, origin: &str, special_tokens: &Map<String, Value>) -> Result<Self, Problem> {
+        let mut environment = environment::environment();
+        let mut taken = [false; generation::NONCHARACTERS];
+        for (name, value) in special_tokens {
+            environment.add_global(name.clone(), value_from_json(value));
+            generation::find_noncharacters(value, &mut taken);
+        }
         let mut template = Self {
-            environment: environment::environment(),
+            environment,
             origin: origin.to_owned(),
-            special_tokens: special_tokens.clone(),
+            sources: Vec::new(),
+            taken,
             marks_generation: false,
             reads_the_clock: false,
             tells_strings_apart: false,
+            memory: memory::Memory::default(),
         };
         template.add(DEFAULT, source)?;
         Ok(template)
@@ -135,6 +100,11 @@ impl ChatTemplate {
     /// Where the template came from.
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// The Jinja source, and that of the template for conversations with tools where there is one.
+    pub fn sources(&self) -> &[String] {
+        &self.sources
     }
 
     /// Whether the template says itself what the assistant generates, with `{% generation %}`.
@@ -147,36 +117,27 @@ impl ChatTemplate {
         self.reads_the_clock
     }
 
+    /// Whether its source has this word, without which it can't use a variable of that name.
+    pub fn mentions(&self, word: &str) -> bool {
+        self.sources.iter().any(|source| source.contains(word))
+    }
+
     /// Renders `conversation`; `arguments` are further template variables and beat the usual ones.
     ///
     /// # Errors
-    /// [`ProblemKind::BadTemplate`]: the template refused the conversation, used something unknown, or went on
-    /// for too long.
+    /// As [`Scene::render`].
     pub fn render(
         &self,
         conversation: &Conversation,
         ending: Ending,
         arguments: &Map<String, Value>,
     ) -> Result<Rendered, Problem> {
-        let mut messages: Vec<Value> = conversation.messages.iter().map(|message| message.json()).collect();
-        if !self.tells_strings_apart {
-            messages.iter_mut().for_each(parse_call_arguments);
-        }
-        let tools = conversation.tools.as_ref();
-        let marks = self.unused_marks(&messages, tools, arguments)?;
-        if ending == Ending::ContinueFinalMessage {
-            mark_final_message(&mut messages, marks.cut)?;
-        }
-        let variables = self.variables(&messages, tools, arguments, ending);
-        let text = self.fill_in(variables, tools, &marks)?;
-        let mut rendered = generation::take_marks(&text, &marks).map_err(|message| self.problem(message))?;
-        if ending == Ending::ContinueFinalMessage {
-            cut_after_final_message(&mut rendered, marks.cut)?;
-        }
-        Ok(rendered)
+        Scene::new(self, conversation, arguments)?.render(conversation.messages.len(), ending)
     }
 
     fn add(&mut self, name: &'static str, source: &str) -> Result<(), Problem> {
+        generation::find_in_text(source, &mut self.taken);
+        self.sources.push(source.to_owned());
         let (source, marks_generation) = generation::rewrite(source);
         self.marks_generation |= marks_generation;
         self.reads_the_clock |= source.contains("strftime_now");
@@ -187,36 +148,45 @@ impl ChatTemplate {
         })
     }
 
-    fn variables<'a>(
-        &'a self,
-        messages: &[Value],
-        tools: Option<&Value>,
-        arguments: &'a Map<String, Value>,
-        ending: Ending,
-    ) -> Variables<'a> {
-        let none = || minijinja::Value::from(());
-        let mut variables: Variables<'_> =
-            self.special_tokens.iter().map(|(name, value)| (name.as_str(), value_from_json(value))).collect();
-        variables.insert("messages", minijinja::Value::from_iter(messages.iter().map(value_from_json)));
-        variables.insert("tools", tools.map_or_else(none, value_from_json));
-        variables.insert("documents", none());
-        variables.insert("add_generation_prompt", (ending == Ending::GenerationPrompt).into());
-        variables.extend(arguments.iter().map(|(name, value)| (name.as_str(), value_from_json(value))));
-        variables
+    /// A message as the template sees it.
+    fn term(&self, message: &Message) -> minijinja::Value {
+        if message.calls() && !self.tells_strings_apart {
+            return value_from_json(&Value::Object(self.fields(message)));
+        }
+        let fields = message.fields().iter();
+        minijinja::Value::from_pairs(fields.map(|(key, value)| (key.as_str(), value_from_json(value))))
+    }
+
+    /// The same as JSON.
+    fn fields(&self, message: &Message) -> Map<String, Value> {
+        let mut fields = message.fields().clone();
+        if !self.tells_strings_apart {
+            parse_call_arguments(&mut fields);
+        }
+        fields
     }
 
     fn fill_in(
         &self,
-        mut variables: Variables<'_>,
-        tools: Option<&Value>,
+        (messages, tools): (minijinja::Value, minijinja::Value),
+        arguments: &[(&str, minijinja::Value)],
+        ending: Ending,
         marks: &generation::Marks,
     ) -> Result<String, Problem> {
-        variables.insert(generation::START_VARIABLE, marks.start.to_string().into());
-        variables.insert(generation::END_VARIABLE, marks.end.to_string().into());
-        let has_tools = tools.is_some() && self.environment.get_template(TOOL_USE).is_ok();
+        let mut variables: BTreeMap<&str, minijinja::Value> = BTreeMap::new();
+        let has_tools = !tools.is_none() && self.environment.get_template(source::TOOL_USE).is_ok();
+        variables.insert("messages", messages);
+        variables.insert("tools", tools);
+        variables.insert("documents", ().into());
+        variables.insert("add_generation_prompt", (ending == Ending::GenerationPrompt).into());
+        variables.extend(arguments.iter().map(|(name, value)| (*name, value.clone())));
+        if self.marks_generation {
+            variables.insert(generation::START_VARIABLE, marks.start.to_string().into());
+            variables.insert(generation::END_VARIABLE, marks.end.to_string().into());
+        }
         let template = self
             .environment
-            .get_template(if has_tools { TOOL_USE } else { DEFAULT })
+            .get_template(if has_tools { source::TOOL_USE } else { DEFAULT })
             .expect("added when it was made");
         template.render(minijinja::Value::from(variables)).map_err(|error| {
             if environment::is_refusal(&error) {
@@ -232,25 +202,6 @@ impl ChatTemplate {
         })
     }
 
-    /// Characters that stand for places in the text; Unicode keeps them free for such use. They must not be in
-    /// the input already.
-    fn unused_marks(
-        &self,
-        messages: &[Value],
-        tools: Option<&Value>,
-        arguments: &Map<String, Value>,
-    ) -> Result<generation::Marks, Problem> {
-        let mut taken = [false; generation::NONCHARACTERS];
-        for value in
-            messages.iter().chain(tools).chain(self.special_tokens.values()).chain(arguments.values())
-        {
-            generation::find_noncharacters(value, &mut taken);
-        }
-        generation::Marks::outside(&taken).ok_or_else(|| {
-            self.problem("the conversation uses all of the noncharacters U+FDD0 to U+FDEF".to_owned())
-        })
-    }
-
     fn problem(&self, message: String) -> Problem {
         Problem::new(ProblemKind::BadTemplate, message).at(self.origin.clone())
     }
@@ -262,66 +213,21 @@ impl std::fmt::Debug for ChatTemplate {
     }
 }
 
-/// A model directory's text file.
-fn read_text(path: &Path, missing: ProblemKind) -> Result<String, Problem> {
-    let problem = |kind, message: String| Problem::new(kind, message).at(path.display().to_string());
-    let bytes =
-        fs::read(path).map_err(|error| problem(missing, format!("the file can't be read: {error}")))?;
-    String::from_utf8(bytes)
-        .map_err(|_| problem(ProblemKind::BadTemplate, "the file is not UTF-8".to_owned()))
-}
-
 fn describe(error: &minijinja::Error) -> String {
     error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
 }
 
 /// OpenAI writes the arguments of a call as a string that holds JSON; templates that print them with `tojson`
 /// mean the object.
-fn parse_call_arguments(message: &mut Value) {
+fn parse_call_arguments(message: &mut Map<String, Value>) {
     let Some(calls) = message.get_mut("tool_calls").and_then(Value::as_array_mut) else { return };
     for call in calls {
-        let call = match call.get_mut("function") {
-            Some(function) => function,
-            None => continue,
-        };
-        let Some(arguments) = call.get_mut("arguments") else { continue };
+        let Some(function) = call.get_mut("function") else { continue };
+        let Some(arguments) = function.get_mut("arguments") else { continue };
         if let Some(parsed) = arguments.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok())
             && parsed.is_object()
         {
             *arguments = parsed;
         }
     }
-}
-
-/// Puts `mark` and a space behind the last message; the space tells whether the template trims.
-fn mark_final_message(messages: &mut [Value], mark: char) -> Result<(), Problem> {
-    let content = messages.last_mut().and_then(|message| message.get_mut("content"));
-    match content {
-        Some(Value::String(text)) => {
-            text.push(mark);
-            text.push(' ');
-            Ok(())
-        }
-        _ => Err(Problem::new(ProblemKind::BadData, "the last message has no text that could be continued")),
-    }
-}
-
-fn cut_after_final_message(rendered: &mut Rendered, mark: char) -> Result<(), Problem> {
-    let Some(place) = rendered.text.rfind(mark) else {
-        return Err(Problem::new(
-            ProblemKind::BadTemplate,
-            "the chat template leaves out the last message, so it can't be continued",
-        ));
-    };
-    let keeps_spaces = rendered.text[place + mark.len_utf8()..].starts_with(' ');
-    rendered.text.truncate(place);
-    if !keeps_spaces {
-        rendered.text.truncate(rendered.text.trim_end().len());
-    }
-    let length = rendered.text.len();
-    rendered.generated.retain(|span| span.start < length);
-    for span in &mut rendered.generated {
-        span.end = span.end.min(length);
-    }
-    Ok(())
 }

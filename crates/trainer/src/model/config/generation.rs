@@ -8,8 +8,8 @@ use crate::model::config::DecoderConfig;
 use crate::model::config::keys::token_ids;
 use crate::model::json_file;
 
-/// The file's name.
-const GENERATION_CONFIG_JSON: &str = "generation_config.json";
+/// What a generation starts from.
+pub const GENERATION_CONFIG_JSON: &str = "generation_config.json";
 
 /// The tokens that end a generated text: those of `generation_config.json` and those of `config.json`, sorted.
 ///

@@ -11,7 +11,7 @@ mod layers;
 mod quantization;
 mod rope;
 
-pub use generation::eos_token_ids_for_generation;
+pub use generation::{GENERATION_CONFIG_JSON, eos_token_ids_for_generation};
 pub use layers::LayerConfig;
 pub use rope::{Rope, RopeScaling, Yarn};
 
