@@ -103,7 +103,8 @@ impl Resolver {
         {
             *name = found.path.to_string_lossy().into_owned();
         }
-        if let Some(path) = &data.chat_template {
+        if let Some(path) = data.chat_template.as_ref().filter(|template| !names_built_in_template(template))
+        {
             keep(absolute(path, "data.chat_template").map_err(ServiceError::from), &mut problems)?;
         }
         if !problems.is_empty() {

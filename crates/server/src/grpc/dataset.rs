@@ -5,6 +5,7 @@ use std::time::Duration;
 use ftl_client::wire::v1::dataset_service_server::DatasetService;
 use ftl_client::wire::{Numbered, page, required, v1};
 use ftl_core::dataset::{DataCheck, ImportSource, PreviewRow, Upload};
+use ftl_core::spec::names_built_in_template;
 use ftl_core::spec::resolved::DataFormat;
 use ftl_core::{DatasetId, PageRequest, Problem, ProblemKind};
 use futures_util::StreamExt;
@@ -245,7 +246,7 @@ impl DatasetService for Api {
         let v1::RenderSampleRequest { id, row, model, chat_template } = request.into_inner();
         let id = request::id("id", &id)?;
         let chat_template = chat_template.map(std::path::PathBuf::from);
-        if let Some(path) = &chat_template {
+        if let Some(path) = chat_template.as_ref().filter(|path| !names_built_in_template(path)) {
             absolute(path, "chat_template").map_err(ServiceError::from)?;
         }
         let rendered = self.0.parts.datasets.render(&id, row, &model, chat_template);

@@ -5,6 +5,11 @@ use std::path::Path;
 
 use ftl_client::wire::v1;
 use ftl_client::wire::v1::dataset_service_client::DatasetServiceClient;
+use ftl_core::DatasetId;
+use ftl_server::datasets::Datasets;
+use ftl_server::hugging_face::Cache;
+use ftl_server::resolve::Resolver;
+use ftl_server::worker::Workers;
 use sha2::{Digest, Sha256};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -241,4 +246,36 @@ async fn a_file_that_holds_no_data_is_refused_and_the_upload_stays() {
     assert!(status.message().contains("cat.png"), "{status:?}");
     assert_eq!(n_files(&service.dir.datasets()), 0);
     assert!(state(&mut client, &bytes).await.expect("it is there").complete);
+}
+
+#[tokio::test]
+async fn what_a_dead_service_left_half_done_is_deleted_and_the_rest_stays() {
+    let service = Service::start().await;
+    let mut client = DatasetServiceClient::new(service.channel().await);
+    let bytes = text();
+    let all = vec![content(&bytes), chunk(&bytes, 0, bytes.len())];
+    send(&mut client, all).await.expect("it arrives");
+    let dataset = client.import_dataset(import(&bytes, "mine.jsonl")).await.expect("good data").into_inner();
+    // It died between making the folder and keeping the dataset.
+    let stray = service.dir.datasets().join(DatasetId::from_bits(3).as_str());
+    fs::create_dir(&stray).expect("a directory");
+    fs::write(stray.join("rows.jsonl"), &bytes).expect("written");
+    let other = service.dir.datasets().join("not ours");
+    fs::create_dir(&other).expect("a directory");
+    let upload = |name: &str, days: u64| {
+        let file = fs::File::create(service.dir.uploads().join(name)).expect("written");
+        let age = std::time::Duration::from_secs(days * 24 * 3600);
+        file.set_modified(std::time::SystemTime::now() - age).expect("a time");
+    };
+    upload(&format!("{}.part", "a".repeat(64)), 6);
+    upload(&format!("{}.part", "b".repeat(64)), 8);
+
+    let workers = Workers::start(env!("CARGO_BIN_EXE_ftl-server").into(), service.dir.workers());
+    let resolver = Resolver::new(service.store.clone(), Cache::at(service.home.path().join("hub")));
+    let workers = workers.expect("a place for logs");
+    Datasets::start(service.store.clone(), workers, service.dir.clone(), resolver).await.expect("cleaned up");
+    assert!(!stray.exists() && other.is_dir() && Path::new(&dataset.path).is_file());
+    let left: Vec<_> = fs::read_dir(service.dir.uploads()).expect("a directory").flatten().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(left[0].file_name().to_string_lossy().starts_with('a'), "{left:?}");
 }

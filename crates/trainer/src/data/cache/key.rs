@@ -143,6 +143,10 @@ fn of_file(path: &Path) -> io::Result<Value> {
 }
 
 fn sha256_of(path: &Path) -> io::Result<String> {
+    // What a pipe holds is gone once it was read.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a file"));
+    }
     let mut file = File::open(path)?;
     let mut hash = Sha256::new();
     let mut some = vec![0; READ_BYTES];

@@ -9,7 +9,7 @@ use ftl_client::terminal::{bytes, count};
 use ftl_core::DatasetId;
 use ftl_core::dataset::{CheckPart, CheckProgress, DataCheck, DatasetReport};
 use ftl_core::spec::resolved::{DataFormat, ExcessLength};
-use ftl_core::spec::{DataSpec, EvalSpec};
+use ftl_core::spec::{DataSpec, EvalSpec, names_built_in_template};
 use ftl_core::{Problem, ProblemKind};
 use futures_util::StreamExt as _;
 use serde_json::json;
@@ -50,7 +50,7 @@ pub struct Args {
     /// What happens to a sample that is longer.
     #[arg(long, value_name = "STRATEGY", requires = "model", value_parser = strategy_parser())]
     excess_length_strategy: Option<ExcessLength>,
-    /// A Jinja file that replaces the model's chat template.
+    /// A Jinja file that replaces the model's chat template, or the name of a built-in one.
     #[arg(long, value_name = "FILE", requires = "model")]
     chat_template: Option<PathBuf>,
 }
@@ -124,7 +124,7 @@ impl Args {
             eval,
             max_length,
             excess_length_strategy,
-            chat_template: chat_template.map(std::path::absolute).transpose()?,
+            chat_template: chat_template.map(template).transpose()?,
             ..DataSpec::default()
         };
         Ok(DataCheck { data, model })
@@ -149,6 +149,14 @@ async fn meant(client: &Client, text: &str) -> Result<PathBuf, Failure> {
             Err(problem.hint("see `ftl data ls`").into())
         }
     }
+}
+
+/// A template as the service takes it: the name of a built-in one, or a path.
+///
+/// # Errors
+/// There is no working directory.
+pub fn template(path: PathBuf) -> std::io::Result<PathBuf> {
+    if names_built_in_template(&path) { Ok(path) } else { std::path::absolute(path) }
 }
 
 /// The model that `text` means, as the service takes it.

@@ -8,7 +8,7 @@ use ftl_core::dataset::{RenderedRow, RenderedText};
 use serde_json::json;
 
 use super::DatasetArg;
-use super::check::meant_model;
+use super::check::{meant_model, template};
 use crate::connection::Context;
 use crate::find;
 use crate::output::{CommandResult, Ended, Format, note, print, print_json};
@@ -24,7 +24,7 @@ pub struct Args {
     /// Which row, from 1.
     #[arg(long, value_name = "N", default_value_t = 1)]
     row: u64,
-    /// A Jinja file that replaces the model's chat template.
+    /// A Jinja file that replaces the model's chat template, or the name of a built-in one.
     #[arg(long, value_name = "FILE")]
     chat_template: Option<PathBuf>,
 }
@@ -35,7 +35,7 @@ pub async fn run(args: Args, context: &Context) -> CommandResult {
     let client = context.client().await?;
     let id = find::dataset(&client, &dataset).await?;
     let model = meant_model(&client, model).await?;
-    let chat_template = chat_template.map(std::path::absolute).transpose()?;
+    let chat_template = chat_template.map(template).transpose()?;
     let rendered = client.render_sample(&id, row, &model, chat_template.as_deref()).await?;
     match context.format {
         Format::Json => print_json(&json!({"row": rendered}))?,
