@@ -57,7 +57,8 @@ async fn bad_rows_are_listed_up_to_twenty() {
     assert_eq!(problems.len(), 21);
     assert_eq!(problems[0].message, "row 3 of `rows.jsonl` has a number as `text`; expected text");
     assert_eq!(problems[0].field, Some(format!("{}:3", path.display())));
-    assert_eq!(problems[20].message, "6 more rows can't be used");
+    let expected = "6 more rows can't be used; in all: 25 with a field of the wrong type, 1 not valid JSON";
+    assert_eq!(problems[20].message, expected);
 }
 
 #[tokio::test]
