@@ -38,7 +38,7 @@ fn every_flipped_bit_and_every_cut_is_seen() {
         fs::write(&path, bytes).expect("written");
         match cache.find(&KEY) {
             Found::Damaged(message) => {
-                assert!(message.ends_with("the data are tokenized again"), "{message}")
+                assert!(message.ends_with("the data are tokenized again"), "{message}");
             }
             other => panic!("{what}: {other:?}"),
         }
@@ -135,7 +135,7 @@ fn what_was_not_used_for_the_longest_time_goes_first() {
     assert!(tight.size_bytes() <= 3 * n_bytes);
 
     // One that is larger than the limit is not kept, and can be used all the same.
-    let none = Cache::Dir { path: path.clone(), limit_bytes: n_bytes - 1 };
+    let none = Cache::Dir { path, limit_bytes: n_bytes - 1 };
     let (own, notes) = keep(&none, &key(10), &samples());
     assert_eq!((own, notes), (samples().into(), Vec::new()));
     assert_eq!(none.size_bytes(), 0);

@@ -26,6 +26,9 @@ pub fn tokenizer_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizers/chatml")
 }
 
+/// What was said while data were read.
+pub type Notes = Vec<(NoteLevel, String)>;
+
 /// Data in a directory of their own.
 pub struct Job {
     pub dir: PathBuf,
@@ -96,7 +99,7 @@ impl Job {
     }
 
     /// The data, and what was said of them.
-    pub fn prepare(&self) -> Result<(Prepared, Vec<(NoteLevel, String)>), Vec<Problem>> {
+    pub fn prepare(&self) -> Result<(Prepared, Notes), Vec<Problem>> {
         let mut notes = Vec::new();
         let mut observer = |event: &Event| {
             if let Event::Note { level, message } = event {

@@ -8,7 +8,8 @@
 //! - **Never stale.** A key is the SHA-256 of everything that decides what the samples are, the content of the data files
 //!   first of all. They are read for that at each start: no size, time or inode stands for content, as all of these can
 //!   stay while the content changes (a second write within a tick of the clock, a map, a clock that is set back, a
-//!   restored backup, a network file system). Reading takes a hundredth of tokenizing.
+//!   restored backup, a network file system). Hashing
+//!   goes at some 500 MB a second on a core, far faster than tokenizing.
 //! - **All or nothing.** A file is written under another name, made safe on the disk and renamed. Two processes that
 //!   make the same one do not wait for each other; both files are right, and the last stays.
 //! - **Checked.** A file that is not, bit for bit, what was written is not used: it is removed and made again.

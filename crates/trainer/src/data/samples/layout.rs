@@ -11,8 +11,7 @@
 //! ```
 //!
 //! `key` says what the samples follow from. `body` is the hash of all that follows the header, in blocks (see `digest`),
-//! so that no bit can change without being seen. That is checked when a file is opened, once, on all cores: SHA-256 takes
-//! less time than reading from a disk. What has this hash was written by a `Writer`, so records are read without further
+//! so that no bit can change without being seen. That is checked when a file is opened, once, on all cores. What has this hash was written by a `Writer`, so records are read without further
 //! checks.
 
 use std::ops::Range;
