@@ -3043,7 +3043,7 @@ pub struct RenderSampleRequest {
     /// A directory, the id of an imported model, or `org/name` of the Hugging Face cache.
     #[prost(string, tag = "3")]
     pub model: ::prost::alloc::string::String,
-    /// A Jinja file that replaces the model's chat template.
+    /// A Jinja file that replaces the model's chat template, or the name of a built-in one.
     #[prost(string, optional, tag = "4")]
     pub chat_template: ::core::option::Option<::prost::alloc::string::String>,
 }
