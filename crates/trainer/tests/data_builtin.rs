@@ -157,7 +157,7 @@ fn every_built_in_template_writes_what_its_family_does() {
         assert_eq!(said, trained, "{name}");
         // What ends an answer is one token, which is learned, and ends a generation.
         let end = encoder.turn_end().expect("an end");
-        assert_eq!(view.mask[view.ids.iter().rposition(|id| *id == end).expect("there")], true, "{name}");
+        assert!(view.mask[view.ids.iter().rposition(|id| *id == end).expect("there")], "{name}");
         // The prompt for an answer is the beginning of the conversation with it.
         let mut asked = long_chat();
         asked.messages.pop();

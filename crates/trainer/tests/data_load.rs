@@ -452,7 +452,7 @@ fn prompts_are_chosen_by_seed_and_content_of_what_is_held_out() {
         job.data.eval = Eval::Fraction(0.3);
         job.n_prompts = 4;
         let prepared = job.prepare().expect("samples");
-        let held_out: Vec<Vec<u32>> = prepared.eval.iter().map(|sample| sample.ids.clone()).collect();
+        let held_out: Vec<Vec<u32>> = prepared.eval.iter().map(|sample| sample.ids).collect();
         assert!(
             prepared.prompts.iter().all(|prompt| held_out.iter().any(|ids| ids.starts_with(&prompt.ids)))
         );

@@ -74,7 +74,8 @@ pub fn row(
     let name = file_name(path);
     let refuse = |Fault { what, hint, .. }: Fault| Problem {
         hint,
-        ..Problem::new(ProblemKind::BadData, format!("row {number} of `{name}` {what}")).at(path.display().to_string())
+        ..Problem::new(ProblemKind::BadData, format!("row {number} of `{name}` {what}"))
+            .at(path.display().to_string())
     };
     match wanting {
         Wanting { broken: Some(Fault { what, hint, .. }), .. } => Err(Problem {
@@ -99,7 +100,9 @@ pub fn row(
         }
         Wanting { found: None, broken: None, .. } => {
             let message = format!("`{name}` has no row {number}");
-            Err(Problem::new(ProblemKind::NotFound, message).at(path.display().to_string()).hint("rows count from 1"))
+            Err(Problem::new(ProblemKind::NotFound, message)
+                .at(path.display().to_string())
+                .hint("rows count from 1"))
         }
     }
 }

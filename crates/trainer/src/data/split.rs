@@ -72,7 +72,8 @@ pub fn split(
         wanted: Wanted::Verdicts,
         phase: Phase::Validating,
     };
-    let mut rows = RowsByLine { tally: Tally::new(None, Remember::Samples), layouts: Vec::new(), are_lines: true };
+    let mut rows =
+        RowsByLine { tally: Tally::new(None, Remember::Samples), layouts: Vec::new(), are_lines: true };
     match pass.all(&data, &mut rows, (observer, stop)) {
         Ended::Complete | Ended::Hopeless => {}
         Ended::Stopped => {
@@ -98,8 +99,7 @@ pub fn split(
         } => true,
         Layout { .. } => false,
     };
-    let copied =
-        if are_lines && layouts.iter().all(is_plain) { Copied::Lines } else { Copied::Values };
+    let copied = if are_lines && layouts.iter().all(is_plain) { Copied::Lines } else { Copied::Values };
     let (files, _) = expand(path).map_err(|problem| vec![problem])?;
     let written = (Target::create(train), Target::create(eval));
     let (mut to_train, mut to_eval) = match written {

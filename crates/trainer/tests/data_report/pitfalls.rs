@@ -20,8 +20,13 @@ fn held_out(text: &str, fraction: f64) -> BTreeSet<String> {
     let dir = TempDir::new().expect("a directory");
     let (path, train, eval) =
         (file(&dir, "rows.jsonl", text), dir.path().join("train"), dir.path().join("eval"));
-    let request =
-        SplitRequest { path: &path, format: DataFormat::Auto, by: SplitBy::Fraction { eval: fraction, seed: 1 }, train: &train, eval: &eval };
+    let request = SplitRequest {
+        path: &path,
+        format: DataFormat::Auto,
+        by: SplitBy::Fraction { eval: fraction, seed: 1 },
+        train: &train,
+        eval: &eval,
+    };
     split(&request, &mut |_: &Event| {}, &StopSignal::new()).expect("a split");
     let rows = std::fs::read_to_string(eval).expect("written");
     let prompt = |line: &str| {

@@ -17,8 +17,13 @@ fn halves(dir: &Path) -> (PathBuf, PathBuf) {
 
 fn split_in(dir: &TempDir, path: &Path) -> Result<SplitRows, Vec<Problem>> {
     let (train, eval) = halves(dir.path());
-    let request =
-        SplitRequest { path, format: DataFormat::Auto, by: SplitBy::Fraction { eval: 0.4, seed: 7 }, train: &train, eval: &eval };
+    let request = SplitRequest {
+        path,
+        format: DataFormat::Auto,
+        by: SplitBy::Fraction { eval: 0.4, seed: 7 },
+        train: &train,
+        eval: &eval,
+    };
     split(&request, &mut |_: &Event| {}, &StopSignal::new())
 }
 

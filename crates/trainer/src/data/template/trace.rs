@@ -187,7 +187,7 @@ fn read_marks(text: &str, rendered: &Rendered, marks: &Marks, pieces: &[(usize, 
     loop {
         let next = super::generation::next_noncharacter(rest);
         let plain = &rest[..next.unwrap_or(rest.len())];
-        if !rendered.text[at..].as_bytes().starts_with(plain.as_bytes()) {
+        if !rendered.text.as_bytes()[at..].starts_with(plain.as_bytes()) {
             return None;
         }
         at += plain.len();
