@@ -1,7 +1,5 @@
 //! Control tokens that data spell out: they are what somebody said, and never act as control tokens.
 
-#![expect(clippy::print_stdout, reason = "a test says that it is skipped")]
-
 use std::path::{Path, PathBuf};
 
 use ftl_core::dataset::Code;
