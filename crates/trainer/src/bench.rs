@@ -157,13 +157,21 @@ impl Stepper<'_> {
         let batch = &self.batches[self.n_steps % self.batches.len()];
         self.n_steps += 1;
         self.gradients.clear();
-        let scale = 1.0 / batch.n_supervised() as f64;
+        let mean = 1.0 / batch.n_supervised() as f64;
+        let scale = mean * self.optimizer.loss_scale.factor();
         let pass = LossPass { scale, keep: self.keep, dropout: None, noise: None };
-        self.decoder.loss_and_gradients(batch, pass, &mut self.gradients) * scale
+        self.decoder.loss_and_gradients(batch, pass, &mut self.gradients) * mean
     }
 
+    /// The norm of the gradients. A step whose gradients overflow f16 changes nothing and lowers the scale of the next.
     fn update(&mut self) -> f64 {
-        self.optimizer.step(self.decoder, &mut self.gradients, 2e-4)
+        let norm = self.optimizer.step(self.decoder, &mut self.gradients, 2e-4);
+        if norm.is_finite() {
+            self.optimizer.loss_scale.held();
+        } else {
+            self.optimizer.loss_scale.overflowed();
+        }
+        norm
     }
 
     fn split_step(&mut self, device: &OpenDevice) -> Split {

@@ -42,10 +42,16 @@ fn files_that_can_not_be_used_say_why() {
     let strange = file(&dir, "strange.jsonl", &"{\"a\":1}\n".repeat(30));
     let mixed = file(&dir, "mixed.jsonl", "x\n{\"text\":\"a\"}\n{\"prompt\":\"a\"}\n");
     let one_more = file(&dir, "more.jsonl", &"{\"text\":1}\n".repeat(21));
-    let expected = "has the key `a`; expected one of: messages, instruction + output, prompt + completion, \
-                    question + answer, text, chosen + rejected, input_ids";
+    let expected = "is in no known format: its rows have the key `a`; expected one of: messages, conversations, \
+                    instruction + output, prompt + completion, question + answer, text, chosen + rejected, input_ids";
     assert_eq!(refused(&strange, DataFormat::Auto), [format!("`strange.jsonl` {expected}")]);
-    assert!(refused(&mixed, DataFormat::Auto)[0].starts_with("`mixed.jsonl` is neither JSON Lines"));
+    let expected = ["row 1 of `mixed.jsonl` is not valid JSON", "row 3 of `mixed.jsonl` "];
+    let problems = refused(&mixed, DataFormat::Auto);
+    assert_eq!(problems.len(), 2);
+    assert!(
+        problems.iter().zip(expected).all(|(found, expected)| found.starts_with(expected)),
+        "{problems:?}"
+    );
     let more = refused(&one_more, DataFormat::Text);
     assert_eq!(
         (more.len(), more[20].as_str()),
@@ -95,7 +101,9 @@ fn bad_rows_are_shown_as_they_are() {
             row(
                 3,
                 json!("[1"),
-                Some("row 3 of `rows.jsonl` is not valid JSON: EOF while parsing a list at column 2"),
+                Some(
+                    "row 3 of `rows.jsonl` is not valid JSON: it ends before it is complete (was it cut off, or written over several lines?) at column 2"
+                ),
             ),
         ]
     );

@@ -11,12 +11,11 @@ use ftl_core::spec::resolved::{Data, Eval, ExcessLength};
 use ftl_core::{Observer, Problem, ProblemKind, StopSignal};
 
 use super::encode::Encoder;
-use super::fault::Fault;
 use super::format::Asked;
 use super::holdout::ContentHash;
 use super::judge::Spellings;
 use super::notes::notes;
-use super::pass::{Consumer, Ended, Input, Judged, Model, Opened, Part, Pass, Wanted};
+use super::pass::{Broken, Consumer, Ended, Input, Judged, Model, Opened, Part, Pass, Wanted};
 use super::prompts::{Chosen, HeldOutPrompt};
 use super::report::{Conclusion, Fate, Remember, Tally, conclude, problems};
 use super::sample::Sample;
@@ -74,7 +73,7 @@ pub fn prepare(
     };
     let pass = Pass {
         asked: Asked::of(data.format),
-        spellings: Spellings::for_model(Some(&encoder.tokenizer)),
+        spellings: Spellings::none(),
         model: Some(model),
         wanted: if n_prompts > 0 { Wanted::Examples } else { Wanted::Samples },
         phase: Phase::Tokenizing,
@@ -154,8 +153,12 @@ impl Consumer for Samples<'_> {
         self.tally.opened(opened);
     }
 
-    fn broken(&mut self, fault: Fault) {
-        self.tally.broken(fault);
+    fn broken(&mut self, broken: Broken) {
+        self.tally.broken(broken);
+    }
+
+    fn closed(&mut self, notes: Vec<String>) {
+        self.tally.closed(notes);
     }
 
     fn row(&mut self, mut row: Judged) {

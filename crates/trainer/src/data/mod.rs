@@ -30,6 +30,7 @@ pub mod render;
 pub mod report;
 pub mod sample;
 pub mod spelled;
+pub mod split;
 pub mod survey;
 pub mod template;
 pub mod tokenize;

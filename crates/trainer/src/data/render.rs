@@ -13,7 +13,7 @@ use super::encode::{Encoded, Encoder, Refusal};
 use super::fault::Fault;
 use super::format::{Asked, Example};
 use super::judge::Spellings;
-use super::pass::{Consumer, Input, Judged, Opened, Part, Pass, Progress, Wanted};
+use super::pass::{Broken, Consumer, Input, Judged, Opened, Part, Pass, Progress, Wanted};
 use super::read::file_name;
 use super::sample::{IGNORED, Sample};
 use super::tokenize::Specials;
@@ -62,17 +62,18 @@ pub fn row(
     let pass = Pass {
         asked,
         model: None,
-        spellings: Spellings::for_model(Some(&encoder.tokenizer)),
+        spellings: Spellings::none(),
         wanted: Wanted::Examples,
         phase: Phase::Validating,
     };
     let mut wanting = Wanting { number, found: None, broken: None };
-    let input = Input { path, part: Part::Train, max_rows: number };
+    let input = Input { path, part: Part::Train, entry: 0, max_rows: number };
     pass.file(&input, &mut wanting, (&mut Progress::default(), &mut Unwatched, &StopSignal::new()));
     let name = file_name(path);
     let refuse = |Fault { what, hint, .. }: Fault| Problem {
         hint,
-        ..Problem::new(ProblemKind::BadData, format!("row {number} of `{name}` {what}")).at(path.display().to_string())
+        ..Problem::new(ProblemKind::BadData, format!("row {number} of `{name}` {what}"))
+            .at(path.display().to_string())
     };
     match wanting {
         Wanting { broken: Some(Fault { what, hint, .. }), .. } => Err(Problem {
@@ -97,7 +98,9 @@ pub fn row(
         }
         Wanting { found: None, broken: None, .. } => {
             let message = format!("`{name}` has no row {number}");
-            Err(Problem::new(ProblemKind::NotFound, message).at(path.display().to_string()).hint("rows count from 1"))
+            Err(Problem::new(ProblemKind::NotFound, message)
+                .at(path.display().to_string())
+                .hint("rows count from 1"))
         }
     }
 }
@@ -150,9 +153,11 @@ impl Consumer for Wanting {
 
     fn opened(&mut self, _: &Opened) {}
 
-    fn broken(&mut self, fault: Fault) {
-        self.broken = self.broken.take().or(Some(fault));
+    fn broken(&mut self, broken: Broken) {
+        self.broken = self.broken.take().or(Some(broken.fault));
     }
+
+    fn closed(&mut self, _: Vec<String>) {}
 
     fn row(&mut self, row: Judged) {
         if row.number == self.number {

@@ -89,24 +89,6 @@ impl OpenDevice {
         }
     }
 
-    /// This device for training. `f16` is for inference: most gradients are smaller than its smallest number, and this
-    /// version does not scale the loss. Left to us, a card without `bf16` trains in `f32`, and says so.
-    ///
-    /// # Errors
-    /// `f16` was asked for.
-    pub fn for_training(mut self, asked: ModelDtype) -> Result<Self, Problem> {
-        let precision = precision::for_training(self.precision, asked)?;
-        if precision != self.precision {
-            let why = "it has no `bf16`, and gradients would vanish in `f16`";
-            self.reason = Some(match self.reason {
-                Some(reason) => format!("{reason}; {why}"),
-                None => why.to_owned(),
-            });
-            self.precision = precision;
-        }
-        Ok(self)
-    }
-
     /// One sentence on where and how it computes, with the reason where the choice was ours.
     pub fn describe(&self) -> String {
         let reason = self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();

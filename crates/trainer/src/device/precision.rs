@@ -65,21 +65,6 @@ fn only_f32(what: &str, asked: ModelDtype) -> Result<(), Problem> {
     Err(refused(format!("{what} computes in f32 only, not in `{name}`"), "use `auto` or `f32` there"))
 }
 
-/// What to train in where `open` would compute in.
-///
-/// # Errors
-/// f16, if it was asked for.
-pub(super) fn for_training(open: Precision, asked: ModelDtype) -> Result<Precision, Problem> {
-    match (open, asked) {
-        (Precision::F32 | Precision::Bf16, _) => Ok(open),
-        (Precision::F16, ModelDtype::Auto) => Ok(Precision::F32),
-        (Precision::F16, ModelDtype::F16 | ModelDtype::F32 | ModelDtype::Bf16) => Err(refused(
-            "models are not trained in `f16`, in which most gradients are 0",
-            "use `auto` or `f32`; `f16` is for scoring and generating",
-        )),
-    }
-}
-
 fn refused(message: impl Into<String>, hint: &str) -> Problem {
     Problem::new(ProblemKind::Device, message).at("model.dtype").hint(hint)
 }
@@ -122,17 +107,6 @@ mod tests {
         assert!(
             message(of_vulkan(ModelDtype::F16))
                 .starts_with("model.dtype: Vulkan computes in f32 only, not in `f16`")
-        );
-    }
-
-    #[test]
-    fn nothing_is_trained_in_f16() {
-        assert_eq!(for_training(Precision::Bf16, ModelDtype::Auto), Ok(Precision::Bf16));
-        assert_eq!(for_training(Precision::F16, ModelDtype::Auto), Ok(Precision::F32));
-        assert_eq!(
-            for_training(Precision::F16, ModelDtype::F16).expect_err("f16").to_string(),
-            "model.dtype: models are not trained in `f16`, in which most gradients are 0; use `auto` or `f32`; `f16` is \
-             for scoring and generating"
         );
     }
 }

@@ -54,7 +54,7 @@ pub mod global_norm {
     never! {
         fn norm(sizes: &[usize], device: &Device) -> Norm;
         fn measure(norm: &mut Norm, gradients: &[(usize, &Tensor<2>)]);
-        fn decide(norm: &mut Norm, max_norm: Option<f64>);
+        fn decide(norm: &mut Norm, max_norm: Option<f64>, loss_scale: f64);
         fn squares(norm: &Norm) -> Vec<f32>;
     }
 }

@@ -101,8 +101,8 @@ impl Method {
         Microbatch { batch, n_samples, pairs: Some(pairs) }
     }
 
-    /// Adds the gradients of the objective of a step with these `totals` that this microbatch has to `gradients`, and
-    /// what it came to to `tally`.
+    /// Adds the gradients of the objective of a step with these `totals` that this microbatch has to `gradients`, times the
+    /// loss scale, and what it came to to `tally`.
     pub fn backward(
         &self,
         onto: Onto<'_>,
@@ -112,7 +112,7 @@ impl Method {
     ) {
         let batch = &microbatch.batch;
         let Some(pairs) = &microbatch.pairs else {
-            let weights = batch.scaled_weights(1.0 / totals.weight);
+            let weights = batch.scaled_weights(totals.loss_scale / totals.weight);
             let nll = onto.backpropagate(batch, Objective::Weighted(&weights), how, gradients);
             let sum_nats = nll.iter().zip(batch.supervised_weights());
             let sum_nats = sum_nats.map(|(nll, weight)| f64::from(*nll) * f64::from(weight)).sum();

@@ -117,7 +117,8 @@ impl Pairs {
         0..self.scored[..self.indexes.len()].last().map_or(0, |last| last.end)
     }
 
-    /// The derivative of the step's objective with respect to the negative log-likelihood of each scored token.
+    /// The derivative of the step's objective with respect to the negative log-likelihood of each scored token, times the
+    /// loss scale.
     pub fn derivatives(&self, losses: &[PairLoss], totals: &Totals) -> Vec<f32> {
         let n_pairs = self.indexes.len();
         let mut derivatives = Vec::with_capacity(self.answers.len());
@@ -134,11 +135,10 @@ impl Pairs {
             };
             // log p = −Σ nll
             let of_answer = -d_log_prob / totals.n_pairs as f64;
-            derivatives.extend(
-                scored
-                    .clone()
-                    .map(|place| (if self.answers[place] { of_text + of_answer } else { of_text }) as f32),
-            );
+            derivatives.extend(scored.clone().map(|place| {
+                let derivative = if self.answers[place] { of_text + of_answer } else { of_text };
+                (derivative * totals.loss_scale) as f32
+            }));
         }
         derivatives
     }

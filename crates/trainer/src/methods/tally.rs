@@ -14,12 +14,14 @@ pub struct Totals {
     pub weight: f64,
     /// Pairs.
     pub n_pairs: usize,
+    /// What gradients are multiplied by ([`LossScale`](crate::optim::loss_scale::LossScale)); losses are not.
+    pub loss_scale: f64,
 }
 
 impl Totals {
     /// Of all microbatches of a step.
-    pub fn of(microbatches: &[Microbatch]) -> Self {
-        let mut totals = Self { weight: 0.0, n_pairs: 0 };
+    pub fn of(microbatches: &[Microbatch], loss_scale: f64) -> Self {
+        let mut totals = Self { weight: 0.0, n_pairs: 0, loss_scale };
         for Microbatch { batch, n_samples: _, pairs } in microbatches {
             match pairs {
                 None => totals.weight += batch.supervised_weights().map(f64::from).sum::<f64>(),

@@ -202,7 +202,10 @@ impl Planner {
         let batch = count(train.per_device_train_batch_size);
         let n_microbatches = count(train.gradient_accumulation_steps).min(n_rows.div_ceil(batch));
         let most_tokens = longest_row.saturating_mul(batch.min(n_rows)).min(MOST_TOKENS);
-        let can_step_in_parts = n_microbatches == 1 && train.max_grad_norm.is_none();
+        // f16 has a loss scale, with which all gradients have to be finite before the first update. That a card without bf16
+        // chooses f16 by itself is known to the device only; the parts are then planned a little too small.
+        let is_scaled = self.spec.model.dtype == ModelDtype::F16;
+        let can_step_in_parts = n_microbatches == 1 && train.max_grad_norm.is_none() && !is_scaled;
         let adapter = self.adapter.as_ref();
         let drops = adapter.is_some_and(|adapter| adapter.lora_dropout_prob > 0.0);
         let keeps_modules = adapter.is_some_and(|adapter| !adapter.modules_to_save.is_empty());

@@ -64,7 +64,7 @@ pub fn ready(
     stop: &StopSignal,
 ) -> Result<Option<Ready>, TrainError> {
     phase(observer, Phase::Validating);
-    let device = device::open(spec.device.kind, spec.model.dtype)?.for_training(spec.model.dtype)?;
+    let device = device::open(spec.device.kind, spec.model.dtype)?;
     note(observer, device.describe());
     let memory = Before::loading(spec, &device)?;
 

@@ -17,6 +17,7 @@ use crate::data::order::{Plan, Pool};
 use crate::data::sample::Sample;
 use crate::device::OpenDevice;
 use crate::error::TrainError;
+use crate::kernels::Precision;
 use crate::methods::reference::DataPart;
 use crate::methods::{Method, Microbatch, Onto, Tally, Totals};
 use crate::model::decoder::{Decoder, Keep, TrainPass};
@@ -152,6 +153,7 @@ impl<'a, 'b> Run<'a, 'b> {
         self.history = snapshot::read_history(checkpoint);
         self.step = state.step;
         self.optimizer.n_steps = state.step;
+        self.optimizer.loss_scale = self.optimizer.loss_scale.resumed_from(state.loss_scale);
         self.saved = Some(state.step);
         self.scores = state.scores;
         self.predicted = state.predicted;
@@ -270,7 +272,7 @@ impl<'a, 'b> Run<'a, 'b> {
         meter.data_ready(&microbatches);
 
         let key = Key::new(self.spec.train.seed).fold(step_index);
-        let totals = Totals::of(&microbatches);
+        let totals = Totals::of(&microbatches, self.optimizer.loss_scale.factor());
         let mut tally = Tally::new(&self.method);
         let learning_rate = self.schedule.at(step_index);
         let (spec, keep) = (self.spec, self.keep);
@@ -288,21 +290,30 @@ impl<'a, 'b> Run<'a, 'b> {
             let (loss, grad_norm) = ((tally.loss_nats(), tally.rewards()), step.finish());
             return self.end_step(meter, (loss, grad_norm, learning_rate)).map(Some);
         }
-        self.gradients.clear();
-        for (index, microbatch) in microbatches.iter().enumerate() {
-            if stop.raised().is_some() {
-                return Ok(None);
+        loop {
+            let totals = Totals { loss_scale: self.optimizer.loss_scale.factor(), ..totals };
+            let mut tally = Tally::new(&self.method);
+            self.gradients.clear();
+            for (index, microbatch) in microbatches.iter().enumerate() {
+                if stop.raised().is_some() {
+                    return Ok(None);
+                }
+                self.method.backward(
+                    Onto::Gradients(&self.decoder),
+                    microbatch,
+                    (&totals, pass(index as u64)),
+                    (&mut self.gradients, &mut tally),
+                );
             }
-            self.method.backward(
-                Onto::Gradients(&self.decoder),
-                microbatch,
-                (&totals, pass(index as u64)),
-                (&mut self.gradients, &mut tally),
-            );
+            let loss_nats = tally.loss_nats();
+            let grad_norm = self.optimizer.step(&mut self.decoder, &mut self.gradients, learning_rate);
+            // The same step once more, if its gradients alone were too large for f16.
+            if loss_nats.is_finite() && !grad_norm.is_finite() && self.optimizer.loss_scale.overflowed() {
+                continue;
+            }
+            self.optimizer.loss_scale.held();
+            return self.end_step(meter, ((loss_nats, tally.rewards()), grad_norm, learning_rate)).map(Some);
         }
-        let loss = (tally.loss_nats(), tally.rewards());
-        let grad_norm = self.optimizer.step(&mut self.decoder, &mut self.gradients, learning_rate);
-        self.end_step(meter, (loss, grad_norm, learning_rate)).map(Some)
     }
 
     /// Counts a step whose update was taken.
@@ -313,7 +324,8 @@ impl<'a, 'b> Run<'a, 'b> {
     ) -> Result<Stepped, TrainError> {
         let step_index = self.step;
         if !loss_nats.is_finite() || !grad_norm.is_finite() {
-            return Err(TrainError::Diverged(diverged(step_index + 1, loss_nats, grad_norm)));
+            let problem = diverged(step_index + 1, (loss_nats, grad_norm), self.device.precision);
+            return Err(TrainError::Diverged(problem));
         }
         self.step += 1;
         let epoch = self.plan.epochs_after(step_index);
@@ -403,7 +415,8 @@ impl<'a, 'b> Run<'a, 'b> {
     /// The state that goes with the result.
     pub(super) fn state(&self) -> snapshot::State {
         let state = self.identity.state(self.step, self.scores.clone());
-        snapshot::State { stopped_early: self.is_early(), predicted: self.predicted, ..state }
+        let (predicted, loss_scale) = (self.predicted, self.optimizer.loss_scale);
+        snapshot::State { stopped_early: self.is_early(), predicted, loss_scale, ..state }
     }
 }
 
@@ -422,8 +435,15 @@ fn due(every: Every, step: u64, plan: &Plan) -> bool {
     }
 }
 
-fn diverged(step: u64, loss_nats: f64, grad_norm: f64) -> Problem {
+fn diverged(step: u64, (loss_nats, grad_norm): (f64, f64), precision: Precision) -> Problem {
     let message = format!("step {step} has a loss of {loss_nats} and a gradient norm of {grad_norm}");
-    Problem::new(ProblemKind::Diverged, message)
-        .hint("lower `train.learning_rate`, or lengthen `train.warmup_steps`; resume from a checkpoint before the loss rose")
+    let hint = "lower `train.learning_rate`, or lengthen `train.warmup_steps`; resume from a checkpoint before the loss rose";
+    let problem = Problem::new(ProblemKind::Diverged, message);
+    match precision {
+        Precision::F32 | Precision::Bf16 => problem.hint(hint),
+        // Some models (Gemma's larger ones) have activations beyond 65504, the largest number of f16.
+        Precision::F16 => {
+            problem.hint(format!("if it is the first step, set `model.dtype` to `f32`; else {hint}"))
+        }
+    }
 }

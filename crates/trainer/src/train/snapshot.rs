@@ -21,6 +21,7 @@ use crate::export::directory::{copy_companions, write_model};
 use crate::model::config::{DecoderConfig, GENERATION_CONFIG_JSON, eos_token_ids_for_generation};
 use crate::model::decoder::{Decoder, Trained};
 use crate::model::json_file;
+use crate::optim::loss_scale::LossScale;
 use crate::sha256::hex;
 use crate::train::eval::Scores;
 
@@ -64,6 +65,9 @@ pub struct State {
     /// The steps after which held-out prompts were answered last.
     #[serde(default)]
     pub predicted: Option<u64>,
+    /// What the loss is multiplied by from here on.
+    #[serde(default)]
+    pub loss_scale: LossScale,
 }
 
 /// What identifies a run: a checkpoint goes on only where all of it is the same.
@@ -85,8 +89,19 @@ impl Identity {
         let Self { spec, data_sha256, base_sha256 } = self.clone();
         let build = format!("ftl {}", env!("CARGO_PKG_VERSION"));
         let version = STATE_VERSION;
-        let (stopped_early, predicted) = (false, None);
-        State { version, build, step, spec, data_sha256, base_sha256, scores, stopped_early, predicted }
+        let (stopped_early, predicted, loss_scale) = (false, None, LossScale::One);
+        State {
+            version,
+            build,
+            step,
+            spec,
+            data_sha256,
+            base_sha256,
+            scores,
+            stopped_early,
+            predicted,
+            loss_scale,
+        }
     }
 
     /// SHA-256 of all that the reference's log-probabilities follow from: the base model, the data, and the pairs of them

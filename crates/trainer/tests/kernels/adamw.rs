@@ -89,7 +89,7 @@ impl Case {
             match by(0) {
                 By::All => {
                     global_norm::measure(F32, &mut norm, &of_slots);
-                    global_norm::decide(F32, &mut norm, self.max_norm);
+                    global_norm::decide(F32, &mut norm, self.max_norm, 1.0);
                     let updates = weights.drain(..).zip(&gradients).zip(&mut moments);
                     let updates =
                         updates.map(|((weight, gradient), moments)| Update { weight, gradient, moments });
@@ -213,7 +213,7 @@ fn moments_in_8_bits_equal_the_plain_version() {
             adamw8bit::update(Kernels::Plain, &mut want.0, &gradient, &mut want.1, &coefficients);
             let gradient = matrix(&gradients[0], shape, &device);
             global_norm::measure(F32, &mut norm, &[(0, &gradient)]);
-            global_norm::decide(F32, &mut norm, None);
+            global_norm::decide(F32, &mut norm, None, 1.0);
             let update = Update { weight: got.0, gradient: &gradient, moments: &mut got.1 };
             got.0 = gpu8bit::update(F32, (&norm, By::All), update, &coefficients);
             for (got, want) in [(&got.1.first, &want.1.first), (&got.1.second, &want.1.second)] {

@@ -6,6 +6,7 @@ use ftl_trainer::device::OpenDevice;
 use ftl_trainer::model::decoder::{Decoder, Trained};
 use ftl_trainer::model::open::{Start, open_quantized};
 use ftl_trainer::ops::param::{Gradients, Slot};
+use ftl_trainer::optim::loss_scale::LossScale;
 use ftl_trainer::train::optimizer::Optimizer;
 use serde_json::json;
 
@@ -117,6 +118,31 @@ fn steps_equal_those_of_the_cpu() {
         for (index, (got, want)) in gpu.weights().iter().zip(cpu.weights()).enumerate() {
             assert_close(&format!("{format:?}, {taken:?}, weight {index}"), got, &want, tolerance);
         }
+    }
+}
+
+#[test]
+fn a_loss_scale_is_taken_away_again() {
+    let Some(device) = device() else { return };
+    let taken = Taken::Whole { max_grad_norm: Some(1.0) };
+    for format in [MomentFormat::F32, MomentFormat::Blockwise8Bit] {
+        let [mut plain, mut scaled] = [(); 2].map(|()| Training::new(device.clone(), format, taken));
+        let before = plain.weights();
+        scaled.optimizer.loss_scale = LossScale::Dynamic { factor: 1024.0, steady_steps: 0 };
+        for seed in 0..3 {
+            let unscaled = scaled.gradients(seed, None);
+            let mut gradients = scaled.decoder.zero_gradients();
+            for slot in (0..scaled.optimizer.moments.len()).map(Slot) {
+                gradients.add(slot, unscaled.get(slot).clone().mul_scalar(1024.0));
+            }
+            let got = scaled.optimizer.step(&mut scaled.decoder, &mut gradients, 1e-2);
+            let want = plain.step(seed, None);
+            assert!((got - want).abs() <= 1e-6 * want, "norm {got}, not {want}");
+        }
+        for (got, want) in scaled.weights().iter().zip(plain.weights()) {
+            assert_close("a weight", got, &want, 1e-6);
+        }
+        assert_ne!(plain.weights(), before);
     }
 }
 

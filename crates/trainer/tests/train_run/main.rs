@@ -8,6 +8,7 @@ mod batches;
 mod best;
 mod data_runs;
 mod job;
+mod loss_scale;
 mod memory;
 mod optimizer;
 mod output;

@@ -16,8 +16,8 @@ pub struct ModelSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
     /// The type of activations and frozen weights; what is trained is always `f32`. `auto` is `bf16` on GPUs that multiply in
-    /// it (compute capability 8.0 and newer) and `f32` elsewhere; `f16` is for scoring and generating on GPUs, and the CPU
-    /// and Vulkan have `f32` only.
+    /// it (compute capability 8.0 and newer), `f16` with a loss scale on older ones, and `f32` elsewhere: the CPU and Vulkan
+    /// have nothing else.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = ModelDtype::Auto))]
     pub dtype: Option<ModelDtype>,

@@ -71,7 +71,7 @@ enum Recompute {
 
 /// Runs it.
 pub fn run(args: Args, format: Format) -> CommandResult {
-    let open = args.device.open_for_training(args.precision.dtype())?;
+    let open = args.device.open(args.precision.dtype())?;
     let quantization = args.quantization()?;
     let start = Start::PretrainedOrRough { seed: 0 };
     let begin = Instant::now();

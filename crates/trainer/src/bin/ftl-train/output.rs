@@ -131,14 +131,9 @@ pub struct DeviceArg {
 }
 
 impl DeviceArg {
-    /// Opens it to score and to generate.
+    /// Opens it.
     pub fn open(&self, dtype: ModelDtype) -> Result<OpenDevice, Problem> {
         Ok(said(device::open(self.kind(), dtype)?))
-    }
-
-    /// Opens it to train.
-    pub fn open_for_training(&self, dtype: ModelDtype) -> Result<OpenDevice, Problem> {
-        Ok(said(device::open(self.kind(), dtype)?.for_training(dtype)?))
     }
 
     fn kind(&self) -> DeviceKind {

@@ -137,7 +137,12 @@ fn of_row(rendered: RenderedText) -> Shown {
     let tokens = tokens.into_iter().map(|token| {
         let start = end;
         end += token.text.len();
-        Token { id: token.id, bytes: start..end, is_trained: token.weight > 0.0, is_control: token.is_control }
+        Token {
+            id: token.id,
+            bytes: start..end,
+            is_trained: token.weight > 0.0,
+            is_control: token.is_control,
+        }
     });
     Shown { tokens: tokens.collect(), text }
 }
@@ -214,7 +219,8 @@ mod tests {
     use super::*;
 
     fn shown() -> Shown {
-        let token = |bytes: Range<usize>, is_trained, is_control| Token { id: 0, bytes, is_trained, is_control };
+        let token =
+            |bytes: Range<usize>, is_trained, is_control| Token { id: 0, bytes, is_trained, is_control };
         Shown {
             text: "<u>a\n<e>é".to_owned(),
             tokens: vec![

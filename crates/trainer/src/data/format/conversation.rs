@@ -138,7 +138,7 @@ impl Message {
         Value::Object(self.fields.clone())
     }
 
-    /// What it consists of.
+    /// The message as the data have it: `role`, `content`, `tool_calls` and whatever else.
     pub fn fields(&self) -> &Map<String, Value> {
         &self.fields
     }

@@ -1,8 +1,6 @@
 //! Control tokens written out in text: with a tokenizer they become control tokens, and a text that only speaks of
 //! them ends a turn.
 
-use crate::data::tokenize::Tokenizer;
-
 /// What is looked for, by its first byte.
 #[derive(Clone, Debug)]
 pub struct Spellings {
@@ -56,11 +54,9 @@ impl Spellings {
         Self::of(COMMON.map(str::to_owned))
     }
 
-    /// Those of a model's tokenizer, or of common models.
-    pub fn for_model(tokenizer: Option<&Tokenizer>) -> Self {
-        tokenizer.map_or_else(Self::common, |tokenizer| {
-            Self::of(tokenizer.spellings().into_iter().map(str::to_owned))
-        })
+    /// None, as the tokens of a text say better which of its words are control tokens.
+    pub fn none() -> Self {
+        Self::of([])
     }
 
     /// These. A token that could be ordinary text (a space, a letter) is not looked for.

@@ -82,15 +82,11 @@ impl Model<'_> {
         let sides = example.sides();
         let is_conversation =
             sides.iter().any(|side| matches!(side, Example::Conversation(_) | Example::Instruction { .. }));
-        let Encoded { sample, notices } =
-            self.encoder.sample(example, self.loss_on).map_err(|refusal| match refusal {
-                Refusal::Row(fault) => fault,
-                Refusal::Job(Problem { hint, .. }) => Fault {
-                    code: Code::NoTemplate,
-                    what: "holds messages, which need a chat template, and the model has none".to_owned(),
-                    hint,
-                },
-            })?;
+        let encoded = self.encoder.sample(example, self.loss_on).map_err(|refusal| match refusal {
+            Refusal::Row(fault) => fault,
+            Refusal::Job(problem) => no_template(problem),
+        })?;
+        let Encoded { sample, mut notices } = encoded;
         self.check_vocabulary(&sample)?;
         if let Some(empty) = sample.segments().find(|segment| segment.supervised_tokens() == 0) {
             let what = if empty.ids.len() < 2 {
@@ -105,13 +101,7 @@ impl Model<'_> {
         }
         let ends_in = |sample: &Sample| sample.segments().all(|segment| self.ends(segment));
         let has_end = ends_in(&sample);
-        for notice in notices {
-            // What was seen in the text is said better by who made tokens of it.
-            match faults.iter_mut().find(|known| known.code == notice.code) {
-                Some(known) => *known = notice,
-                None => faults.push(notice),
-            }
-        }
+        faults.append(&mut notices);
         let (n_tokens, is_pair) = (sample.longest_segment(), sample.rejected.is_some());
         let (all_tokens, all_supervised) = (sample.n_tokens() as u64, supervised(&sample));
         let tokens = content_of_tokens(&sample);
@@ -222,6 +212,12 @@ impl Model<'_> {
 
 fn supervised(sample: &Sample) -> u64 {
     sample.segments().map(Sample::supervised_tokens).sum::<usize>() as u64
+}
+
+/// What the job lacks, said of a row that needs it.
+fn no_template(problem: Problem) -> Fault {
+    let what = "holds messages, which need a chat template, and the model has none";
+    Fault { hint: problem.hint, ..Fault::new(Code::NoTemplate, what) }
 }
 
 fn too_long(n_tokens: usize, limit: usize, is_pair: bool) -> Fault {

@@ -15,16 +15,16 @@ use std::path::Path;
 
 use ftl_core::job::Phase;
 use ftl_core::spec::resolved::{Data, Eval};
-use ftl_core::{Event, Observer, StopSignal};
+use ftl_core::{Event, Observer, ProblemKind, StopSignal};
 use rayon::prelude::*;
 
-use super::fault::Fault;
 use super::format::Asked;
 use super::judge::Spellings;
+use super::read::expand;
 pub use learn::{Learned, Lost, Model, Piece};
 pub use row::{Judged, Wanted};
-pub use source::Opened;
-use source::Source;
+pub use source::{Broken, Opened};
+use source::{Portion, Source};
 
 /// Which side of the data a file is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Input<'a> {
     pub path: &'a Path,
     /// Which side it is on.
     pub part: Part,
+    /// The place among what the job names, from 0; the files of a folder have the same.
+    pub entry: usize,
     /// Read at most this many of its rows.
     pub max_rows: u64,
 }
@@ -68,7 +70,9 @@ pub trait Consumer: Send {
     /// What was seen of it before its first row.
     fn opened(&mut self, opened: &Opened);
     /// The file can't be read, or not any further. It ends.
-    fn broken(&mut self, fault: Fault);
+    fn broken(&mut self, broken: Broken);
+    /// What was done to read it, one sentence each; told after its last row, in one or several parts.
+    fn closed(&mut self, notes: Vec<String>);
     /// The next row.
     fn row(&mut self, row: Judged);
     /// Whether the rest can't change what comes of it.
@@ -114,67 +118,93 @@ impl Pass<'_> {
     ) -> Ended {
         let mut progress = Progress::default();
         let mut left = data.max_samples.unwrap_or(u64::MAX);
-        for (path, part, own_limit) in inputs(data) {
+        for (entry, (path, part, own_limit)) in inputs(data).enumerate() {
             let max_rows = match part {
                 Part::Train => left.min(own_limit.unwrap_or(u64::MAX)),
                 Part::Eval => u64::MAX,
             };
-            let input = Input { path, part, max_rows };
-            let (n_read, ended) = self.file(&input, consumer, (&mut progress, observer, stop));
-            match part {
-                Part::Train => left -= n_read,
-                Part::Eval => {}
+            let (files, mut notes) = match expand(path) {
+                Ok(expanded) => expanded,
+                // Whoever opens it says why it can't be read.
+                Err(problem) if problem.kind == ProblemKind::NotFound && !path.is_dir() => {
+                    (vec![path.to_owned()], Vec::new())
+                }
+                Err(problem) => {
+                    consumer.begin(&Input { path, part, entry, max_rows });
+                    consumer.broken(source::broken_folder(path, problem));
+                    continue;
+                }
+            };
+            let mut n_left = max_rows;
+            for path in &files {
+                let input = Input { path, part, entry, max_rows: n_left };
+                let (n_read, ended) = self.file(&input, consumer, (&mut progress, observer, stop));
+                consumer.closed(std::mem::take(&mut notes));
+                n_left -= n_read;
+                match ended {
+                    Ended::Complete => {}
+                    Ended::Hopeless | Ended::Stopped => return ended,
+                }
             }
-            match ended {
-                Ended::Complete => {}
-                Ended::Hopeless | Ended::Stopped => return ended,
+            match part {
+                Part::Train => left -= max_rows - n_left,
+                Part::Eval => {}
             }
         }
         Ended::Complete
     }
 
-    /// Goes through a file. Gives back how many rows were read.
-    pub fn file(
+    /// Goes through a file. Gives back how many rows were taken in.
+    pub(super) fn file(
         &self,
         input: &Input<'_>,
         consumer: &mut dyn Consumer,
         (progress, observer, stop): (&mut Progress, &mut dyn Observer, &StopSignal),
     ) -> (u64, Ended) {
         consumer.begin(input);
-        let mut source = match Source::open(input.path, input.max_rows) {
+        let mut source = match Source::open(input.path) {
             Ok(source) => source,
-            Err(fault) => {
-                consumer.broken(fault);
+            Err(broken) => {
+                consumer.broken(broken);
                 return (0, Ended::Complete);
             }
         };
-        let mut lot = source.lot();
-        let opened = match source.opened(&lot, &self.asked) {
-            Ok(opened) => opened,
-            Err(fault) => {
-                consumer.broken(fault);
-                return (lot.len() as u64, Ended::Complete);
+        let layout = match source.opened(input.path, &self.asked) {
+            Ok(opened) => {
+                consumer.opened(&opened);
+                opened.format.layout
+            }
+            Err(broken) => {
+                consumer.broken(broken);
+                return (0, Ended::Complete);
             }
         };
-        consumer.opened(&opened);
-        let mut n_read = 0;
-        let mut judged: Vec<Judged> = Vec::new();
-        loop {
-            let n_lot = lot.len() as u64;
-            let rows = std::mem::take(&mut judged);
+        let at_once = rayon::current_num_threads().max(2);
+        let mut portions = source.portions(input.path, at_once);
+        let mut judged: Vec<Vec<Judged>> = Vec::new();
+        let mut n_left = input.max_rows;
+        let mut n_told = progress.n_rows;
+        let ended = loop {
+            let lots = std::mem::take(&mut judged);
+            let judge = |portion: Portion| -> Vec<Judged> {
+                // Nobody takes in what is judged after a stop.
+                let rows = if stop.raised().is_some() { Vec::new() } else { portion.rows() };
+                rows.into_iter().map(|row| self.judge(row, &layout)).collect()
+            };
+            let take_in = || {
+                for row in lots.into_iter().flatten().take(usize::try_from(n_left).unwrap_or(usize::MAX)) {
+                    consumer.row(row);
+                    n_left -= 1;
+                    progress.n_rows += 1;
+                }
+            };
             let (next, (now, ())) = rayon::join(
-                || source.lot(),
-                || {
-                    rayon::join(
-                        || lot.into_par_iter().map(|row| self.judge(row, &opened.format.layout)).collect(),
-                        || rows.into_iter().for_each(|row| consumer.row(row)),
-                    )
-                },
+                || source.portions(input.path, at_once),
+                || rayon::join(|| portions.into_par_iter().map(judge).collect(), take_in),
             );
-            (lot, judged) = (next, now);
-            n_read += n_lot;
-            progress.n_rows += n_lot;
-            if n_lot > 0 {
+            (portions, judged) = (next, now);
+            if progress.n_rows > n_told {
+                n_told = progress.n_rows;
                 observer.observe(&Event::Phase {
                     phase: self.phase,
                     done: Some(progress.n_rows),
@@ -182,19 +212,19 @@ impl Pass<'_> {
                     unit: Some("rows".to_owned()),
                 });
             }
-            let ended = match () {
-                () if stop.raised().is_some() => Some(Ended::Stopped),
-                () if consumer.is_hopeless() => Some(Ended::Hopeless),
-                () if lot.is_empty() => Some(Ended::Complete),
-                () => None,
-            };
-            if let Some(ended) = ended {
-                judged.into_iter().for_each(|row| consumer.row(row));
-                if let (Some(fault), Ended::Complete) = (source.fault(), ended) {
-                    consumer.broken(fault);
-                }
-                return (n_read, ended);
+            if stop.raised().is_some() {
+                break Ended::Stopped;
+            } else if consumer.is_hopeless() {
+                break Ended::Hopeless;
+            } else if n_left == 0 || portions.is_empty() && judged.is_empty() {
+                break Ended::Complete;
             }
+        };
+        let (notes, broken) = source.closed();
+        consumer.closed(notes);
+        if let (Some(broken), Ended::Complete) = (broken.filter(|_| n_left > 0), ended) {
+            consumer.broken(broken);
         }
+        (input.max_rows - n_left, ended)
     }
 }

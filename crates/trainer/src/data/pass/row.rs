@@ -4,7 +4,7 @@ use ftl_core::dataset::Code;
 
 use super::Pass;
 use super::learn::Learned;
-use super::source::{Raw, read};
+use super::source::{Raw, example};
 use crate::data::fault::Fault;
 use crate::data::format::{Example, RowLayout};
 use crate::data::judge::Facts;
@@ -46,16 +46,16 @@ impl Judged {
 
 impl Pass<'_> {
     /// Judges one row.
-    pub(super) fn judge(&self, raw: Raw, layout: &RowLayout) -> Judged {
+    pub(super) fn judge(&self, (place, row): Raw, layout: &RowLayout) -> Judged {
         let mut judged = Judged {
-            number: raw.number,
-            line: raw.line,
+            number: place.number,
+            line: place.line,
             facts: None,
             learned: None,
             faults: Vec::new(),
             example: None,
         };
-        let example = match read(raw, layout, &mut judged.faults) {
+        let example = match example(row, layout, &mut judged.faults) {
             Ok(example) => example,
             Err(fault) => {
                 judged.faults.push(fault);

@@ -1,88 +1,84 @@
 //! Where lots of rows come from: the seam between the pass, the readers and the formats.
 
-use std::path::{Path, PathBuf};
-
+use ftl_core::Problem;
 use ftl_core::dataset::{Code, Layout};
 use serde_json::Value;
+use std::path::Path;
 
 use crate::data::fault::Fault;
-use crate::data::format::{self, Asked, Example, FileFormat, RowLayout};
-use crate::data::read::{Rows, file_name};
-use ftl_core::{Problem, ProblemKind};
+use crate::data::format::{self, Asked, Example, FileFormat, RowLayout, SHOWN_ROWS};
+use crate::data::read::{self, Lot, Place, Refusal, file_name};
 
 /// What is known of a file before its first row is judged.
 #[derive(Clone, Debug)]
 pub struct Opened {
     /// How rows lie in it.
-    pub layout: Option<Layout>,
+    pub layout: Layout,
     /// The format that its rows are read as.
     pub format: FileFormat,
-    /// What was done to read it, one sentence each.
-    pub notes: Vec<String>,
+}
+
+/// Why a file can't be read, or not any further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// The end of a sentence that begins with the file's name.
+    pub fault: Fault,
+    /// The line where it breaks off, where that is known.
+    pub line: Option<u64>,
 }
 
 /// A row as it was read.
-pub(super) struct Raw {
-    pub(super) number: u64,
-    pub(super) line: Option<u64>,
-    pub(super) value: Result<Value, Fault>,
+pub(super) type Raw = (Place, Result<Value, Fault>);
+
+/// Rows that are judged by one thread.
+pub(super) enum Portion {
+    /// Not parsed yet.
+    Lot(Lot),
+    /// The first of a file, which were looked at to see its format.
+    Parsed(Vec<Raw>),
 }
 
-/// A file that is read in lots.
+impl Portion {
+    /// The rows, in order.
+    pub(super) fn rows(self) -> Vec<Raw> {
+        match self {
+            Self::Lot(lot) => lot.rows(),
+            Self::Parsed(rows) => rows,
+        }
+    }
+}
+
+/// A file that is read in portions.
 pub(super) struct Source {
-    rows: Rows,
-    path: PathBuf,
-    left: u64,
-    fault: Option<Fault>,
+    reader: read::Opened,
+    /// Looked at already.
+    first: Vec<Portion>,
+    broken: Option<Broken>,
 }
 
-/// Rows of a lot: between two of them progress is told and a stop is heeded.
-const LOT_ROWS: usize = 2048;
+/// Lots that are looked at to see a file's format: where rows are large, fewer of them have to do.
+const SHOWN_LOTS: usize = 4;
 
 impl Source {
-    pub(super) fn open(path: &Path, max_rows: u64) -> Result<Self, Fault> {
-        let name = format!("`{}` ", file_name(path));
-        let refused = |problem: Problem| {
-            let Problem { kind, message, hint, .. } = problem;
-            let fault = match (kind, message.strip_prefix(&name)) {
-                (ProblemKind::NotFound, _) => {
-                    Fault::new(Code::UnreadableFile, message.trim_start_matches("the file "))
-                }
-                (_, Some("is empty")) => Fault::new(Code::EmptyFile, "is empty"),
-                (_, what) => Fault::new(Code::NotData, what.unwrap_or(&message)),
-            };
-            Fault { hint, ..fault }
-        };
-        let rows = Rows::open(path).map_err(refused)?;
-        Ok(Self { rows, path: path.to_owned(), left: max_rows, fault: None })
-    }
-
-    /// The next rows; none: it is at its end.
-    pub(super) fn lot(&mut self) -> Vec<Raw> {
-        let mut lot = Vec::new();
-        while lot.len() < LOT_ROWS && self.left > 0 {
-            let Some(row) = self.rows.next() else { break };
-            let number = self.rows.number();
-            let name = format!("row {number} of `{}` ", file_name(&self.path));
-            let value = row.map(|row| row.value).map_err(|problem| {
-                let what = problem.message.strip_prefix(&name).unwrap_or(&problem.message);
-                let code = if what.starts_with("is not UTF-8") { Code::NotUtf8 } else { Code::NotJson };
-                Fault::new(code, what)
-            });
-            if let (Err(fault), 0) = (&value, number) {
-                self.fault = Some(Fault::new(Code::EmptyFile, "is empty"));
-                debug_assert!(!fault.what.is_empty(), "a fault says something");
-                break;
-            }
-            self.left -= 1;
-            lot.push(Raw { number, line: None, value });
-        }
-        lot
+    pub(super) fn open(path: &Path) -> Result<Self, Broken> {
+        let reader = read::open(path).map_err(|refusal| broken(path, refusal))?;
+        Ok(Self { reader, first: Vec::new(), broken: None })
     }
 
     /// What the first rows say of the file.
-    pub(super) fn opened(&self, first: &[Raw], asked: &Asked) -> Result<Opened, Fault> {
-        let rows: Vec<&Value> = first.iter().filter_map(|raw| raw.value.as_ref().ok()).collect();
+    pub(super) fn opened(&mut self, path: &Path, asked: &Asked) -> Result<Opened, Broken> {
+        let mut shown: Vec<Vec<Raw>> = Vec::new();
+        while shown.len() < SHOWN_LOTS && shown.iter().map(Vec::len).sum::<usize>() < SHOWN_ROWS {
+            match self.reader.next() {
+                None => break,
+                Some(Ok(lot)) => shown.push(lot.rows()),
+                Some(Err(refusal)) => {
+                    self.broken = Some(broken(path, refusal));
+                    break;
+                }
+            }
+        }
+        let rows: Vec<&Value> = shown.iter().flatten().filter_map(|(_, row)| row.as_ref().ok()).collect();
         let format = if rows.is_empty() {
             // Then every row says itself why it can't be read.
             FileFormat {
@@ -92,20 +88,61 @@ impl Source {
                 notes: Vec::new(),
             }
         } else {
-            FileFormat::detect(rows, asked)?
+            FileFormat::detect(rows, asked).map_err(|fault| Broken { fault, line: None })?
         };
-        Ok(Opened { layout: None, format, notes: Vec::new() })
+        self.first = shown.into_iter().map(Portion::Parsed).collect();
+        Ok(Opened { layout: self.reader.layout, format })
     }
 
-    /// Why it can't be read any further.
-    pub(super) fn fault(&mut self) -> Option<Fault> {
-        self.fault.take()
+    /// The next portions, at most so many; none: it is at its end.
+    pub(super) fn portions(&mut self, path: &Path, most: usize) -> Vec<Portion> {
+        if !self.first.is_empty() {
+            return std::mem::take(&mut self.first);
+        }
+        let mut portions = Vec::new();
+        while portions.len() < most && self.broken.is_none() {
+            match self.reader.next() {
+                None => break,
+                Some(Ok(lot)) => portions.push(Portion::Lot(lot)),
+                Some(Err(refusal)) => self.broken = Some(broken(path, refusal)),
+            }
+        }
+        portions
+    }
+
+    /// What was done to read it, and why it can't be read any further.
+    pub(super) fn closed(self) -> (Vec<String>, Option<Broken>) {
+        (self.reader.notes, self.broken)
     }
 }
 
+fn broken(path: &Path, refusal: Refusal) -> Broken {
+    let Refusal { code, problem } = refusal;
+    let name = format!("`{}` ", file_name(path));
+    let what = problem.message.strip_prefix(&name).or_else(|| problem.message.strip_prefix("the file "));
+    let what = what.unwrap_or(&problem.message).to_owned();
+    // `path:line`, where there is a line.
+    let place =
+        problem.field.as_deref().and_then(|field| field.strip_prefix(path.to_str()?)?.strip_prefix(':'));
+    Broken { fault: Fault { code, what, hint: problem.hint }, line: place.and_then(|line| line.parse().ok()) }
+}
+
+/// A folder, or a pattern, that names no data.
+pub(super) fn broken_folder(path: &Path, problem: Problem) -> Broken {
+    let refusal = Refusal { code: Code::UnreadableFile, problem };
+    let Broken { fault, line } = broken(path, refusal);
+    let folder = format!("the folder `{}` ", file_name(path));
+    let what = fault.what.strip_prefix(&folder).unwrap_or(&fault.what).to_owned();
+    Broken { fault: Fault { what, ..fault }, line }
+}
+
 /// A row as an example; what is no error goes to `faults`.
-pub(super) fn read(raw: Raw, layout: &RowLayout, faults: &mut Vec<Fault>) -> Result<Example, Fault> {
-    let (example, mut notices) = format::example(&raw.value?, layout)?;
+pub(super) fn example(
+    row: Result<Value, Fault>,
+    layout: &RowLayout,
+    faults: &mut Vec<Fault>,
+) -> Result<Example, Fault> {
+    let (example, mut notices) = format::example(&row?, layout)?;
     faults.append(&mut notices);
     Ok(example)
 }

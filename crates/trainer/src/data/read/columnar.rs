@@ -1,11 +1,17 @@
-//! One JSON object that holds a table by columns, as pandas' `to_json` and hand-written exports do.
+//! One JSON object that holds a table by columns, or rows by their names, as pandas' `to_json` and hand-written exports
+//! do.
 
 use serde_json::{Map, Value};
+
+use super::keys;
 
 /// The rows of such an object; `None`: it is something else, mostly a row itself.
 pub(super) fn rows(value: &Value) -> Option<Vec<Value>> {
     let Value::Object(columns) = value else { return None };
-    split(columns).or_else(|| lists(columns)).or_else(|| indexed(columns))
+    if columns.contains_key("columns") && columns.contains_key("data") {
+        return split(columns);
+    }
+    lists(columns).or_else(|| indexed(columns)).or_else(|| keyed(columns))
 }
 
 /// `{"columns": ["a", "b"], "data": [[1, 2], …]}`: pandas, `orient="split"`.
@@ -55,6 +61,16 @@ fn indexed(object: &Map<String, Value>) -> Option<Vec<Value>> {
     })
 }
 
+/// `{"first": {"prompt": "x", "completion": "y"}, …}`: `orient="index"`. Each value is an object with the keys of a row.
+fn keyed(object: &Map<String, Value>) -> Option<Vec<Value>> {
+    let is_row = |value: &Value| {
+        value.as_object().is_some_and(|fields| fields.keys().any(|key| keys::is_of_rows(key)))
+    };
+    let is_itself_a_row = object.keys().any(|key| keys::is_of_rows(key));
+    (!is_itself_a_row && !object.is_empty() && object.values().all(is_row))
+        .then(|| object.values().cloned().collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,8 +86,11 @@ mod tests {
         ] {
             assert_eq!(rows(&table), expected, "{table}");
         }
+        let keyed = json!({"one": {"text": "x"}, "two": {"text": "y"}});
+        assert_eq!(rows(&keyed), Some(vec![json!({"text": "x"}), json!({"text": "y"})]));
         for row in [
             json!({"a": "x"}),
+            json!({"prompt": {"text": "x"}, "completion": {"text": "y"}}),
             json!({}),
             json!({"a": []}),
             json!({"input_ids": [1, 2], "labels": [1, 2]}),

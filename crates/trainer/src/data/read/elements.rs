@@ -9,7 +9,7 @@ use super::limits::{LOT_BYTES, MAX_ROW_BYTES};
 use super::lot::{At, Body, Span, Wrapping};
 use super::scan::Scan;
 use super::stream::{Cut, Input};
-use super::{Refusal, columnar, file_name, json};
+use super::{Refusal, columnar, file_name, json, keys};
 
 /// What is around the elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +122,17 @@ impl Elements {
                     }
                 }
             }
-            Around::Object => {}
+            Around::Object => {
+                let mut rest = bytes[at..].to_vec();
+                while rest.len() <= LOT_BYTES && self.input.fill(&mut rest, LOT_BYTES)? > 0 {}
+                notes.extend(keys::of_more_rows(&rest).iter().map(|key| not_read(&name, key)));
+                if rest.len() > LOT_BYTES {
+                    notes.push(format!("what comes after the rows of `{name}` is not read"));
+                } else if Scan::default().end(&[b"{", &rest[..]].concat()).is_none() {
+                    let refusal = self.bad(&bytes[..at], "is cut off: its object does not end");
+                    return Err(refusal.hint("download or write it again"));
+                }
+            }
         }
         Ok(())
     }
@@ -151,6 +161,11 @@ impl Elements {
             Around::Array | Around::Object => Some(self.bad(before, "is cut off: its array does not end")),
         }
     }
+}
+
+/// What is said of a key with rows beside the one that is read.
+pub(super) fn not_read(name: &str, key: &str) -> String {
+    format!("`{name}` has rows under `{key}` too, which are not read; save them as a file of their own")
 }
 
 enum Between {

@@ -61,21 +61,21 @@ impl<'a> Spot<'a> {
     }
 
     /// The escape sequence around the error, if that is its fault.
-    fn half_of_a_pair(&self, said: &str) -> Option<&'a str> {
+    fn half_of_a_pair(&self, said: &str) -> Option<String> {
         if !said.contains("surrogate") && !said.contains("hex escape") {
             return None;
         }
-        let escape = &self.before[self.before.floor_char_boundary(self.before.len().saturating_sub(14))..];
-        let start = self.before.len() - escape.len();
-        let from = |at: usize| {
-            let whole = [&self.before[start + at..], self.after].concat();
-            let digits = whole.strip_prefix("\\u")?.get(..4)?.to_ascii_lowercase();
-            let is_half =
-                digits.starts_with('d') && matches!(digits.as_bytes()[1], b'8'..=b'9' | b'a'..=b'f');
-            is_half.then_some(start + at)
+        // Far enough back for a pair of which the second half is wrong.
+        let start = self.before.floor_char_boundary(self.before.len().saturating_sub(14));
+        let end = self.after.floor_char_boundary(6);
+        let around = [&self.before[start..], &self.after[..end]].concat();
+        let is_half = |escape: &&str| {
+            let digits = escape[2..].to_ascii_lowercase();
+            matches!(digits.as_bytes(), [b'd', b'8' | b'9' | b'a'..=b'f', third, fourth]
+                if third.is_ascii_hexdigit() && fourth.is_ascii_hexdigit())
         };
-        let at = escape.match_indices("\\u").find_map(|(at, _)| from(at))?;
-        self.before.get(at..at + 6)
+        let escapes = around.match_indices("\\u").filter_map(|(at, _)| around.get(at..at + 6));
+        escapes.filter(is_half).map(str::to_owned).next()
     }
 
     fn early_end(&self) -> &'static str {
@@ -90,6 +90,9 @@ impl<'a> Spot<'a> {
     fn cause(&self, said: &str) -> String {
         let after = self.after;
         let begins = |words: &[&'static str]| words.iter().find(|word| after.starts_with(**word)).copied();
+        if self.before.ends_with('-') && after.starts_with("Infinity") {
+            return "`-Infinity` is no number in JSON; write null, or leave the key out,".to_owned();
+        }
         if let Some(word) = begins(&["NaN", "Infinity", "-Infinity", "nan", "inf", "-inf"]) {
             return format!("`{word}` is no number in JSON; write null, or leave the key out,");
         }
@@ -122,14 +125,11 @@ impl<'a> Spot<'a> {
                 return "a backslash before a character that can't be escaped; write `\\\\` for a backslash:"
                     .to_owned();
             }
-            "expected value" if self.before.is_empty() => {
-                let shown: String = after.chars().take(20).collect();
+            "expected value" | "expected ident" if !self.before.contains(['{', '[', '"']) => {
+                let shown: String = self.before.chars().chain(after.chars()).take(20).collect();
                 return format!("it begins with `{shown}`, as if it were the rest of the row before,");
             }
             _ => {}
-        }
-        if self.before.ends_with("-") && after.starts_with("Infinity") {
-            return "`-Infinity` is no number in JSON; write null, or leave the key out,".to_owned();
         }
         said.to_owned()
     }
@@ -214,7 +214,7 @@ mod tests {
             ),
             (
                 "the rest\"}",
-                "it begins with `the rest\"}`, as if it were the rest of the row before, at column 1",
+                "it begins with `the rest\"}`, as if it were the rest of the row before, at column 2",
             ),
             ("{\"a\": 1e999}", "a number too large for a 64-bit float at column 11"),
         ] {

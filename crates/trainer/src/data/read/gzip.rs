@@ -12,13 +12,13 @@ pub(super) struct Gzip<R> {
 }
 
 enum State<R> {
-    Member(GzDecoder<R>),
+    Member(Box<GzDecoder<R>>),
     Ended,
 }
 
 impl<R: BufRead> Gzip<R> {
     pub(super) fn new(inner: R) -> Self {
-        Self { state: State::Member(GzDecoder::new(inner)) }
+        Self { state: State::Member(Box::new(GzDecoder::new(inner))) }
     }
 }
 
@@ -39,7 +39,7 @@ impl<R: BufRead> Read for Gzip<R> {
             let mut inner = member.into_inner();
             match next_byte(&mut inner)? {
                 None => {}
-                Some(0x1F) => self.state = State::Member(GzDecoder::new(inner)),
+                Some(0x1F) => self.state = State::Member(Box::new(GzDecoder::new(inner))),
                 Some(_) => {
                     let what = "is damaged: after its gzip stream comes something else".to_owned();
                     return Err(io::Error::other(Damage(what)));

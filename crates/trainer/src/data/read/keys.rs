@@ -55,28 +55,49 @@ pub(super) struct Wrapper {
     pub key: String,
     /// What comes before its first element.
     pub n_before: usize,
+    /// Keys before it that hold rows too.
+    pub others: Vec<String>,
+}
+
+/// Whether this is a key that rows have.
+pub(super) fn is_of_rows(key: &str) -> bool {
+    OF_ROWS.contains(&key)
+}
+
+/// The keys of the entries at the end of an object that hold rows; `rest` begins after an entry.
+pub(super) fn of_more_rows(rest: &[u8]) -> Vec<String> {
+    let text = [b"{", rest].concat();
+    let entries: Vec<Entry> = entries(&text).collect();
+    entries.into_iter().filter(|entry| holds_rows(&text, entry)).map(|entry| entry.key).collect()
 }
 
 /// The array that holds the rows of the object that `text` begins with.
 pub(super) fn wrapper(text: &[u8]) -> Option<Wrapper> {
     let entries: Vec<Entry> = entries(text).collect();
-    let is_row = entries.iter().any(|entry| OF_ROWS.contains(&entry.key.as_str()));
-    let holds_rows = |entry: &&Entry| {
-        let Some(elements) = text[entry.value..].strip_prefix(b"[") else { return false };
-        match elements.trim_ascii_start() {
-            [b'{', ..] => !is_message(&of_first_element(elements)),
-            // Lists of messages.
-            [b'[', inner @ ..] => inner.trim_ascii_start().starts_with(b"{"),
-            _ => false,
-        }
+    let is_row = entries.iter().any(|entry| is_of_rows(&entry.key));
+    let holders: Vec<&Entry> = entries.iter().filter(|entry| holds_rows(text, entry)).collect();
+    let is_named = |entry: &&&Entry, names: &[&str]| names.contains(&entry.key.to_lowercase().as_str());
+    // Under a name that says nothing it takes rows that look like some.
+    let looks_like_rows = |entry: &&Entry| {
+        let keys = of_first_element(&text[entry.value + 1..]);
+        keys.iter().any(|key| is_of_rows(key) || key == "conversations")
     };
-    let named = |entry: &&Entry| WRAPPERS.contains(&entry.key.to_lowercase().as_str());
-    let found = entries
-        .iter()
-        .filter(holds_rows)
-        .find(named)
-        .or_else(|| entries.first().filter(holds_rows).filter(|_| !is_row))?;
-    Some(Wrapper { key: found.key.clone(), n_before: found.value + 1 })
+    let first = || entries.first().filter(|entry| !is_row && holds_rows(text, entry)).filter(looks_like_rows);
+    let found = holders.iter().find(|entry| is_named(entry, &["train", "training"])).copied();
+    let found =
+        found.or_else(|| holders.iter().find(|entry| is_named(entry, WRAPPERS)).copied()).or_else(first)?;
+    let before = holders.iter().filter(|entry| entry.value < found.value).map(|entry| entry.key.clone());
+    Some(Wrapper { key: found.key.clone(), n_before: found.value + 1, others: before.collect() })
+}
+
+/// Whether the value of an entry is a list of rows: of objects that are no messages, or of lists of messages.
+fn holds_rows(text: &[u8], entry: &Entry) -> bool {
+    let Some(elements) = text[entry.value..].strip_prefix(b"[") else { return false };
+    match elements.trim_ascii_start() {
+        [b'{', ..] => !is_message(&of_first_element(elements)),
+        [b'[', inner @ ..] => inner.trim_ascii_start().starts_with(b"{"),
+        _ => false,
+    }
 }
 
 /// The keys of the object that a list begins with, as far as they are there; `elements` begins after the bracket.
@@ -136,6 +157,7 @@ mod tests {
             (r#"{"messages": [{"role": "user", "content": "a"}]}"#, None),
             (r#"{"tools": [{"type": "function"}], "messages": []}"#, None),
             (r#"{"answers": [{"text": "a"}], "question": "b"}"#, None),
+            (r#"{"test": [{"text": "a"}], "train": [{"text": "b"}]}"#, Some("train")),
             (r#"{"data": ["a"]}"#, None),
             (r#"{"data": "#, None),
             ("{", None),

@@ -107,6 +107,9 @@ fn open_medium(path: &Path, mut medium: Medium) -> Result<Opened, Refusal> {
     let Source { mut input, compression, encoding } = Source::new(&path, medium, &head)?;
     let found = recognise::recognise(&mut input)?;
     note_source(&path, (compression, encoding), &mut notes);
+    if found != recognise::Rows::Text && recognise::is_text(&path) {
+        notes.push(format!("`{}` holds JSON, which is read as rows and not as text", file_name(&path)));
+    }
     let (container, cut): (Container, Box<dyn Cut + Send>) = match found {
         recognise::Rows::Lines => (Container::JsonLines, Box::new(Lines::new(input))),
         recognise::Rows::Text => (Container::Text, Box::new(Text::new(input, n_bytes))),
@@ -129,8 +132,9 @@ fn open_medium(path: &Path, mut medium: Medium) -> Result<Opened, Refusal> {
             let container = match (around, key) {
                 (Around::Nothing, _) => Container::JsonLines,
                 (Around::Array, _) | (Around::Object, None) => Container::JsonArray,
-                (Around::Object, Some(key)) => {
+                (Around::Object, Some((key, others))) => {
                     notes.push(format!("the rows of `{name}` are those of its key `{key}`"));
+                    notes.extend(others.iter().map(|other| elements::not_read(&name, other)));
                     Container::JsonObject
                 }
             };

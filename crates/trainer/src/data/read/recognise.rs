@@ -22,8 +22,8 @@ pub(super) enum Rows {
         wrapping: Wrapping,
         /// What comes before the first, its opening bracket included.
         n_before: usize,
-        /// The key that holds them.
-        key: Option<String>,
+        /// The key that holds them, and keys before it that hold some too.
+        key: Option<(String, Vec<String>)>,
     },
     /// They are those of a table.
     Table(Dialect),
@@ -36,7 +36,7 @@ pub(super) fn recognise(input: &mut Input) -> Result<Rows, Refusal> {
     let end = input.look(HEAD_BYTES + 1)?;
     let (path, head) = (input.path(), input.head());
     let text = head.trim_ascii_start();
-    let is_text = has_extension(path, &["txt", "text", "md"]);
+    let is_text = is_text(path);
     let is_table = has_extension(path, &["csv", "tsv", "tab"]);
     strangers::refuse_text(path, head)?;
     let table = || header::dialect(input).map(Rows::Table).ok_or_else(|| strangers::unknown(path, head));
@@ -55,6 +55,11 @@ pub(super) fn recognise(input: &mut Input) -> Result<Rows, Refusal> {
         Some(_) => table()?,
     };
     Ok(found)
+}
+
+/// Whether the file is named as plain text.
+pub(super) fn is_text(path: &Path) -> bool {
+    has_extension(path, &["txt", "text", "md"])
 }
 
 /// Whether the file's name ends in one of these, compressed or not.
@@ -102,7 +107,7 @@ fn object(input: &mut Input, end: End) -> Result<Rows, Refusal> {
             around: Around::Object,
             wrapping: wrapping(&text[found.n_before..]),
             n_before: start + found.n_before,
-            key: Some(found.key),
+            key: Some((found.key, found.others)),
         })
     };
     match (first_value(text), line_end) {
@@ -204,7 +209,10 @@ fn wrapping(elements: &[u8]) -> Wrapping {
 /// Whether a text that is named as one holds rows all the same.
 fn begins_with_rows(text: &[u8]) -> bool {
     let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
-    let begins_object = |text: &[u8]| text.trim_ascii_start().starts_with(b"{\"");
+    let begins_object = |text: &[u8]| {
+        let inner = text.trim_ascii_start().strip_prefix(b"{");
+        inner.is_some_and(|inner| inner.trim_ascii_start().starts_with(b"\""))
+    };
     match first_value(text) {
         First::Whole(_) | First::Open => begins_object(text) || begins_object(&text[1..]),
         First::Broken => first.starts_with(b"{\"") && is_row(first),

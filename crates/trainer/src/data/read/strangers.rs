@@ -10,6 +10,8 @@ use super::Refusal;
 const MAGIC: &[(&[u8], &str, &str)] = &[
     (b"PK\x03\x04", "a zip archive, as .xlsx, .docx, .npz and models of PyTorch are too", UNPACK),
     (b"PK\x05\x06", "an empty zip archive", UNPACK),
+    (b"PAR1", "a Parquet file that is compressed as a whole", UNPACK),
+    (b"PARE", "an encrypted Parquet file", CONVERT),
     (b"BZh", "compressed with bzip2", UNPACK),
     (b"\xFD7zXZ\0", "compressed with xz", UNPACK),
     (b"7z\xBC\xAF\x27\x1C", "a 7z archive", UNPACK),
@@ -63,7 +65,7 @@ pub(super) fn refuse_bytes(path: &Path, head: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Refuses text that is no data. `head` is UTF-8, or was meant to be.
+/// Refuses text that is no data, whatever its name. `head` is UTF-8, or was meant to be.
 pub(super) fn refuse_text(path: &Path, head: &[u8]) -> Result<(), Refusal> {
     let text = head.trim_ascii_start();
     let start = text[..text.len().min(256)].to_ascii_lowercase();
@@ -76,20 +78,20 @@ pub(super) fn refuse_text(path: &Path, head: &[u8]) -> Result<(), Refusal> {
         let what = "is a web page, not data: a download may have failed";
         return Err(Refusal::new(Code::NotData, path, what).hint("download it again"));
     }
-    if begins(&[b"<?xml", b"<error>", b"<!doctype"]) {
-        return Err(stranger(path, "XML", CONVERT));
-    }
-    if let Some(at) = memchr::memchr(0, head) {
-        let what = format!("is not text: byte {} is zero", at + 1);
-        return Err(Refusal::new(Code::NotData, path, what).hint(NAME_DATA));
-    }
     Ok(())
 }
 
 /// Refuses text that is neither JSON nor a table nor, by its name, plain text.
 pub(super) fn unknown(path: &Path, head: &[u8]) -> Refusal {
+    if let Some(at) = memchr::memchr(0, head) {
+        let what = format!("is not text: byte {} is zero", at + 1);
+        return Refusal::new(Code::NotData, path, what).hint(NAME_DATA);
+    }
     let text = String::from_utf8_lossy(head.trim_ascii_start());
     let first_line = text.lines().next().unwrap_or_default();
+    if ["<?xml", "<!DOCTYPE", "<error>", "<Error>"].iter().any(|start| first_line.starts_with(start)) {
+        return stranger(path, "XML", CONVERT);
+    }
     let upper = first_line.to_ascii_uppercase();
     let sql = [
         "-- MYSQL",

@@ -10,6 +10,7 @@ mod seen;
 mod spread;
 mod tally;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ use super::format::Asked;
 use super::judge::Spellings;
 use super::order::{Plan, Pool};
 use super::pass::{Ended, Model, Pass, Wanted, inputs};
+use super::read::expand;
 use crate::sha256::hex;
 
 pub use conclude::{Conclusion, conclude, remaining};
@@ -95,7 +97,7 @@ pub fn check(
     let mut tally = Tally::new(model.as_ref(), remember);
     let pass = Pass {
         asked: Asked::of(data.format),
-        spellings: Spellings::for_model(model.as_ref().map(|model| &model.encoder.tokenizer)),
+        spellings: if model.is_some() { Spellings::none() } else { Spellings::common() },
         model,
         wanted: Wanted::Verdicts,
         phase: Phase::Validating,
@@ -104,9 +106,7 @@ pub fn check(
         let hashes = match fingerprint {
             Fingerprint::Absent => None,
             // Reading twice at once costs little: what one has read, the other finds in memory.
-            Fingerprint::Sha256 => {
-                Some(scope.spawn(|| inputs(data).map(|(path, ..)| sha256(path)).collect::<Vec<_>>()))
-            }
+            Fingerprint::Sha256 => Some(scope.spawn(|| sha256_of_all(data, stop))),
         };
         let ended = pass.all(data, &mut tally, (observer, stop));
         (ended, hashes.map(|hashes| hashes.join().expect("hashing a file does not panic")))
@@ -121,8 +121,8 @@ pub fn check(
     if let (Some(train), Some(model)) = (train, model) {
         report.steps = steps(data, train, model.max_length, &remaining(&kept, held.as_deref()));
     }
-    for (file, hash) in report.files.iter_mut().zip(hashes.into_iter().flatten()) {
-        file.sha256 = hash;
+    if let Some(mut hashes) = hashes {
+        report.files.iter_mut().for_each(|file| file.sha256 = hashes.remove(&file.path));
     }
     Ok(report)
 }
@@ -138,17 +138,29 @@ pub fn steps(data: &Data, train: &Train, max_length: usize, kept: &[Kept]) -> Op
     Some(Plan::new(Pool::of(data, lengths, &per_file, max_length), train).steps())
 }
 
-/// SHA-256 of a file in hexadecimal; `None`: it can't be read, which the pass finds too.
-fn sha256(path: &Path) -> Option<String> {
+/// SHA-256 of the files in hexadecimal, without those that can't be read, which the pass finds too.
+fn sha256_of_all(data: &Data, stop: &StopSignal) -> HashMap<PathBuf, String> {
+    let files =
+        inputs(data).flat_map(|(path, ..)| expand(path).map_or_else(|_| Vec::new(), |(files, _)| files));
+    files.filter_map(|path| sha256(&path, stop).ok().flatten().map(|hash| (path, hash))).collect()
+}
+
+/// `None`: it was asked to stop.
+fn sha256(path: &Path, stop: &StopSignal) -> io::Result<Option<String>> {
     let mut hash = Sha256::new();
-    let mut file = File::open(path).ok()?;
+    let mut file = File::open(path)?;
+    // A pipe may never end.
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
     let mut buffer = vec![0; 1 << 18];
-    loop {
+    while stop.raised().is_none() {
         match file.read(&mut buffer) {
-            Ok(0) => return Some(hex(hash)),
+            Ok(0) => return Ok(Some(hex(hash))),
             Ok(n) => hash.update(&buffer[..n]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return None,
+            Err(error) => return Err(error),
         }
     }
+    Ok(None)
 }

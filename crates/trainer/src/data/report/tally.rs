@@ -13,7 +13,7 @@ use super::spread::Spread;
 use crate::data::fault::Fault;
 use crate::data::format::FileFormat;
 use crate::data::judge::{Facts, ROLES};
-use crate::data::pass::{Consumer, Input, Judged, Learned, Model, Opened, Part, Piece};
+use crate::data::pass::{Broken, Consumer, Input, Judged, Learned, Model, Opened, Part, Piece};
 use crate::data::read::file_name;
 
 /// Whether each sample is remembered, for a split by fraction and for steps.
@@ -36,7 +36,7 @@ pub struct Kept {
     pub n_tokens: u32,
     /// Those that the loss counts.
     pub n_supervised: u32,
-    /// Which of the training files it is from.
+    /// Which of the training files, as the job names them, it is from.
     pub file: u32,
     /// Whether it is the first sample of its row.
     pub begins_row: bool,
@@ -65,8 +65,15 @@ pub struct Tally {
     roles: [u64; ROLES.len()],
     tokens: Option<Tokens>,
     kept: Vec<Kept>,
-    n_train_files: u32,
+    entry: u32,
     is_hopeless: bool,
+}
+
+/// Where something is found.
+#[derive(Clone, Copy)]
+struct At {
+    row: Option<u64>,
+    line: Option<u64>,
 }
 
 /// What was counted of tokens.
@@ -117,7 +124,7 @@ impl Tally {
             turns: Spread::default(),
             roles: [0; ROLES.len()],
             kept: Vec::new(),
-            n_train_files: 0,
+            entry: 0,
             is_hopeless: false,
         }
     }
@@ -130,7 +137,7 @@ impl Tally {
     /// Adds what is wrong with the files together, which is named after the first.
     pub fn find_in_all(&mut self, fault: Fault) {
         if self.files.first().is_some() {
-            self.find(None, fault);
+            self.find(At { row: None, line: None }, fault);
         }
     }
 
@@ -180,7 +187,7 @@ impl Tally {
     }
 
     /// Counts a finding, and lists it where there is room.
-    fn find(&mut self, place: Option<(u64, Option<u64>)>, fault: Fault) {
+    fn find(&mut self, At { row, line }: At, fault: Fault) {
         let Fault { code, what, hint } = fault;
         *self.counts.entry(code).or_default() += 1;
         if self.findings.len() == DatasetReport::LISTED {
@@ -193,16 +200,16 @@ impl Tally {
         }
         let path = &self.files.last().expect("a file begins before what is found in it").path;
         let name = file_name(path);
-        let message = match place {
-            Some((row, _)) => format!("row {row} of `{name}` {what}"),
+        let message = match row {
+            Some(row) => format!("row {row} of `{name}` {what}"),
             None => format!("`{name}` {what}"),
         };
         self.findings.push(Finding {
             code,
             severity: code.severity(),
             path: path.display().to_string(),
-            row: place.map(|(row, _)| row),
-            line: place.and_then(|(_, line)| line),
+            row,
+            line,
             message,
             hint,
         });
@@ -288,7 +295,7 @@ impl Tally {
             None if row.faults.iter().any(|fault| fault.code == Code::Dropped) => Fate::Dropped,
             None => Fate::Accepted,
         };
-        let place = Some((row.number, row.line));
+        let place = At { row: Some(row.number), line: row.line };
         self.last_number = row.number;
         for counts in
             [&mut self.rows, &mut self.files.last_mut().expect("a file begins before its rows").rows]
@@ -338,7 +345,7 @@ impl Tally {
 
     fn keep(&mut self, row: &Judged) {
         let (Some(facts), learned) = (&row.facts, row.learned.as_ref()) else { return };
-        let file = self.n_train_files.saturating_sub(1);
+        let file = self.entry;
         match (self.part, self.remember) {
             (Part::Train, Remember::Samples) => {}
             (Part::Train, Remember::Nothing) | (Part::Eval, _) => return,
@@ -393,7 +400,7 @@ impl Consumer for Tally {
         if let Some(tokens) = &mut self.tokens {
             tokens.part = input.part;
         }
-        self.n_train_files += u32::from(input.part == Part::Train);
+        self.entry = u32::try_from(input.entry).unwrap_or(u32::MAX);
         self.files.push(FileReport {
             path: input.path.to_owned(),
             bytes: std::fs::metadata(input.path).map_or(0, |metadata| metadata.len()),
@@ -407,20 +414,25 @@ impl Consumer for Tally {
     }
 
     fn opened(&mut self, opened: &Opened) {
-        let Opened { layout, format, mut notes } = opened.clone();
-        let FileFormat { layout: rows, confidence, others, notes: of_format } = format;
-        notes.extend(of_format);
+        let Opened { layout, format } = opened.clone();
+        let FileFormat { layout: rows, confidence, others, mut notes } = format;
         if !others.is_empty() {
             let others: Vec<String> =
                 others.iter().map(|other| format!("{} of {}", other.rows, other.format.name())).collect();
             notes.push(format!("among the rows looked at are others: {}", others.join(", ")));
         }
         let file = self.files.last_mut().expect("a file begins before it is opened");
-        *file = FileReport { layout, format: Some(rows.format), confidence, notes, ..file.clone() };
+        *file =
+            FileReport { layout: Some(layout), format: Some(rows.format), confidence, notes, ..file.clone() };
     }
 
-    fn broken(&mut self, fault: Fault) {
-        self.find(None, fault);
+    fn closed(&mut self, notes: Vec<String>) {
+        self.files.last_mut().expect("a file begins before it is closed").notes.extend(notes);
+    }
+
+    fn broken(&mut self, broken: Broken) {
+        let Broken { fault, line } = broken;
+        self.find(At { row: None, line }, fault);
     }
 
     fn row(&mut self, mut row: Judged) {

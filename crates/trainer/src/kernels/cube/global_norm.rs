@@ -133,8 +133,8 @@ pub fn measure(_gpu: Gpu, norm: &mut Norm, gradients: &[(usize, &Tensor<2>)]) {
     debug_assert!(*first < norm.starts.len(), "a slot that is there");
 }
 
-/// From all sums to the factor that all gradients are multiplied by.
-pub fn decide(_gpu: Gpu, norm: &mut Norm, max_norm: Option<f64>) {
+/// From all sums to the factor that all gradients are multiplied by, which takes the loss scale away again.
+pub fn decide(_gpu: Gpu, norm: &mut Norm, max_norm: Option<f64>, loss_scale: f64) {
     let n_slots = norm.starts.len() - 1;
     let squares = strided(&norm.squares);
     choose_factor::launch(
@@ -144,8 +144,10 @@ pub fn decide(_gpu: Gpu, norm: &mut Norm, max_norm: Option<f64>) {
         squares.into_buffer_arg(),
         strided(&norm.factors).into_buffer_arg(),
         n_slots,
-        max_norm.map_or(f32::MAX, |max_norm| max_norm as f32),
-        NORM_EPSILON as f32,
+        // The sums are those of the scaled gradients: the limit is scaled alike.
+        max_norm.map_or(f32::MAX, |max_norm| (max_norm * loss_scale) as f32),
+        (NORM_EPSILON * loss_scale) as f32,
+        (1.0 / loss_scale) as f32,
     );
 }
 
@@ -259,7 +261,14 @@ fn sum_slots(
 
 /// One cube.
 #[cube(launch)]
-fn choose_factor(squares: &mut [f32], factors: &mut [f32], n_slots: usize, max_norm: f32, epsilon: f32) {
+fn choose_factor(
+    squares: &mut [f32],
+    factors: &mut [f32],
+    n_slots: usize,
+    max_norm: f32,
+    epsilon: f32,
+    unscale: f32,
+) {
     let mut sum = 0.0f32;
     for i in range_stepped(UNIT_POS as usize, n_slots, N_THREADS) {
         sum += squares[i];
@@ -267,7 +276,7 @@ fn choose_factor(squares: &mut [f32], factors: &mut [f32], n_slots: usize, max_n
     let total = sum_over_cube(sum, N_THREADS);
     if UNIT_POS == 0 {
         squares[n_slots] = total;
-        factors[n_slots] = factor(total, (max_norm / (f32::sqrt(total) + epsilon)).min(1.0));
+        factors[n_slots] = factor(total, (max_norm / (f32::sqrt(total) + epsilon)).min(1.0) * unscale);
     }
 }
 

@@ -27,7 +27,8 @@ impl Optimizer {
         let mut norm = self.norm.take().expect("it was prepared");
         let measured: Vec<_> = gradients.iter().enumerate().collect();
         global_norm::measure(gpu, &mut norm, &measured);
-        global_norm::decide(gpu, &mut norm, self.max_grad_norm);
+        let loss_scale = self.loss_scale.factor();
+        global_norm::decide(gpu, &mut norm, self.max_grad_norm, loss_scale);
 
         self.n_steps += 1;
         let ByDecay { decayed, exempt } = self.coefficients(learning_rate, 1.0);
@@ -76,7 +77,7 @@ impl Optimizer {
             self.n_steps -= 1;
             return f64::from(*total);
         }
-        global_norm(of_slots)
+        global_norm(of_slots) / loss_scale
     }
 
     /// Takes memory for the norm, where a GPU computes.

@@ -10,6 +10,7 @@ use crate::model::decoder::Decoder;
 use crate::ops::param::{Gradients, Param};
 use crate::optim::adamw::{Coefficients, Decay};
 use crate::optim::clip;
+use crate::optim::loss_scale::LossScale;
 use crate::optim::moments::WeightMoments;
 
 /// AdamW with the moments of every trained weight, in the order of their slots.
@@ -21,6 +22,8 @@ pub struct Optimizer {
     pub max_grad_norm: Option<f64>,
     /// Updates taken so far.
     pub n_steps: u64,
+    /// What the gradients that it is given were multiplied by.
+    pub loss_scale: LossScale,
     /// The moments.
     pub moments: Vec<WeightMoments>,
     n_parameters: u64,
@@ -58,23 +61,26 @@ impl Optimizer {
                 n_parameters += param.value.dims().iter().product::<usize>() as u64;
             }
         });
-        Self { adamw, max_grad_norm, n_steps: 0, moments, n_parameters, norm: None }
+        let loss_scale = LossScale::of(decoder.kernels);
+        Self { adamw, max_grad_norm, n_steps: 0, loss_scale, moments, n_parameters, norm: None }
     }
 
     /// Updates the trained weights, frees each gradient once it was used, and returns the global gradient norm before
-    /// clipping. A gradient that is not finite changes nothing.
+    /// clipping, without the loss scale. A gradient that is not finite changes nothing.
     pub fn step(&mut self, decoder: &mut Decoder, gradients: &mut Gradients, learning_rate: f64) -> f64 {
         let kernels = decoder.kernels;
         match kernels {
             Kernels::Plain | Kernels::Cpu => {}
             Kernels::Cube(gpu) => return self.step_on_gpu(gpu, decoder, gradients, learning_rate),
         }
-        let norm = clip::global_norm(kernels, gradients);
+        let loss_scale = self.loss_scale.factor();
+        let norm = clip::global_norm(kernels, gradients) / loss_scale;
         if !norm.is_finite() {
             return norm;
         }
         self.n_steps += 1;
-        let by_decay = self.coefficients(learning_rate, clip::factor(norm, self.max_grad_norm));
+        let factor = clip::factor(norm, self.max_grad_norm) / loss_scale;
+        let by_decay = self.coefficients(learning_rate, factor);
         decoder.for_each_param_mut(&mut |param| {
             let Some(slot) = param.slot else { return };
             let gradient = gradients.take(slot);
@@ -85,9 +91,9 @@ impl Optimizer {
     }
 
     /// Whether a step of so many microbatches can be taken in parts: nothing has to be known of all gradients before
-    /// the first weight is updated.
+    /// the first weight is updated. With a loss scale it has to be known whether all of them are finite.
     pub fn can_step_in_parts(&self, n_microbatches: usize) -> bool {
-        n_microbatches == 1 && self.max_grad_norm.is_none()
+        n_microbatches == 1 && self.max_grad_norm.is_none() && self.loss_scale == LossScale::One
     }
 
     /// Begins a step in parts.
