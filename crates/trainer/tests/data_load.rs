@@ -175,7 +175,7 @@ fn bad_rows_are_refused_with_their_line() {
         assert!(problems[0].field.as_ref().expect("a place").ends_with(&format!("a.jsonl:{line}")));
     }
     let problems = Job::of(&[("a.jsonl", b"{\"text\": \"a\"}\n{\"text\": \"\xFF\"}")]).refusal();
-    assert_eq!(problems, ["row 2 of `a.jsonl` is not UTF-8 at byte 11"]);
+    assert_eq!(problems, ["row 2 of `a.jsonl` is not UTF-8 at byte 11 (0xFF, in Windows-1252 `ÿ`)"]);
 }
 
 #[test]

@@ -366,7 +366,7 @@ fn continued_messages_end_where_they_end() {
         let rendered = rendered.map(|rendered| rendered.text).map_err(|problem| problem.message);
         assert_eq!(rendered.as_deref().map_err(String::as_str), expected);
     }
-    let calls = json!([{"role": "assistant", "content": null, "tool_calls": [{}]}]);
+    let calls = json!([{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f"}}]}]);
     let conversation = Conversation::from_parts(&calls, None).expect("valid");
     let template = ChatTemplate::new("a", "a test", &Map::new()).expect("compiles");
     let problem =

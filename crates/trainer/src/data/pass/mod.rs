@@ -175,7 +175,7 @@ impl Pass<'_> {
     }
 
     /// Goes through a file. Gives back how many rows were taken in.
-    fn file(
+    pub(super) fn file(
         &self,
         input: &Input<'_>,
         consumer: &mut dyn Consumer,
