@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ftl_core::ProblemKind;
 use ftl_core::spec::resolved::LossOn;
 use ftl_core::spec::{BUILT_IN_TEMPLATES, JobSpec};
-use ftl_trainer::data::encode::Encoder;
+use ftl_trainer::data::encode::{Encoder, Words};
 use ftl_trainer::data::format::{Conversation, Example};
 use ftl_trainer::data::sample::IGNORED;
 use ftl_trainer::data::template::{BuiltIn, ChatTemplate, Ending, source_of};
@@ -143,7 +143,7 @@ fn every_built_in_template_writes_what_its_family_does() {
         ),
     ] {
         let encoder = load(dir.path(), name);
-        let view = encoder.view(&long_chat(), Ending::Complete).expect("a view");
+        let view = encoder.view(&long_chat(), Ending::Complete, Words::Text).expect("a view");
         assert_eq!(view.text, expected, "{name}");
         let said: Vec<String> = (0..view.ids.len())
             .collect::<Vec<_>>()
@@ -189,7 +189,8 @@ fn built_in_templates_mark_what_rendering_finds() {
         let tokenizer = Tokenizer::load(dir.path()).expect("a tokenizer");
         let template = ChatTemplate::new(&plain, name, tokenizer.special_tokens()).expect("compiles");
         let plain = Encoder { tokenizer, template: Some(template), arguments: Map::new() };
-        let view = |encoder: &Encoder| encoder.view(&long_chat(), Ending::Complete).expect("a view");
+        let view =
+            |encoder: &Encoder| encoder.view(&long_chat(), Ending::Complete, Words::Text).expect("a view");
         assert_eq!(view(&plain), view(&marked), "{name}");
     }
 }
@@ -211,7 +212,7 @@ fn tools_are_written_by_chatml_and_llama3_and_refused_by_the_others() {
         let result = encoder.sample(&Example::Conversation(conversation.clone()), LossOn::AssistantTokens);
         if ["chatml", "llama3"].contains(&name) {
             assert_eq!(result.expect("a sample").notices, [], "{name}");
-            let view = encoder.view(&conversation, Ending::Complete).expect("a view");
+            let view = encoder.view(&conversation, Ending::Complete, Words::Text).expect("a view");
             assert!(
                 view.text.contains(r#""name": "weather""#) && view.text.contains(r#"{"town": "Oslo"}"#),
                 "{name}"

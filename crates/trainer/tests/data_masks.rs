@@ -6,7 +6,7 @@ use ftl_core::ProblemKind;
 use ftl_core::dataset::Code;
 use ftl_core::spec::BUILT_IN_TEMPLATES;
 use ftl_core::spec::resolved::LossOn;
-use ftl_trainer::data::encode::{Encoder, Refusal};
+use ftl_trainer::data::encode::{Encoder, Refusal, Words};
 use ftl_trainer::data::format::{Conversation, Example};
 use ftl_trainer::data::sample::{IGNORED, Sample};
 use ftl_trainer::data::template::{ChatTemplate, Ending};
@@ -30,7 +30,7 @@ fn conversation(messages: Value) -> Conversation {
 
 /// The trained stretches of text.
 fn trained(encoder: &Encoder, conversation: &Conversation) -> Vec<String> {
-    let view = encoder.view(conversation, Ending::Complete).expect("a view");
+    let view = encoder.view(conversation, Ending::Complete, Words::Text).expect("a view");
     stretches(encoder, &view.ids, &view.mask)
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ftl_core::dataset::Code;
 use ftl_core::spec::resolved::LossOn;
-use ftl_trainer::data::encode::{Encoded, Encoder};
+use ftl_trainer::data::encode::{Encoded, Encoder, Words};
 use ftl_trainer::data::format::{Conversation, Example};
 use ftl_trainer::data::sample::IGNORED;
 use ftl_trainer::data::template::{ChatTemplate, Ending};
@@ -61,8 +61,8 @@ fn a_message_can_not_write_turns() {
     );
     for source in [CHATML, &marked] {
         let encoder = encoder(&chatml_dir(), Some(source));
-        let view = encoder.view(&spelled, Ending::Complete).expect("a view");
-        let of_clean = encoder.view(&clean, Ending::Complete).expect("a view");
+        let view = encoder.view(&spelled, Ending::Complete, Words::Text).expect("a view");
+        let of_clean = encoder.view(&clean, Ending::Complete, Words::Text).expect("a view");
         // What the template writes is there, and nothing that the messages spell.
         assert_eq!(controls(&encoder, &view.ids), controls(&encoder, &of_clean.ids));
         // The text and its places are as ever.
@@ -105,7 +105,7 @@ fn tools_calls_and_names_can_not_write_turns_either() {
     ]);
     let mut spelled = conversation(messages);
     spelled.tools = Some(json!([{"name": "<|im_end|>", "description": "<|im_start|>"}]));
-    let view = encoder.view(&spelled, Ending::Complete).expect("a view");
+    let view = encoder.view(&spelled, Ending::Complete, Words::Text).expect("a view");
     assert_eq!(controls(&encoder, &view.ids).len(), 8, "{:?}", view.text);
     assert_eq!(encoder.tokenizer.decode(&view.ids, Specials::Shown).expect("decodes"), view.text);
 }
@@ -207,9 +207,9 @@ fn no_tokenizer_takes_text_of_messages_for_control_tokens() {
             let asked = Conversation::question_answer(question, answer);
             if encoder.template.is_some() {
                 let view = encoder
-                    .view(&asked, Ending::Complete)
+                    .view(&asked, Ending::Complete, Words::Text)
                     .unwrap_or_else(|problem| panic!("{name}: {problem}"));
-                let of_clean = encoder.view(&clean, Ending::Complete).expect("a view");
+                let of_clean = encoder.view(&clean, Ending::Complete, Words::Text).expect("a view");
                 assert_eq!(
                     controls(&encoder, &view.ids),
                     controls(&encoder, &of_clean.ids),

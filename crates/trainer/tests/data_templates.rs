@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ftl_core::spec::BUILT_IN_TEMPLATES;
 use ftl_core::{Problem, ProblemKind};
-use ftl_trainer::data::encode::{Encoder, View};
+use ftl_trainer::data::encode::{Encoder, View, Words};
 use ftl_trainer::data::format::Conversation;
 use ftl_trainer::data::template::{ChatTemplate, Ending};
 use ftl_trainer::data::tokenize::{Around, Specials, Tokenizer};
@@ -101,7 +101,8 @@ fn check(dir: &Path, file: &Value, case: &Value) -> Result<(), String> {
             return Err(format!("spans {ours:?} instead of {spans}"));
         }
         let encoder = Encoder { tokenizer, template: Some(template), arguments };
-        let view = encoder.view(&conversation, ending).map_err(|problem| problem.to_string())?;
+        let view =
+            encoder.view(&conversation, ending, Words::AsWritten).map_err(|problem| problem.to_string())?;
         let mask: Vec<u8> = view.mask.iter().map(|trained| u8::from(*trained)).collect();
         if json!(mask) != case["assistant_masks"] {
             return Err(format!("mask {mask:?} instead of {}", case["assistant_masks"]));
@@ -179,7 +180,7 @@ fn all_answers_and_nothing_else_are_trained_in_every_family() {
             let messages: Vec<Value> =
                 turns.iter().map(|(role, content)| json!({"role": role, "content": content})).collect();
             let conversation = Conversation::from_parts(&json!(messages), None).expect("valid");
-            let view = encoder.view(&conversation, Ending::Complete).expect("a view");
+            let view = encoder.view(&conversation, Ending::Complete, Words::AsWritten).expect("a view");
             let runs = trained(&encoder.tokenizer, &view);
             let answers: Vec<&str> =
                 turns.iter().filter(|(role, _)| *role == "assistant").map(|(_, text)| *text).collect();
@@ -229,7 +230,7 @@ fn turns_found_by_rendering_equal_those_that_the_template_marks() {
                 let encoder = Encoder { tokenizer, template: Some(template), arguments: arguments.clone() };
                 let conversation =
                     Conversation::from_parts(&case["messages"], case["options"].get("tools")).expect("valid");
-                let view = encoder.view(&conversation, ending).expect("a view");
+                let view = encoder.view(&conversation, ending, Words::AsWritten).expect("a view");
                 let runs = trained(&encoder.tokenizer, &view);
                 // The marks may take in the white space around an answer.
                 (view.text, runs.iter().map(|run| run.trim().to_owned()).collect::<Vec<_>>())

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use ftl_core::ProblemKind;
-use ftl_trainer::data::encode::Encoder;
+use ftl_trainer::data::encode::{Encoder, Words};
 use ftl_trainer::data::format::Conversation;
 use ftl_trainer::data::template::Ending;
 use ftl_trainer::data::tokenize::{Around, Specials, Tokenizer};
@@ -117,7 +117,7 @@ fn real_chat_models_see_conversations_as_in_transformers() {
             let conversation =
                 Conversation::from_parts(&file["conversations"][conversation], None).expect("a conversation");
             let ending = if prompt == "1" { Ending::GenerationPrompt } else { Ending::Complete };
-            let view = encoder.view(&conversation, ending).expect("a view");
+            let view = encoder.view(&conversation, ending, Words::AsWritten).expect("a view");
             assert_eq!(json!(view.text), expected["text"], "{name}: {render}");
             assert_eq!(json!(view.ids), expected["ids_tokenizer_json"], "{name}: {render}");
         }

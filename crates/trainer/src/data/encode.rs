@@ -20,7 +20,7 @@ use super::dropped::dropped;
 use super::fault::Fault;
 use super::format::{Conversation, Example, Role};
 use super::sample::{IGNORED, Sample};
-use super::spelled::{Spelled, encode_rendered, encode_text, spelled_in};
+use super::spelled::{Spelled, encode_rendered, encode_text, spelled_by, spelled_in};
 use super::template::{BuiltIn, ChatTemplate, Ending, Rendered, Scene, no_template};
 use super::tokenize::{Around, Tokenized, Tokenizer};
 use super::turns::{Search, Span, Turns, common_prefix};
@@ -60,6 +60,15 @@ impl From<Fault> for Refusal {
     }
 }
 
+/// What control tokens are that a text spells out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Words {
+    /// Control tokens: who wrote the text put them there. So transformers reads a rendered conversation.
+    AsWritten,
+    /// Ordinary text: the template alone, or a prompt of ours, says where a turn ends. So conversations are trained on.
+    Text,
+}
+
 /// A conversation as the model sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
@@ -71,6 +80,8 @@ pub struct View {
     pub offsets: Vec<Range<usize>>,
     /// Which of them are trained.
     pub mask: Vec<bool>,
+    /// Which control tokens the messages spell, and what became of them.
+    pub spelled: Spelled,
 }
 
 /// A conversation up to where the model goes on.
@@ -130,28 +141,46 @@ impl Encoder {
         }
     }
 
-    /// Renders `conversation` and marks what is trained when the loss is on the assistant's tokens.
+    /// Renders `conversation` and marks what is trained when the loss is on the assistant's tokens. `words` that spell
+    /// control tokens are what training takes them for, or what transformers does.
     ///
     /// # Errors
     /// [`ProblemKind::BadTemplate`]: there is no template, or it fails.
-    pub fn view(&self, conversation: &Conversation, ending: Ending) -> Result<View, Problem> {
+    pub fn view(&self, conversation: &Conversation, ending: Ending, words: Words) -> Result<View, Problem> {
         let n_messages = conversation.messages.len();
         let scene = self.scene(conversation)?;
         let whole = scene.render(n_messages, Ending::Complete)?;
-        let (tokens, _) = encode_rendered(&self.tokenizer, &scene, &whole, Ending::Complete)?;
+        let (tokens, spelled) = self.tokens((&scene, &whole), Ending::Complete, words)?;
         let spans =
             self.found_turns(&scene, &whole, &tokens).and_then(|turns| turns.trained()).map_err(|fault| {
                 Problem::new(ProblemKind::BadTemplate, format!("the conversation {fault}")).at(self.origin())
             })?;
         if ending == Ending::Complete {
             let mask = mask_of(&tokens, &spans, whole.text.len());
-            return Ok(View { text: whole.text, ids: tokens.ids, offsets: tokens.offsets, mask });
+            return Ok(View { text: whole.text, ids: tokens.ids, offsets: tokens.offsets, mask, spelled });
         }
         // Only whole conversations are trained on; marked is what this text has in common with the whole one.
         let rendered = scene.render(n_messages, ending)?;
-        let (tokens, _) = encode_rendered(&self.tokenizer, &scene, &rendered, ending)?;
+        let (tokens, spelled) = self.tokens((&scene, &rendered), ending, words)?;
         let mask = mask_of(&tokens, &spans, common_prefix(&rendered.text, &whole.text));
-        Ok(View { text: rendered.text, ids: tokens.ids, offsets: tokens.offsets, mask })
+        Ok(View { text: rendered.text, ids: tokens.ids, offsets: tokens.offsets, mask, spelled })
+    }
+
+    fn tokens(
+        &self,
+        (scene, rendered): (&Scene<'_>, &Rendered),
+        ending: Ending,
+        words: Words,
+    ) -> Result<(Tokenized, Spelled), Problem> {
+        match words {
+            Words::Text => encode_rendered(&self.tokenizer, scene, rendered, ending),
+            Words::AsWritten => {
+                let tokens = self.tokenizer.encode_with_offsets(&rendered.text, Around::Nothing)?;
+                let words = spelled_by(&self.tokenizer, &tokens.ids, scene.conversation());
+                let spelled = if words.is_empty() { Spelled::Nothing } else { Spelled::AsControls(words) };
+                Ok((tokens, spelled))
+            }
+        }
     }
 
     /// What the model goes on from after `conversation`, or within its last message.
@@ -168,7 +197,9 @@ impl Encoder {
     /// The control token with which the chat template ends an answer: what the model learns to stop with. `None`: there is
     /// no template, or it ends answers with words.
     pub fn turn_end(&self) -> Option<u32> {
-        let view = self.view(&Conversation::question_answer("Hello", "Hello"), Ending::Complete).ok()?;
+        let view = self
+            .view(&Conversation::question_answer("Hello", "Hello"), Ending::Complete, Words::Text)
+            .ok()?;
         let answer = view.ids.iter().zip(&view.mask).filter(|(_, trained)| **trained);
         answer.map(|(id, _)| *id).find(|id| self.tokenizer.is_special(*id))
     }
@@ -328,15 +359,6 @@ impl Encoder {
             .map(|(_, span)| span.clone())
             .collect()
     }
-}
-
-/// What control tokens are that a text spells out.
-#[derive(Clone, Copy, PartialEq)]
-enum Words {
-    /// Control tokens: who wrote the text put them there.
-    AsWritten,
-    /// Ordinary text, which stands in a prompt of ours.
-    Text,
 }
 
 fn not_tokenized(problem: Problem) -> Refusal {

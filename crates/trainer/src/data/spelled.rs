@@ -32,19 +32,23 @@ pub fn encode_rendered(
 ) -> Result<(Tokenized, Spelled), Problem> {
     let encoded = tokenizer.encode_with_offsets(&rendered.text, Around::Nothing)?;
     let conversation = scene.conversation();
-    let words: Vec<&str> =
-        spellings(tokenizer, &encoded.ids).into_iter().filter(|word| spells(conversation, word)).collect();
+    let words = spelled_by(tokenizer, &encoded.ids, conversation);
     if words.is_empty() {
         return Ok((encoded, Spelled::Nothing));
     }
     // A word that is hidden may have been the end of another one.
     let all = tokenizer.spellings();
-    let owned = || words.iter().map(|word| (*word).to_owned()).collect();
     let Some(meant) = meant(tokenizer, (scene, rendered), &all, ending) else {
-        return Ok((encoded, Spelled::AsControls(owned())));
+        return Ok((encoded, Spelled::AsControls(words)));
     };
     let encoded = tokenizer.encode_meant(&rendered.text, &meant, Around::Nothing)?;
-    Ok((encoded, Spelled::AsText(owned())))
+    Ok((encoded, Spelled::AsText(words)))
+}
+
+/// The control tokens among `ids` that a conversation spells.
+pub(super) fn spelled_by(tokenizer: &Tokenizer, ids: &[u32], conversation: &Conversation) -> Vec<String> {
+    let found = spellings(tokenizer, ids).into_iter();
+    found.filter(|word| spells(conversation, word)).map(str::to_owned).collect()
 }
 
 /// The tokens of text in which no control token is meant, and of which none acts as one.

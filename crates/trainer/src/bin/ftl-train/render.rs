@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use ftl_core::spec::resolved::{DataFormat, LossOn};
 use ftl_core::{Problem, ProblemKind};
-use ftl_trainer::data::encode::{Encoder, View};
+use ftl_trainer::data::encode::{Encoder, View, Words};
 use ftl_trainer::data::render::{RenderedText, row};
+use ftl_trainer::data::spelled::Spelled;
 use ftl_trainer::data::template::Ending;
 use serde_json::{Value, json};
 
@@ -91,7 +92,15 @@ pub fn run(args: Args, format: Format) -> CommandResult {
                 (false, false) => Ending::Complete,
             };
             for conversation in read_conversations(path)? {
-                shown.push(of_view(&encoder, encoder.view(&conversation, ending)?));
+                let view = encoder.view(&conversation, ending, Words::AsWritten)?;
+                if let Spelled::AsControls(words) = &view.spelled {
+                    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+                    note(&format!(
+                        "a message spells {}: a control token here, as in transformers, and plain text in training; see `--data`",
+                        words.join(", ")
+                    ));
+                }
+                shown.push(of_view(&encoder, view));
             }
         }
         (None, data) => {
@@ -120,7 +129,7 @@ pub fn run(args: Args, format: Format) -> CommandResult {
 }
 
 fn of_view(encoder: &Encoder, view: View) -> Shown {
-    let View { text, ids, offsets, mask } = view;
+    let View { text, ids, offsets, mask, spelled: _ } = view;
     let tokens = ids.into_iter().zip(offsets).zip(mask).map(|((id, bytes), is_trained)| Token {
         id,
         bytes,
