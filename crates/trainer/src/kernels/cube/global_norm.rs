@@ -185,7 +185,7 @@ pub(super) fn variants(variants: &mut Variants) {
         }
     }
     variant!(variants, threads, sum_slots::SumSlots, [_ _ _ _ _ _]);
-    variant!(variants, threads, choose_factor::ChooseFactor, [_ _ _ _ _]);
+    variant!(variants, threads, choose_factor::ChooseFactor, [_ _ _ _ _ _]);
 }
 
 /// Values of all gradients, chunk by chunk: cube number c takes the chunk that is c-th over all tensors.
