@@ -14,7 +14,7 @@ use ftl_core::spec::resolved::{DataFormat, ExcessLength};
 use ftl_core::{Event, StopSignal};
 use ftl_trainer::data::cache::Cache;
 use ftl_trainer::data::encode::Encoder;
-use ftl_trainer::data::format::{Example};
+use ftl_trainer::data::format::Example;
 use ftl_trainer::data::judge::Spellings;
 use ftl_trainer::data::load::{Request, prepare};
 use ftl_trainer::data::pass::{Broken, Consumer, Input, Judged, Opened, Pass, Wanted};
