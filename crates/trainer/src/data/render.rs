@@ -60,6 +60,9 @@ pub fn row(
     encoder: &Encoder,
     loss_on: LossOn,
 ) -> Result<RenderedRow, Problem> {
+    if number == 0 {
+        return Err(Problem::new(ProblemKind::InvalidValue, "rows count from 1").at("row"));
+    }
     let pass = Pass {
         model: None,
         // The encoder says what it did with them.
@@ -100,9 +103,7 @@ pub fn row(
         }
         Wanting { found: None, broken: None, .. } => {
             let message = format!("`{name}` has no row {number}");
-            Err(Problem::new(ProblemKind::NotFound, message)
-                .at(path.display().to_string())
-                .hint("rows count from 1"))
+            Err(Problem::new(ProblemKind::InvalidValue, message).at("row"))
         }
     }
 }
