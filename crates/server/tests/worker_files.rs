@@ -197,7 +197,7 @@ async fn a_file_is_divided_by_content_or_by_place() {
     let problems = refused(split(SplitBy::LastRows { eval: 400 }, "e").await);
     assert_eq!(
         problems[0].to_string(),
-        "place.eval_rows: 400 rows can't be held out: `rows.csv` has 400, and one must stay; hold out fewer"
+        "place.eval_rows: 400 rows can't be held out: `rows.csv` has 400, and one must stay on each side; hold out fewer"
     );
 }
 

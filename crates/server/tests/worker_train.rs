@@ -183,7 +183,7 @@ async fn what_the_trainer_refuses_comes_back_whole() {
         messages,
         [
             "row 1 of `rows.jsonl` has a number as `messages`; expected a list",
-            "row 2 of `rows.jsonl` is not valid JSON: expected ident at column 2",
+            "row 2 of `rows.jsonl` is not valid JSON: it begins with `no JSON`, as if it were the rest of the row before, at column 2",
         ]
     );
     assert_eq!(ending.problems[0].kind, ProblemKind::BadData);
