@@ -124,7 +124,15 @@ fn result_and_checkpoints_of_an_adapter_are_complete() {
     assert_eq!(job.names("out/checkpoint-8"), expected);
     assert_eq!(
         job.names("out"),
-        ["checkpoint-16", "checkpoint-24", "checkpoint-8", "events.jsonl", "final", "spec.resolved.json"]
+        [
+            "checkpoint-16",
+            "checkpoint-24",
+            "checkpoint-8",
+            "events.jsonl",
+            "final",
+            "report.json",
+            "spec.resolved.json"
+        ]
     );
     for dir in ["out/final", "out/checkpoint-8"] {
         verify(&job.path(dir)).expect("as it was written");

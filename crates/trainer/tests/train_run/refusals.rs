@@ -67,7 +67,7 @@ fn spec_that_asks_for_nonsense_is_refused() {
         (
             "data.train",
             json!(["nothing.jsonl"]),
-            "not_found DIR/nothing.jsonl: the file can't be read: No such file or directory (os error 2); -",
+            "not_found DIR/nothing.jsonl: `nothing.jsonl` can't be read: No such file or directory (os error 2); -",
         ),
         (
             "data.max_length",
@@ -199,7 +199,7 @@ fn bad_rows_are_refused_with_their_lines() {
             "has the id 600 at place 1; the model has 512 ids from 0",
         ),
         (json!({"input_ids": [4, 5], "labels": [4]}).to_string(), "labels"),
-        (json!({"text": "a"}).to_string(), "input_ids"),
+        (json!({"text": "a"}).to_string(), "is in the format `text`, but its file is read as `tokens`"),
         (json!({"input_ids": [4, 5], "labels": [-100, -100]}).to_string(), "has no token to learn"),
         (json!({"input_ids": long}).to_string(), "has 200 tokens, more than the 128 of `data.max_length`"),
     ] {
