@@ -2,7 +2,7 @@
 //!
 //! A set of samples may be larger than memory. What is read of the file is taken out of the process again, so that it
 //! counts with the system's cache of files; the index, 44 bytes a sample, is part of it.
-//! [`layout`] says how the bytes lie, [`write`] makes them, [`record`] is one sample. Where files are kept and when one
+//! `layout` says how the bytes lie, `write` makes them, `record` is one sample. Where files are kept and when one
 //! is used again is [`cache`](super::cache)'s business.
 
 pub(super) mod bytes;
