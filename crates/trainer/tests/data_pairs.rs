@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use ftl_core::spec::Columns;
-use ftl_core::spec::resolved::{Data, DataFormat, Eval, ExcessLength, LossOn, Rows, SampleOrder, TrainFile};
+use ftl_core::spec::resolved::{Data, DataFormat, ExcessLength};
 use ftl_core::{Event, Problem, StopSignal};
 use ftl_trainer::data::cache::Cache;
 use ftl_trainer::data::encode::Encoder;
 use ftl_trainer::data::load::{Prepared, Request, prepare};
+use ftl_trainer::data::report::plain;
 use ftl_trainer::data::sample::{IGNORED, Sample};
 use ftl_trainer::data::tokenize::Tokenizer;
 use serde_json::Map;
@@ -25,19 +25,7 @@ impl Pairs {
         let dir = TempDir::new().expect("a directory");
         let path = dir.path().join("a.jsonl");
         std::fs::write(&path, rows).expect("written");
-        let data = Data {
-            train: vec![TrainFile::new(path)],
-            format: DataFormat::Auto,
-            columns: Columns::default(),
-            eval: Eval::Never,
-            max_length: None,
-            excess_length_strategy: ExcessLength::Error,
-            loss_on: LossOn::AssistantTokens,
-            rows: Rows::Samples,
-            order: SampleOrder::File,
-            max_samples: None,
-            chat_template: None,
-        };
+        let data = plain([path], DataFormat::Auto);
         Self { _dir: dir, data, max_length: 1000 }
     }
 

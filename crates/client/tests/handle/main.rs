@@ -7,6 +7,6 @@ mod repeats;
 mod streams;
 mod uploads;
 
-#[path = "../wire_conversions/draw.rs"]
+#[path = "../wire_conversions/draw/mod.rs"]
 #[expect(dead_code, reason = "only full values are needed here, not random ones")]
 mod draw;

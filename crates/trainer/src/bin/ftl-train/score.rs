@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use ftl_core::spec::Columns;
-use ftl_core::spec::resolved::{Data, DataFormat, Eval, ExcessLength, LossOn, Rows, SampleOrder, TrainFile};
+use ftl_core::spec::resolved::DataFormat;
 use ftl_core::{Event, Observer, Problem, ProblemKind, StopSignal};
 use ftl_trainer::data::cache::Cache;
 use ftl_trainer::data::load::{Request, prepare};
+use ftl_trainer::data::report::plain;
 use ftl_trainer::data::tokenize::{Around, Tokenizer};
 use ftl_trainer::data::{ids, read};
 use ftl_trainer::error::TrainError;
@@ -127,19 +127,7 @@ impl Args {
     }
 
     fn samples(&self, path: &Path, config: &DecoderConfig) -> Result<Vec<ScoreRow>, TrainError> {
-        let data = Data {
-            train: vec![TrainFile::new(path.to_owned())],
-            format: self.format.unwrap_or(DataFormat::Auto),
-            columns: Columns::default(),
-            eval: Eval::Never,
-            max_length: None,
-            excess_length_strategy: ExcessLength::Error,
-            loss_on: LossOn::AssistantTokens,
-            rows: Rows::Samples,
-            order: SampleOrder::File,
-            max_samples: None,
-            chat_template: None,
-        };
+        let data = plain([path.to_owned()], self.format.unwrap_or(DataFormat::Auto));
         let encoder = self.model.encoder()?;
         let request = Request {
             data: &data,

@@ -189,17 +189,7 @@ impl Entry {
             | DataFormat::Preference
             | DataFormat::Tokens => format,
         };
-        let labels = match format {
-            DataFormat::Auto => Labels::Explained,
-            DataFormat::Messages
-            | DataFormat::Sharegpt
-            | DataFormat::Alpaca
-            | DataFormat::PromptCompletion
-            | DataFormat::QuestionAnswer
-            | DataFormat::Text
-            | DataFormat::Preference
-            | DataFormat::Tokens => Labels::Ignored,
-        };
+        let labels = Labels::where_asked(format);
         let own: Columns = self.columns(found).into_iter().filter(|(field, _)| field.is_of(found)).collect();
         Asked { format: found, columns: columns.or(&own), tags, labels }
     }

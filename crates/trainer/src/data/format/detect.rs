@@ -55,17 +55,7 @@ pub struct Other {
 impl Asked {
     /// A format, or `Auto`, and nothing else.
     pub fn of(format: DataFormat) -> Self {
-        let labels = match format {
-            DataFormat::Auto => Labels::Explained,
-            DataFormat::Messages
-            | DataFormat::Sharegpt
-            | DataFormat::Alpaca
-            | DataFormat::PromptCompletion
-            | DataFormat::QuestionAnswer
-            | DataFormat::Text
-            | DataFormat::Preference
-            | DataFormat::Tokens => Labels::Ignored,
-        };
+        let labels = Labels::where_asked(format);
         Self { format, columns: Columns::default(), tags: Tags::default(), labels }
     }
 

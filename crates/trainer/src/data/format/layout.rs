@@ -27,6 +27,23 @@ pub enum Labels {
     Ignored,
 }
 
+impl Labels {
+    /// Where the user asks for this format.
+    pub fn where_asked(format: DataFormat) -> Self {
+        match format {
+            DataFormat::Auto => Self::Explained,
+            DataFormat::Messages
+            | DataFormat::Sharegpt
+            | DataFormat::Alpaca
+            | DataFormat::PromptCompletion
+            | DataFormat::QuestionAnswer
+            | DataFormat::Text
+            | DataFormat::Preference
+            | DataFormat::Tokens => Self::Ignored,
+        }
+    }
+}
+
 /// How turns of conversations are written where it is not the usual way (LLaMA-Factory's `tags`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags {
