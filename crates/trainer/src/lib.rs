@@ -11,7 +11,7 @@
 //! | go on from a prompt | [`generate::prompt`], then [`generate::generate`] |
 //! | see a conversation as the model does | [`data::encode::Encoder::view`] |
 //! | describe a model or adapter directory | [`inspect::inspect`] |
-//! | describe a dataset, or show its rows | [`data::survey`] |
+//! | judge a dataset, or show its rows | [`data::report`], [`data::preview`], [`data::render`] |
 //! | find out what a machine can do | [`doctor::diagnose`] |
 //! | measure speed and memory | [`bench::bench`] |
 //!

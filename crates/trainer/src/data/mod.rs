@@ -5,7 +5,7 @@
 //! prompts: what of held-out samples is asked during a run
 //! samples: all of a job's, in a mapped file     cache: those of earlier runs
 //! pass: the one way through the rows     judge: a row without a model     report: what all rows came to
-//! survey: what a file holds, in short     render: one row as it is trained on     split: one file into two
+//! preview: rows as they are written     render: one row as it is trained on     split: one file into two
 //! order: which samples a step takes (mix, group, pack)     batch: what goes through the model     ids: tokens given by hand
 //! ```
 
@@ -27,6 +27,7 @@ mod notes;
 pub mod order;
 pub mod pack;
 pub mod pass;
+pub mod preview;
 pub mod prompts;
 pub mod read;
 pub mod render;
@@ -35,7 +36,6 @@ pub mod sample;
 pub mod samples;
 pub mod spelled;
 pub mod split;
-pub mod survey;
 pub mod template;
 pub mod tokenize;
 pub mod turns;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ftl_core::spec::resolved::DataFormat;
 use ftl_core::{JobSpec, Problem};
-use ftl_trainer::data::survey::preview as preview_rows;
+use ftl_trainer::data::preview::preview as preview_rows;
 use ftl_trainer::inspect::model_facts;
 use ftl_trainer::plan::plan;
 

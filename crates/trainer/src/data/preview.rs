@@ -1,57 +1,24 @@
-//! What a data file holds, found out without a model: its facts, and single rows for a person to look at.
+//! Rows of a data file for a person to look at, each with what is wrong with it.
 //!
-//! Streams JSON Lines, so a file may be larger than memory. Whether a row fits a model's chat template and context is
-//! judged later, with the model.
+//! Streams, so a file may be larger than memory. What all rows come to is the [report](super::report)'s business, and how a
+//! model sees one [`render`](super::render)'s.
 
 use std::fs::Metadata;
 use std::io;
 use std::path::Path;
 
-use ftl_core::dataset::{DatasetFacts, PreviewRow};
+use ftl_core::dataset::PreviewRow;
+use ftl_core::spec::Columns;
 use ftl_core::spec::resolved::DataFormat;
-use ftl_core::{Event, Problem, ProblemKind, StopSignal};
+use ftl_core::{Problem, ProblemKind};
 use serde_json::Value;
 
-use super::format::{Asked, FileFormat, RowLayout, SHOWN_ROWS, example};
+use super::fault::Fault;
+use super::format::{Asked, FileFormat, RowLayout, SHOWN_ROWS, Source, example};
 use super::read::{Row, Rows, file_name};
-use super::report::{CheckRequest, Fingerprint, check, plain, problems};
 
 /// All rows of a preview together. Each gets a fair share of it, so that one huge row does not crowd out the others.
 const PREVIEW_BYTES: usize = 2 << 20;
-
-/// Reads the whole file and judges every row by `format`; `Auto` is found out from the file.
-///
-/// # Errors
-/// The rows that can't be used, 20 of them one by one, and a file that can't be read or changes meanwhile.
-pub fn survey(path: &Path, format: DataFormat) -> Result<DatasetFacts, Vec<Problem>> {
-    let before = metadata(path).map_err(|problem| vec![problem])?;
-    let data = plain([path.to_owned()], format);
-    let request =
-        CheckRequest { data: &data, model: None, train: None, seed: 0, fingerprint: Fingerprint::Sha256 };
-    let report = check(&request, &mut |_: &Event| {}, &StopSignal::new())?;
-    let problems = problems(&report);
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    let after = metadata(path).map_err(|problem| vec![problem])?;
-    let is_same = before.len() == after.len()
-        && match (before.modified(), after.modified()) {
-            (Ok(before), Ok(after)) => before == after,
-            // A file system that keeps no times.
-            (Ok(_) | Err(_), Err(_)) | (Err(_), Ok(_)) => true,
-        };
-    let file = report.files.into_iter().next().expect("a file was named");
-    match (file.format, file.sha256) {
-        (Some(format), Some(sha256)) if is_same => {
-            Ok(DatasetFacts { format, n_rows: file.rows.read, bytes: before.len(), sha256 })
-        }
-        (Some(_) | None, Some(_) | None) => {
-            let message = format!("`{}` changed while it was read", file_name(path));
-            let problem = Problem::new(ProblemKind::BadData, message).at(path.display().to_string());
-            Err(vec![problem.hint("try again when nothing writes to it")])
-        }
-    }
-}
 
 /// At most `n_rows` rows after the one with number `after_row`, each with what is wrong with it.
 ///
@@ -63,7 +30,8 @@ pub fn preview(
     (after_row, n_rows): (u64, u32),
 ) -> Result<Vec<PreviewRow>, Problem> {
     metadata(path)?;
-    let layout = first_layout(path, &Asked::of(format))?;
+    let source = Source::of(path, None, format, &Columns::default()).map_err(|fault| named(path, fault))?;
+    let layout = first_layout(path, &source.asked)?;
     let mut rows = Rows::open(path)?;
     rows.skip_to(after_row)?;
     let mut shown = Vec::new();
@@ -103,16 +71,18 @@ fn shortened(value: &Value, limit: usize) -> String {
 }
 
 /// The layout that the first rows show; `None` where no row is JSON.
-pub(super) fn first_layout(path: &Path, asked: &Asked) -> Result<Option<RowLayout>, Problem> {
+fn first_layout(path: &Path, asked: &Asked) -> Result<Option<RowLayout>, Problem> {
     let first: Vec<Row> = Rows::open(path)?.flatten().take(SHOWN_ROWS).collect();
     if first.is_empty() {
         return Ok(None);
     }
-    let found = FileFormat::detect(first.iter().map(|row| &row.value), asked).map_err(|fault| {
-        let problem = Problem::new(ProblemKind::BadData, format!("`{}` {fault}", file_name(path)));
-        Problem { hint: fault.hint, ..problem.at(path.display().to_string()) }
-    })?;
-    Ok(Some(found.layout))
+    let found = FileFormat::detect(first.iter().map(|row| &row.value), asked);
+    Ok(Some(found.map_err(|fault| named(path, fault))?.layout))
+}
+
+fn named(path: &Path, fault: Fault) -> Problem {
+    let problem = Problem::new(ProblemKind::BadData, format!("`{}` {fault}", file_name(path)));
+    Problem { hint: fault.hint, ..problem.at(path.display().to_string()) }
 }
 
 /// Of a file; directories, pipes and devices are refused, since reading one may never end.

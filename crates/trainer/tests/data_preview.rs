@@ -1,12 +1,12 @@
-//! What a data file holds, without a model.
+//! Rows of a data file as they are written, with what is wrong with them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ftl_core::ProblemKind;
 use ftl_core::dataset::PreviewRow;
 use ftl_core::spec::resolved::DataFormat;
-use ftl_core::{Problem, ProblemKind};
-use ftl_trainer::data::survey::{preview, survey};
+use ftl_trainer::data::preview::preview;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -14,54 +14,6 @@ fn file(dir: &TempDir, name: &str, text: &str) -> PathBuf {
     let path = dir.path().join(name);
     fs::write(&path, text).expect("a file");
     path
-}
-
-fn refused(path: &Path, format: DataFormat) -> Vec<String> {
-    let problems = survey(path, format).expect_err("a refusal");
-    problems.into_iter().map(|problem| problem.message).collect()
-}
-
-#[test]
-fn facts_are_those_of_the_bytes() {
-    let dir = TempDir::new().expect("a directory");
-    let path = file(&dir, "rows.jsonl", "{\"text\":\"abc\"}\n\n{\"text\":\"d\"}\n");
-    for asked in [DataFormat::Auto, DataFormat::Text] {
-        let facts = survey(&path, asked).expect("good rows");
-        assert_eq!((facts.format, facts.n_rows, facts.bytes), (DataFormat::Text, 2, 29));
-        // From sha256sum.
-        assert_eq!(facts.sha256, "9757c5dbd5c106b4c63f69d8c62112b1ab9a8ca1e534457208b15d3dd01700d6");
-    }
-    let array = file(&dir, "rows.json", "[{\"question\":\"a\",\"answer\":\"b\"}]");
-    let facts = survey(&array, DataFormat::Auto).expect("good rows");
-    assert_eq!((facts.format, facts.n_rows), (DataFormat::QuestionAnswer, 1));
-}
-
-#[test]
-fn files_that_can_not_be_used_say_why() {
-    let dir = TempDir::new().expect("a directory");
-    let strange = file(&dir, "strange.jsonl", &"{\"a\":1}\n".repeat(30));
-    let mixed = file(&dir, "mixed.jsonl", "x\n{\"text\":\"a\"}\n{\"prompt\":\"a\"}\n");
-    let one_more = file(&dir, "more.jsonl", &"{\"text\":1}\n".repeat(21));
-    let expected = "is in no known format: its rows have the key `a`; expected one of: messages, conversations, \
-                    instruction + output, prompt + completion, question + answer, text, chosen + rejected, input_ids";
-    assert_eq!(refused(&strange, DataFormat::Auto), [format!("`strange.jsonl` {expected}")]);
-    let expected = ["row 1 of `mixed.jsonl` is not valid JSON", "row 3 of `mixed.jsonl` "];
-    let problems = refused(&mixed, DataFormat::Auto);
-    assert_eq!(problems.len(), 2);
-    assert!(
-        problems.iter().zip(expected).all(|(found, expected)| found.starts_with(expected)),
-        "{problems:?}"
-    );
-    let more = refused(&one_more, DataFormat::Text);
-    assert_eq!(
-        (more.len(), more[20].as_str()),
-        (21, "1 more row can't be used; in all: 21 with a field of the wrong type")
-    );
-    let name = dir.path().file_name().expect("a name").to_string_lossy().into_owned();
-    assert_eq!(refused(dir.path(), DataFormat::Auto), [format!("`{name}` is not a file")]);
-    assert_eq!(refused(&file(&dir, "empty.jsonl", ""), DataFormat::Auto), ["`empty.jsonl` is empty"]);
-    let nothing = preview(&dir.path().join("nothing"), DataFormat::Text, (0, 5));
-    assert!(matches!(nothing, Err(Problem { kind: ProblemKind::NotFound, .. })), "{nothing:?}");
 }
 
 #[test]
@@ -121,4 +73,24 @@ fn a_huge_row_is_shown_by_its_beginning_and_leaves_room_for_the_others() {
     let shown = values[0].as_str().expect("a beginning");
     assert!(shown.starts_with("{\"text\":\"\\\"") && shown.ends_with("… (10000011 bytes)"), "{shown}");
     assert!(rows.iter().map(|row| row.json.len()).sum::<usize>() < 2 << 20);
+}
+
+#[test]
+fn a_list_of_datasets_beside_the_file_says_how_its_rows_are_read() {
+    let dir = TempDir::new().expect("a directory");
+    let path = file(&dir, "rows.jsonl", "{\"frage\":\"a\",\"antwort\":\"b\"}\n");
+    let problem = || preview(&path, DataFormat::Auto, (0, 1)).map(|rows| rows[0].problem.clone());
+    assert!(problem().is_err(), "its keys say nothing by themselves");
+    let list =
+        json!({"mine": {"file_name": "rows.jsonl", "columns": {"prompt": "frage", "response": "antwort"}}});
+    file(&dir, "dataset_info.json", &list.to_string());
+    assert_eq!(problem(), Ok(None));
+}
+
+#[test]
+fn what_is_no_file_is_refused() {
+    let dir = TempDir::new().expect("a directory");
+    let kind = |path: &Path| preview(path, DataFormat::Text, (0, 5)).expect_err("a refusal").kind;
+    assert_eq!(kind(&dir.path().join("nothing")), ProblemKind::NotFound);
+    assert_eq!(kind(dir.path()), ProblemKind::BadData);
 }
