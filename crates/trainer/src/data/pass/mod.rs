@@ -27,6 +27,9 @@ pub use row::{Judged, Wanted};
 pub use source::{Broken, Opened};
 use source::{Portion, Source};
 
+/// Rows that one thread judges at once, at least: fewer would cost more to hand out than to judge without a model.
+const ROWS_AT_ONCE: usize = 16;
+
 /// Which side of the data a file is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -209,7 +212,8 @@ impl Pass<'_> {
             let judge = |portion: Portion| -> Vec<Judged> {
                 // Nobody takes in what is judged after a stop.
                 let rows = if stop.raised().is_some() { Vec::new() } else { portion.rows() };
-                rows.into_iter().map(|row| self.judge(row, &layout)).collect()
+                // A small file is one lot, and tokenizing it is work for all cores.
+                rows.into_par_iter().with_min_len(ROWS_AT_ONCE).map(|row| self.judge(row, &layout)).collect()
             };
             let take_in = || {
                 for row in lots.into_iter().flatten().take(usize::try_from(n_left).unwrap_or(usize::MAX)) {
