@@ -466,3 +466,20 @@ fn prompts_are_chosen_by_seed_and_content_of_what_is_held_out() {
     // Twice the same is asked once.
     assert_eq!(prompts(&[rows.clone(), rows].concat()), chosen);
 }
+
+#[test]
+fn all_files_of_a_folder_are_trained_on_and_none_is_held_out() {
+    let mut job = Job::of(&[("eval.jsonl", b"{\"text\": \"held out\"}\n")]);
+    let folder = job.dir.path().join("rows");
+    std::fs::create_dir(&folder).expect("a directory");
+    for name in ["a", "b", "c"] {
+        let rows = format!("{{\"text\": \"{name} 1\"}}\n{{\"text\": \"{name} 2\"}}\n");
+        std::fs::write(folder.join(format!("{name}.jsonl")), rows).expect("written");
+    }
+    let eval = std::mem::replace(&mut job.data.train, vec![TrainFile::new(&folder)]).remove(0).path;
+    for (held_out, n_eval) in [(Eval::Never, 0), (Eval::File(eval), 1)] {
+        job.data.eval = held_out;
+        let Prepared { train, eval, per_file, .. } = job.prepare().expect("samples");
+        assert_eq!((train.len(), eval.len(), per_file), (6, n_eval, vec![6]));
+    }
+}

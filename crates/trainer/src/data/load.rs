@@ -121,7 +121,7 @@ fn read_all(
         encoder,
         writer,
         part: Part::Train,
-        n_files: 0,
+        entry: 0,
         chosen: Chosen::new(n_prompts, seed, max_length),
         choose_from: match data.eval {
             // What is held out comes first by the same hash, so what is chosen of all is chosen of it.
@@ -160,7 +160,8 @@ struct Keeper<'a> {
     encoder: &'a Encoder,
     writer: &'a mut Writer,
     part: Part,
-    n_files: u32,
+    /// The place of the file, or of its folder, among what the job names.
+    entry: u32,
     chosen: Chosen,
     /// Where prompts are from.
     choose_from: Part,
@@ -169,7 +170,7 @@ struct Keeper<'a> {
 impl Consumer for Keeper<'_> {
     fn begin(&mut self, input: &Input<'_>) {
         self.part = input.part;
-        self.n_files += 1;
+        self.entry = u32::try_from(input.entry).unwrap_or(u32::MAX);
         self.tally.begin(input);
     }
 
@@ -200,7 +201,7 @@ impl Consumer for Keeper<'_> {
                 row: content,
                 piece: piece.hash,
                 n_supervised: piece.n_supervised,
-                file_index: self.n_files - 1,
+                file_index: self.entry,
                 begins_row: place == 0,
             };
             self.writer.push(sample, origin);
