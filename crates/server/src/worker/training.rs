@@ -42,6 +42,8 @@ pub enum Report {
         step: u64,
         /// What it is busy with; `None`: it has not begun.
         phase: Option<Phase>,
+        /// Grows as the work gets on, also within a step.
+        pulse: u64,
     },
 }
 
@@ -109,8 +111,8 @@ impl Training {
     fn take(&mut self, frame: FromWorker) {
         match frame {
             FromWorker::Hello { .. } => self.waiting.push_back(Report::Started),
-            FromWorker::Heartbeat { step, phase } => {
-                self.waiting.push_back(Report::Heartbeat { step, phase });
+            FromWorker::Heartbeat { step, phase, pulse } => {
+                self.waiting.push_back(Report::Heartbeat { step, phase, pulse });
             }
             FromWorker::Events(events) => self.events(events),
             // `Connection` has taken note of how it ends.
@@ -165,6 +167,11 @@ impl Training {
     /// Asks it to save and end, with SIGTERM.
     pub fn terminate(&self) {
         self.connection.process.signal(libc::SIGTERM);
+    }
+
+    /// Whether somebody has paused its process (SIGSTOP, a debugger).
+    pub fn is_paused(&self) -> bool {
+        self.connection.process.is_paused()
     }
 
     /// Kills it. What it saved stays.

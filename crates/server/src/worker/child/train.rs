@@ -120,7 +120,7 @@ fn begin(link: &Link, nonce: String, assignment: &Assignment, stop: &StopSignal)
     }
     let standing = Arc::new(Standing::default());
     let feed = Arc::new(Feed::default());
-    link.beat(Arc::clone(&standing)).map_err(no_thread)?;
+    link.beat(Arc::clone(&standing), stop.clone()).map_err(no_thread)?;
     let sent = feed.start(link.clone(), read, stop.clone()).map_err(no_thread)?;
     let mut recorder = Recorder { log, standing, feed, stop: stop.clone(), failed: None };
 
