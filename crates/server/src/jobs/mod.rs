@@ -9,9 +9,11 @@
 //! | this one | create, stop, resume, cancel, delete |
 //! | `queue` | takes the oldest queued job, when none is worked on |
 //! | `supervisor` | one attempt: a worker, its events, its end |
+//! | `keeping` | what a worker reports, also while the store can't be written |
 //! | `verdict` | what the end of a worker means for its job |
 //! | `recover` | at start: attempts that nobody saw end |
 
+mod keeping;
 mod queue;
 mod recover;
 mod supervisor;

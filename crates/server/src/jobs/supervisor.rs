@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use ftl_core::job::{Attempt, Exit, Job, State};
+use ftl_core::job::{Exit, Job, State};
 use ftl_core::{JobId, Problem, ProblemKind};
-use ftl_store::{AttemptEnd, Change};
+use ftl_store::{AttemptEnd, Change, StoreError};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
+use super::keeping::{Keeping, run, until_kept};
 use super::verdict::{Onward, after_exit, onward};
 use super::{Jobs, Order, Shared};
 use crate::error::ServiceError;
@@ -33,20 +34,36 @@ async fn attempt_with_door(
     orders: &mut mpsc::UnboundedReceiver<Order>,
 ) -> Result<(), ServiceError> {
     let shared = &jobs.0;
-    let attempt = match shared.store.begin_attempt(id).await {
-        Ok(attempt) => attempt,
-        // Cancelled or deleted since the queue was read.
-        Err(ftl_store::StoreError::Illegal(_) | ftl_store::StoreError::NotFound) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
+    // Before the attempt begins, so that nothing can fail between its beginning and its worker.
     let job = jobs.job(id).await?;
-    info!(job.id = %id, attempt = attempt.number, "an attempt begins");
-    let task = TrainTask { spec: job.spec, directory: job.directory, attempt: attempt.number };
+    let Some(attempt) = begin(jobs, &job).await? else { return Ok(()) };
+    info!(job.id = %id, attempt, "an attempt begins");
+    let task = TrainTask { spec: job.spec.clone(), directory: job.directory.clone(), attempt };
     let ending = match start(shared, task).await {
-        Ok(training) => supervise(shared, id, &attempt, (training, orders)).await?,
+        Ok(training) => supervise(Keeping::new(shared, &job, attempt), (training, orders)).await,
         Err(error) => not_started(&error),
     };
-    settle(jobs, id, &attempt, ending).await
+    let end = until_kept(shared, id, || settle(jobs, id, attempt, &ending)).await?;
+    if end == End::Interrupted && !shared.ending.is_cancelled() {
+        until_kept(shared, id, || go_on(jobs, id)).await?;
+    }
+    Ok(())
+}
+
+/// The number of the attempt; none where the job is not queued any more.
+async fn begin(jobs: &Jobs, job: &Job) -> Result<Option<u32>, ServiceError> {
+    let shared = &jobs.0;
+    match shared.store.begin_attempt(&job.id).await {
+        Ok(attempt) => Ok(Some(attempt.number)),
+        // Cancelled or deleted since the queue was read.
+        Err(StoreError::Illegal(_) | StoreError::NotFound) => Ok(None),
+        // It may have begun, and would have no worker for ever: nobody else looks for it.
+        Err(error @ StoreError::OutcomeUnknown(_)) => {
+            let now = until_kept(shared, &job.id, || jobs.job(&job.id)).await?;
+            if now.n_attempts > job.n_attempts { Ok(Some(now.n_attempts)) } else { Err(error.into()) }
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn start(shared: &Arc<Shared>, task: TrainTask) -> Result<Training, ServiceError> {
@@ -62,25 +79,23 @@ fn not_started(error: &ServiceError) -> Ending {
     Ending { exit: Exit::SpawnFailed, problems: vec![problem], log_tail: None, finished: false }
 }
 
-/// Follows a worker to its end.
+/// Follows a worker to its end. Nothing that the store refuses ends a worker.
 async fn supervise(
-    shared: &Arc<Shared>,
-    id: &JobId,
-    attempt: &Attempt,
+    mut keeping: Keeping<'_>,
     (mut training, orders): (Training, &mut mpsc::UnboundedReceiver<Order>),
-) -> Result<Ending, ServiceError> {
+) -> Ending {
+    let shared = keeping.shared();
     let mut is_ending = false;
     loop {
         tokio::select! {
             report = training.next() => match report {
-                Some(Report::Started) => started(shared, id, &training).await?,
-                Some(Report::Events(records)) => {
-                    shared.store.append_events(id, attempt.number, records).await?;
-                }
+                Some(Report::Started) => keeping.started(&training).await,
+                Some(Report::Events(records)) => keeping.events(records).await,
                 Some(Report::Heartbeat { step, phase }) => {
-                    debug!(job.id = %id, step, ?phase, "the worker lives");
+                    debug!(step, ?phase, "the worker lives");
+                    keeping.again(&training).await;
                 }
-                None => return Ok(training.wait().await),
+                None => return training.wait().await,
             },
             Some(order) = orders.recv() => match order {
                 Order::Stop => training.stop(),
@@ -95,48 +110,43 @@ async fn supervise(
     }
 }
 
-/// The worker has the job's lock: RUNNING, unless somebody stopped or cancelled the job in the meantime.
-async fn started(shared: &Arc<Shared>, id: &JobId, training: &Training) -> Result<(), ServiceError> {
-    let change = Change { to: State::Running, reason: None, problems: Vec::new() };
-    match shared.store.transition(id, change).await {
-        Ok(_) => Ok(()),
-        Err(ftl_store::StoreError::Illegal(illegal)) => {
-            match illegal.from {
-                State::Stopping => training.stop(),
-                State::Queued
-                | State::Starting
-                | State::Running
-                | State::Stopped
-                | State::Interrupted
-                | State::Succeeded
-                | State::Failed
-                | State::Cancelled => training.kill(),
-            }
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
-    }
+/// What the end of an attempt is for its job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It may go on by itself.
+    Interrupted,
+    /// It is as its state says.
+    Other,
 }
 
-/// Keeps the end of an attempt, and what it means for the job.
-async fn settle(jobs: &Jobs, id: &JobId, attempt: &Attempt, ending: Ending) -> Result<(), ServiceError> {
+/// Keeps the end of an attempt, and what it means for the job. May be called again where it failed.
+async fn settle(jobs: &Jobs, id: &JobId, attempt: u32, ending: &Ending) -> Result<End, ServiceError> {
     let shared = &jobs.0;
-    let job = jobs.job(id).await?;
-    catch_up(shared, &job, attempt.number).await?;
+    let mut job = jobs.job(id).await?;
+    catch_up(shared, &job, attempt).await?;
     let Ending { exit, problems, log_tail, finished: _ } = ending;
-    let exit = match (job.state, exit) {
+    if (job.state, exit) == (State::Starting, &Exit::Ok) {
+        // That it ran could not be kept while it did.
+        run(shared, id).await?;
+        job = jobs.job(id).await?;
+    }
+    let exit = match (job.state, *exit) {
         (State::Cancelled, _) => Exit::Cancelled,
         (_, exit) => exit,
     };
-    let change = after_exit(exit, job.state, problems);
-    let is_interrupted = change.as_ref().is_some_and(|change| change.to == State::Interrupted);
-    let end = AttemptEnd { exit, log_tail, change };
-    let job = shared.store.end_attempt(id, attempt.number, end).await?;
-    info!(job.id = %id, attempt = attempt.number, ?exit, job.state = %job.state, "an attempt ended");
-    if is_interrupted && !shared.ending.is_cancelled() {
-        go_on(jobs, id).await?;
-    }
-    Ok(())
+    let change = after_exit(exit, job.state, problems.clone());
+    let job = match shared
+        .store
+        .end_attempt(id, attempt, AttemptEnd { exit, log_tail: log_tail.clone(), change })
+        .await
+    {
+        Ok(job) => job,
+        // An earlier try was stored, though nobody could say so.
+        Err(StoreError::AttemptEnded(_)) => job,
+        Err(error) => return Err(error.into()),
+    };
+    info!(job.id = %id, attempt, ?exit, job.state = %job.state, "an attempt ended");
+    Ok(if job.state == State::Interrupted { End::Interrupted } else { End::Other })
 }
 
 /// Queues an interrupted job again, or gives it up.
@@ -161,7 +171,7 @@ pub(super) async fn go_on(jobs: &Jobs, id: &JobId) -> Result<(), ServiceError> {
     match shared.store.transition(id, change).await {
         Ok(_) => {}
         // Resumed, cancelled or deleted by a person in the meantime.
-        Err(ftl_store::StoreError::Illegal(_) | ftl_store::StoreError::NotFound) => {}
+        Err(StoreError::Illegal(_) | StoreError::NotFound) => {}
         Err(error) => return Err(error.into()),
     }
     shared.queued.notify_one();
@@ -173,7 +183,13 @@ pub(super) async fn catch_up(shared: &Arc<Shared>, job: &Job, attempt: u32) -> R
     let after = shared.store.last_attempt_seq(&job.id, attempt).await?;
     let (store, id, directory) = (shared.store.clone(), job.id.clone(), job.directory.clone());
     let reading = tokio::task::spawn_blocking(move || -> Result<u64, ServiceError> {
-        let mut journal = read_journal(&directory, attempt, after)?;
+        let mut journal = match read_journal(&directory, attempt, after) {
+            Ok(journal) => journal,
+            Err(error) => {
+                warn!(job.id = %id, attempt, %error, "the worker's journal can't be read");
+                return Ok(0);
+            }
+        };
         let mut n_kept = 0;
         loop {
             let mut records = Vec::new();
