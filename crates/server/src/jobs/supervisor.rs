@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use ftl_core::job::{Attempt, Exit, Job, State};
+use ftl_core::job::{Exit, Job, State};
 use ftl_core::{JobId, Problem, ProblemKind};
 use ftl_store::{AttemptEnd, Change, StoreError};
 use tokio::sync::mpsc;
@@ -38,20 +38,31 @@ async fn attempt_with_door(
     orders: &mut mpsc::UnboundedReceiver<Order>,
 ) -> Result<(), ServiceError> {
     let shared = &jobs.0;
-    let attempt = match shared.store.begin_attempt(id).await {
-        Ok(attempt) => attempt,
-        // Cancelled or deleted since the queue was read.
-        Err(StoreError::Illegal(_) | StoreError::NotFound) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
+    // Before the attempt begins, so that nothing can fail between its beginning and its worker.
     let job = existing(shared, id).await?;
-    info!(job.id = %id, attempt = attempt.number, "an attempt begins");
-    let task = TrainTask { spec: job.spec.clone(), directory: job.directory.clone(), attempt: attempt.number };
+    let Some(attempt) = begin(shared, &job).await? else { return Ok(()) };
+    info!(job.id = %id, attempt, "an attempt begins");
+    let task = TrainTask { spec: job.spec.clone(), directory: job.directory.clone(), attempt };
     let ending = match start(shared, task).await {
-        Ok(training) => Supervision::new(shared, &job, &attempt, training).follow(orders).await,
+        Ok(training) => Supervision::new(shared, &job, attempt, training).follow(orders).await,
         Err(error) => not_started(&error),
     };
-    settle(jobs, id, &attempt, ending).await
+    settle(jobs, &job, attempt, ending).await
+}
+
+/// The number of the attempt; none where the job is not queued any more.
+async fn begin(shared: &Shared, job: &Job) -> Result<Option<u32>, ServiceError> {
+    match shared.store.begin_attempt(&job.id).await {
+        Ok(attempt) => Ok(Some(attempt.number)),
+        // Cancelled or deleted since the queue was read.
+        Err(StoreError::Illegal(_) | StoreError::NotFound) => Ok(None),
+        // It may have begun, and would have no worker for ever: nobody else looks for it.
+        Err(error @ StoreError::OutcomeUnknown(_)) => {
+            let now = existing(shared, &job.id).await?;
+            if now.n_attempts > job.n_attempts { Ok(Some(now.n_attempts)) } else { Err(error.into()) }
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn existing(shared: &Shared, id: &JobId) -> Result<Job, ServiceError> {
@@ -96,12 +107,12 @@ enum Entry {
 }
 
 impl<'a> Supervision<'a> {
-    fn new(shared: &'a Arc<Shared>, job: &'a Job, attempt: &Attempt, training: Training) -> Self {
+    fn new(shared: &'a Arc<Shared>, job: &'a Job, attempt: u32, training: Training) -> Self {
         Self {
             shared,
             job,
             training,
-            keeper: Keeper::new(shared, job, attempt.number),
+            keeper: Keeper::new(shared, job, attempt),
             watch: Watch::new(shared.patience, Instant::now()),
             entry: Entry::NotYet,
             ended_for: None,
@@ -222,10 +233,9 @@ impl<'a> Supervision<'a> {
 
 /// Keeps the end of an attempt, and what it means for the job. Where the store refuses for a reason that passes it is asked
 /// until it does, so that no job is left in a state that nobody looks after.
-async fn settle(jobs: &Jobs, id: &JobId, attempt: &Attempt, ending: Ending) -> Result<(), ServiceError> {
-    let shared = &jobs.0;
-    let job = existing(shared, id).await?;
-    match insist(shared, || async { catch_up(shared, &job, attempt.number).await }).await {
+async fn settle(jobs: &Jobs, job: &Job, attempt: u32, ending: Ending) -> Result<(), ServiceError> {
+    let (shared, id) = (&jobs.0, &job.id);
+    match insist(shared, || async { catch_up(shared, job, attempt).await }).await {
         Err(error) if !error.may_pass() => {
             // The end of the attempt is worth more than the events that can't be kept.
             warn!(job.id = %id, %error, "events of an attempt are not kept");
@@ -241,7 +251,7 @@ async fn settle(jobs: &Jobs, id: &JobId, attempt: &Attempt, ending: Ending) -> R
     let ended = insist(shared, || async {
         // Asked anew each time: somebody may have stopped or cancelled the job since.
         let job = shared.store.job(id).await?.ok_or(StoreError::NotFound)?;
-        match shared.store.end_attempt(id, attempt.number, end(job.state)).await {
+        match shared.store.end_attempt(id, attempt, end(job.state)).await {
             // A COMMIT whose outcome was unknown.
             Err(StoreError::AttemptEnded(_)) => shared.store.job(id).await?.ok_or(StoreError::NotFound),
             // The state changed between the two lines above.
@@ -250,7 +260,7 @@ async fn settle(jobs: &Jobs, id: &JobId, attempt: &Attempt, ending: Ending) -> R
         }
     });
     let job = ended.await?;
-    info!(job.id = %id, attempt = attempt.number, ?exit, job.state = %job.state, "an attempt ended");
+    info!(job.id = %id, attempt, ?exit, job.state = %job.state, "an attempt ended");
     if job.state == State::Interrupted && !shared.ending.is_cancelled() {
         go_on(jobs, id).await?;
     }
