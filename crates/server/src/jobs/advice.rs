@@ -42,8 +42,10 @@ pub(super) async fn advised(
 
 async fn less(workers: &Workers, spec: &JobSpec) -> Option<String> {
     let planned = workers.plan_memory(spec.clone()).await;
-    let planned = planned.inspect_err(|error| warn!(%error, "what would take less memory is not known")).ok()?;
-    let most = planned.available_bytes.map_or(planned.peak_bytes, |available| available.min(planned.peak_bytes));
+    let planned =
+        planned.inspect_err(|error| warn!(%error, "what would take less memory is not known")).ok()?;
+    let most =
+        planned.available_bytes.map_or(planned.peak_bytes, |available| available.min(planned.peak_bytes));
     let mut lower = spec.clone();
     lower.device.max_memory = Some(MaxMemory::Bytes((most as f64 * SHARE) as u64));
     let proposals = workers.plan_memory(lower).await.ok()?.proposals;

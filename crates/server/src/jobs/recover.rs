@@ -74,7 +74,8 @@ async fn settle(jobs: &Jobs, job: &Job) -> Result<(), ServiceError> {
                 }),
             };
             let store = &jobs.0.store;
-            insist(&jobs.0, || async { store.end_attempt(&job.id, job.n_attempts, end.clone()).await }).await?;
+            insist(&jobs.0, || async { store.end_attempt(&job.id, job.n_attempts, end.clone()).await })
+                .await?;
             Ok(())
         }
         State::Queued

@@ -7,9 +7,10 @@ use ftl_core::job::{Exit, Phase};
 use ftl_core::{EventRecord, JobSpec, Problem};
 
 use super::connection::Connection;
-use super::exit::classify;
+use super::exit::explain;
 use super::journal::{self, read_journal};
 use super::message::{FromWorker, Task, ToWorker};
+use crate::crash_reports::CrashReports;
 use crate::error::ServiceError;
 
 /// Events that are handed out at once.
@@ -64,6 +65,7 @@ pub struct Ending {
 #[derive(Debug)]
 pub struct Training {
     connection: Connection,
+    reports: CrashReports,
     directory: PathBuf,
     attempt: u32,
     /// The number of the last event that was handed out or waits here.
@@ -74,12 +76,24 @@ pub struct Training {
 }
 
 impl Training {
-    pub(super) async fn start(program: &Path, task: TrainTask) -> Result<Self, ServiceError> {
+    pub(super) async fn start(
+        program: &Path,
+        reports: CrashReports,
+        task: TrainTask,
+    ) -> Result<Self, ServiceError> {
         let TrainTask { spec, directory, attempt } = task;
         let log = journal::log_path(&directory, attempt);
         let task = Task::Train { spec: Box::new(spec), directory: directory.clone(), attempt };
         let connection = Connection::open(program, log, task).await?;
-        Ok(Self { connection, directory, attempt, last_seq: 0, waiting: VecDeque::new(), is_complete: false })
+        Ok(Self {
+            connection,
+            reports,
+            directory,
+            attempt,
+            last_seq: 0,
+            waiting: VecDeque::new(),
+            is_complete: false,
+        })
     }
 
     /// The worker's process.
@@ -181,8 +195,9 @@ impl Training {
 
     /// Waits for its end; reports that were not taken are lost, though not from the journal.
     pub async fn wait(self) -> Ending {
-        let evidence = self.connection.wait().await;
-        let (exit, problems) = classify(&evidence);
+        let Self { connection, reports, .. } = self;
+        let evidence = connection.wait().await;
+        let (exit, problems) = explain(&evidence, &reports);
         let log_tail = match exit {
             Exit::Ok | Exit::Stopped | Exit::Data | Exit::Nan => None,
             Exit::OomGpu
