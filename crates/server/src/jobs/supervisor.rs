@@ -41,7 +41,7 @@ async fn attempt_with_door(
     };
     let job = jobs.job(id).await?;
     info!(job.id = %id, attempt = attempt.number, "an attempt begins");
-    let task = TrainTask { spec: job.spec, directory: job.directory, attempt: attempt.number };
+    let task = TrainTask { spec: job.spec, directory: job.directory, attempt: attempt.number, from: None };
     let ending = match start(shared, task).await {
         Ok(training) => supervise(shared, id, &attempt, (training, orders)).await?,
         Err(error) => not_started(&error),
