@@ -42,7 +42,8 @@ async fn attempt_with_door(
     let job = existing(shared, id).await?;
     let Some(attempt) = begin(shared, &job).await? else { return Ok(()) };
     info!(job.id = %id, attempt, "an attempt begins");
-    let task = TrainTask { spec: job.spec.clone(), directory: job.directory.clone(), attempt };
+    let (spec, directory) = (job.spec.clone(), job.directory.clone());
+    let task = TrainTask { spec, directory, attempt, from: None };
     let ending = match start(shared, task).await {
         Ok(training) => Supervision::new(shared, &job, attempt, training).follow(orders).await,
         Err(error) => not_started(&error),

@@ -52,6 +52,9 @@ pub enum Task {
         directory: PathBuf,
         /// Which attempt this is, from 1.
         attempt: u32,
+        /// The checkpoint of another job that the run starts from.
+        #[serde(default)]
+        from: Option<PathBuf>,
     },
     /// Describe a model directory.
     InspectModel {

@@ -27,6 +27,9 @@ pub struct TrainTask {
     pub directory: PathBuf,
     /// Which attempt this is, from 1. The first begins a run, later ones go on from the newest checkpoint.
     pub attempt: u32,
+    /// The checkpoint of another job that the run starts from, in every attempt that finds none of its own; `None`: it
+    /// starts at step 0.
+    pub from: Option<PathBuf>,
 }
 
 /// What a worker reports while it trains.
@@ -81,9 +84,9 @@ impl Training {
         reports: CrashReports,
         task: TrainTask,
     ) -> Result<Self, ServiceError> {
-        let TrainTask { spec, directory, attempt } = task;
+        let TrainTask { spec, directory, attempt, from } = task;
         let log = journal::log_path(&directory, attempt);
-        let task = Task::Train { spec: Box::new(spec), directory: directory.clone(), attempt };
+        let task = Task::Train { spec: Box::new(spec), directory: directory.clone(), attempt, from };
         let connection = Connection::open(program, log, task).await?;
         Ok(Self {
             connection,
