@@ -9,15 +9,23 @@
 //! | this one | create, stop, resume, cancel, delete |
 //! | `queue` | takes the oldest queued job, when none is worked on |
 //! | `supervisor` | one attempt: a worker, its events, its end |
+//! | `keep` | keeps what a worker reports, also where the store can't for a while |
+//! | `stall` | whether a worker still gets on |
+//! | `advice` | what would take less memory |
 //! | `verdict` | what the end of a worker means for its job |
 //! | `recover` | at start: attempts that nobody saw end |
 //! | `removal` | the files of deleted jobs |
 
+mod advice;
+mod keep;
 mod queue;
 mod recover;
 mod removal;
+mod stall;
 mod supervisor;
 mod verdict;
+
+pub use stall::Patience;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,6 +56,7 @@ struct Shared {
     store: Store,
     workers: Workers,
     dir: DataDir,
+    patience: Patience,
     /// A job was queued, or a place became free.
     queued: Notify,
     active: Active,
@@ -80,10 +89,24 @@ impl Jobs {
     /// # Errors
     /// What the store refuses.
     pub async fn start(store: Store, workers: Workers, dir: DataDir) -> Result<Self, ServiceError> {
+        Self::start_with(store, workers, dir, Patience::default()).await
+    }
+
+    /// [`start`](Self::start) with another patience for workers that do not get on.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub async fn start_with(
+        store: Store,
+        workers: Workers,
+        dir: DataDir,
+        patience: Patience,
+    ) -> Result<Self, ServiceError> {
         let jobs = Self(Arc::new(Shared {
             store,
             workers,
             dir,
+            patience,
             queued: Notify::new(),
             active: Active::new(),
             ending: CancellationToken::new(),
