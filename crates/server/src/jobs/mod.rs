@@ -14,11 +14,13 @@
 //! | `advice` | what would take less memory |
 //! | `verdict` | what the end of a worker means for its job |
 //! | `recover` | at start: attempts that nobody saw end |
+//! | `removal` | the files of deleted jobs |
 
 mod advice;
 mod keep;
 mod queue;
 mod recover;
+mod removal;
 mod stall;
 mod supervisor;
 mod verdict;
@@ -111,6 +113,7 @@ impl Jobs {
             killing: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }));
+        removal::finish(&jobs).await?;
         recover::recover(&jobs).await?;
         jobs.0.tasks.spawn(queue::work(jobs.clone()));
         Ok(jobs)
@@ -174,12 +177,19 @@ impl Jobs {
     /// # Errors
     /// [`ServiceError::Precondition`] where it is not at rest, or where its files can't be removed.
     pub async fn delete(&self, id: &JobId) -> Result<(), ServiceError> {
-        if self.job(id).await?.state.is_at_rest() {
+        let job = self.job(id).await?;
+        if job.state.is_at_rest() {
             // Its worker may be about to end: it must not write into a directory that is being removed.
             self.0.active.wait_until_gone(id, WORKER_GONE_WITHIN).await?;
+            removal::mark(&job.directory);
         }
-        let job = self.0.store.delete_job(id).await?;
-        let directory = job.directory;
+        let directory = match self.0.store.delete_job(id).await {
+            Ok(job) => job.directory,
+            Err(error) => {
+                removal::unmark(&job.directory);
+                return Err(error.into());
+            }
+        };
         let removed = tokio::task::spawn_blocking(move || (std::fs::remove_dir_all(&directory), directory));
         match removed.await.map_err(|error| ServiceError::Internal(Box::new(error)))? {
             (Err(error), directory) if error.kind() != std::io::ErrorKind::NotFound => {
