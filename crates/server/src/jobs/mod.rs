@@ -11,7 +11,9 @@
 //! | `supervisor` | one attempt: a worker, its events, its end |
 //! | `verdict` | what the end of a worker means for its job |
 //! | `recover` | at start: attempts that nobody saw end |
+//! | `checkpoints` | what people do with what jobs saved |
 
+mod checkpoints;
 mod queue;
 mod recover;
 mod supervisor;
@@ -61,6 +63,8 @@ struct Shared {
 enum Order {
     /// Save and stop.
     Stop,
+    /// Save and go on.
+    Save,
     /// End at once.
     Kill,
 }

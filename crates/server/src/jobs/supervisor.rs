@@ -8,6 +8,7 @@ use ftl_store::{AttemptEnd, Change};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
+use super::checkpoints::look_over;
 use super::verdict::{Onward, after_exit, onward};
 use super::{Jobs, Order, Shared};
 use crate::error::ServiceError;
@@ -84,6 +85,7 @@ async fn supervise(
             },
             Some(order) = orders.recv() => match order {
                 Order::Stop => training.stop(),
+                Order::Save => training.save(),
                 Order::Kill => training.kill(),
             },
             () = shared.ending.cancelled(), if !is_ending => {
@@ -201,5 +203,5 @@ pub(super) async fn catch_up(shared: &Arc<Shared>, job: &Job, attempt: u32) -> R
     if n_kept > 0 {
         info!(job.id = %job.id, attempt, n_events = n_kept, "events were taken from the worker's journal");
     }
-    Ok(())
+    look_over(shared, job, attempt).await
 }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use ftl_core::job::State;
 use ftl_core::metrics::Evaluated;
-use ftl_core::{CheckedSpec, Event, Observer, StopSignal};
+use ftl_core::{CheckedSpec, Event, Observer, Signals};
 
 use crate::checkpoint::layout::step_of;
 use crate::error::TrainError;
@@ -39,7 +39,7 @@ use snapshot::Identity;
 pub enum Begin {
     /// At step 0, in a directory that holds no run.
     New,
-    /// After the newest valid checkpoint in the directory, or at step 0 where there is none.
+    /// After the newest valid checkpoint in the directory, or at step 0 where there is none at all.
     Resume,
 }
 
@@ -108,7 +108,8 @@ impl Summary {
     }
 }
 
-/// Trains as `spec` says, in the directory `out`.
+/// Trains as `spec` says, in the directory `out`. `signals` are [`Signals`], or a
+/// [`StopSignal`](ftl_core::StopSignal) where nobody asks for more checkpoints than the spec.
 ///
 /// # Errors
 /// [`TrainError::Refused`] before anything is written; [`TrainError::Diverged`] and [`TrainError::File`] later,
@@ -117,17 +118,18 @@ pub fn train(
     spec: &CheckedSpec,
     (out, begin): (&Path, Begin),
     observer: &mut dyn Observer,
-    stop: &StopSignal,
+    signals: impl Into<Signals>,
 ) -> Result<Outcome, TrainError> {
+    let signals = signals.into();
     let mut reporter = Reporter::new(observer);
-    let weights = match output::inspect(out, begin, spec, &mut reporter)? {
-        Found::Nothing => Weights::Spec,
-        Found::Checkpoint(path) => Weights::Checkpoint(path),
+    let (weights, damaged) = match output::inspect(out, begin, spec, &mut reporter)? {
+        Found::Nothing => (Weights::Spec, Vec::new()),
+        Found::Checkpoint { path, damaged } => (Weights::Checkpoint(path), damaged),
         Found::Result { path, state } => {
             return Ok(Outcome::Finished(Summary::new(spec, *state, None, path)));
         }
     };
-    let Some(ready) = ready(spec, &weights, &mut reporter, stop)? else {
+    let Some(ready) = ready(spec, &weights, &mut reporter, &signals.stop)? else {
         return Ok(unbegun(weights));
     };
     let identity = Identity::of(spec, &ready.data, fingerprint(&spec.model.path)?);
@@ -136,10 +138,10 @@ pub fn train(
         run.restore(checkpoint)?;
     }
     run.verify_memory()?;
-    output::begin(out, spec, &run.data.report)?;
+    output::begin((out, spec), &run.data.report, &damaged, run.reporter)?;
     run.open_log()?;
     run.observe(Event::State { state: State::Running, reason: None });
-    let outcome = run.all_steps(stop);
+    let outcome = run.all_steps(&signals);
     let (state, reason) = match &outcome {
         Ok(Outcome::Finished(_)) => (State::Succeeded, None),
         Ok(Outcome::Stopped { .. }) => (State::Stopped, None),
