@@ -55,6 +55,7 @@
 mod append;
 mod attempts;
 mod backup;
+mod checkpoints;
 mod clock;
 mod configs;
 mod connection;
@@ -86,6 +87,7 @@ use ftl_core::JobId;
 use tracing::error;
 
 pub use attempts::AttemptEnd;
+pub use checkpoints::{Listed, OnDisk};
 pub use dataset_reports::{Checked, NewReport};
 pub use error::StoreError;
 pub use jobs::{Change, Created, NewJob};
