@@ -25,6 +25,7 @@
 
 pub mod commits;
 pub mod connections;
+pub mod crash_reports;
 pub mod data_dir;
 pub mod datasets;
 pub mod demo;

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ftl_client::places;
+use ftl_server::crash_reports::CrashReports;
 use ftl_server::data_dir::DataDirError;
 use ftl_server::listen::ListenError;
 use ftl_server::systemd::{Inherited, notify};
+use ftl_server::telemetry::logs;
 use ftl_server::{Config, Ready, ServeError, serve_and_tell};
 use ftl_store::StoreError;
 use tokio_util::sync::CancellationToken;
@@ -34,10 +36,13 @@ pub struct Args {
 pub async fn run(arguments: Args, inherited: Inherited, shutdown: CancellationToken) -> ExitCode {
     notify::starting();
     match config(arguments, inherited) {
-        Ok(config) => match serve_and_tell(config, shutdown, tell).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failed(&error, code_of(&error)),
-        },
+        Ok(config) => {
+            logs::write_panics_down(CrashReports::of(&config.data_dir));
+            match serve_and_tell(config, shutdown, tell).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => failed(&error, code_of(&error)),
+            }
+        }
         Err(problem) => failed(&problem, REFUSED),
     }
 }

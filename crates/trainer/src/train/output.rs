@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use ftl_core::dataset::DatasetReport;
 use ftl_core::{CheckedSpec, Observer, Problem, ProblemKind};
 
-use crate::checkpoint::layout::{EVENTS_JSONL, FINAL, REPORT_JSON, SPEC_RESOLVED_JSON, step_of};
+use crate::checkpoint::layout::{EVENTS_JSONL, FINAL, REPORT_JSON, SPEC_RESOLVED_JSON, START_JSON, step_of};
 use crate::checkpoint::{newest_valid, verify};
 use crate::checkpoint::{remove_leftovers, write_file};
 use crate::error::TrainError;
 use crate::train::Begin;
+use crate::train::preflight::Weights;
 use crate::train::report::{note, warn};
 use crate::train::snapshot::{State, check_spec, read_state};
+use crate::train::start::Start;
 
 /// What a run directory holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +23,8 @@ pub enum Found {
     Nothing,
     /// A checkpoint to go on from.
     Checkpoint(PathBuf),
+    /// None, but one of another run to start from.
+    Start(Start),
     /// The result: the run is finished.
     Result {
         /// Where it is.
@@ -33,7 +37,8 @@ pub enum Found {
 /// Looks where to begin; changes nothing.
 ///
 /// # Errors
-/// `OutputExists` where a new run would overwrite one, and a finished run that was asked for something else.
+/// `OutputExists` where a new run would overwrite one, a finished run that was asked for something else, and a
+/// checkpoint of another run that this one can't start from.
 pub fn inspect(
     out: &Path,
     begin: Begin,
@@ -46,13 +51,20 @@ pub fn inspect(
             .hint("choose another `--out`")
             .into());
     }
+    if matches!(begin, Begin::New | Begin::From(_))
+        && let Some(name) = run_in(out)?
+    {
+        return Err(at(format!("holds a run already (`{name}`)"))
+            .hint("choose another `--out`, or go on with `--resume`")
+            .into());
+    }
     match begin {
-        Begin::New => match run_in(out)? {
-            None => Ok(Found::Nothing),
-            Some(name) => Err(at(format!("holds a run already (`{name}`)"))
-                .hint("choose another `--out`, or go on with `--resume`")
-                .into()),
-        },
+        Begin::New => Ok(Found::Nothing),
+        Begin::From(checkpoint) => {
+            let start = Start::at(&checkpoint, spec)?;
+            note(observer, format!("starting from {} after step {}", checkpoint.display(), start.step));
+            Ok(Found::Start(start))
+        }
         Begin::Resume => {
             if let Some(found) = finished(out, spec, observer)? {
                 note(observer, "the run is finished already".to_owned());
@@ -70,13 +82,37 @@ pub fn inspect(
                     note(observer, format!("going on after step {}", checkpoint.step));
                     Found::Checkpoint(checkpoint.path)
                 }
-                None => {
-                    note(observer, "there is no valid checkpoint: starting from the beginning".to_owned());
-                    Found::Nothing
-                }
+                None => match Start::again(out, spec)? {
+                    Some(start) => {
+                        let path = start.checkpoint.display();
+                        note(
+                            observer,
+                            format!(
+                                "there is no valid checkpoint: starting from {path} again, after step {}",
+                                start.step
+                            ),
+                        );
+                        Found::Start(start)
+                    }
+                    None => {
+                        note(
+                            observer,
+                            "there is no valid checkpoint: starting from the beginning".to_owned(),
+                        );
+                        Found::Nothing
+                    }
+                },
             })
         }
     }
+}
+
+/// Whether there is something of a run in `out`: then it can be resumed, and no other can begin there.
+///
+/// # Errors
+/// [`TrainError::File`] if `out` can't be listed.
+pub fn holds_run(out: &Path) -> Result<bool, TrainError> {
+    run_in(out).map(|name| name.is_some())
 }
 
 /// The name of something in `out` that belongs to a run.
@@ -86,7 +122,9 @@ fn run_in(out: &Path) -> Result<Option<String>, TrainError> {
     }
     for entry in fs::read_dir(out).map_err(TrainError::file("list", out))? {
         let name = entry.map_err(TrainError::file("list", out))?.file_name().to_string_lossy().into_owned();
-        if [SPEC_RESOLVED_JSON, EVENTS_JSONL, FINAL].contains(&name.as_str()) || step_of(&name).is_some() {
+        if [SPEC_RESOLVED_JSON, EVENTS_JSONL, START_JSON, FINAL].contains(&name.as_str())
+            || step_of(&name).is_some()
+        {
             return Ok(Some(name));
         }
     }
@@ -111,14 +149,23 @@ fn finished(
     Ok(Some(Found::Result { path, state: Box::new(state) }))
 }
 
-/// Makes the directory, removes what a killed process left unfinished, and puts the resolved spec and the report on the
-/// data there.
+/// Makes the directory, removes what a killed process left unfinished, and puts there what the run started from, the
+/// report on the data and the resolved spec.
 ///
 /// # Errors
 /// [`TrainError::File`] if the operating system refuses.
-pub fn begin(out: &Path, spec: &CheckedSpec, report: &DatasetReport) -> Result<(), TrainError> {
+pub fn begin(
+    out: &Path,
+    (spec, weights): (&CheckedSpec, &Weights),
+    report: &DatasetReport,
+) -> Result<(), TrainError> {
     fs::create_dir_all(out).map_err(TrainError::file("create", out))?;
     remove_leftovers(out)?;
+    // First: a directory that holds anything else of the run must say where it started.
+    match weights {
+        Weights::Start(start) => start.write(out)?,
+        Weights::Spec | Weights::Checkpoint(_) => {}
+    }
     let report = serde_json::to_vec_pretty(report).expect("a report is plain data");
     write_file(&out.join(REPORT_JSON), &report)?;
     write_file(&out.join(SPEC_RESOLVED_JSON), spec.to_json().as_bytes())
