@@ -8,6 +8,7 @@ mod follow;
 mod inference;
 mod jobs;
 mod models;
+mod queue;
 mod system;
 mod uploads;
 

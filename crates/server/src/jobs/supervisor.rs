@@ -9,28 +9,20 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::verdict::{Onward, after_exit, onward};
-use super::{Jobs, Order, Shared};
+use super::{Jobs, Order, Shared, start_from};
 use crate::error::ServiceError;
 use crate::worker::journal::read_journal;
-use crate::worker::{Ending, Report, TrainTask, Training};
+use crate::worker::{Ending, Given, Report, TrainTask, Training};
 
 /// Records of a journal that are kept in one go.
 const RECORDS_AT_ONCE: usize = 1_000;
 
-/// Makes an attempt at a queued job and returns when its worker is gone and all is kept.
-pub(super) async fn attempt(jobs: &Jobs, id: &JobId) -> Result<(), ServiceError> {
-    let shared = &jobs.0;
-    // The door first: whoever stops the job as soon as it is STARTING must find it.
-    let mut orders = shared.active.enter(id);
-    let result = attempt_with_door(jobs, id, &mut orders).await;
-    shared.active.leave(id);
-    result
-}
-
-async fn attempt_with_door(
+/// Makes an attempt at a queued job, where it was `given` to compute, and returns when its worker is gone and all is kept.
+pub(super) async fn attempt(
     jobs: &Jobs,
     id: &JobId,
-    orders: &mut mpsc::UnboundedReceiver<Order>,
+    given: Given,
+    mut orders: mpsc::UnboundedReceiver<Order>,
 ) -> Result<(), ServiceError> {
     let shared = &jobs.0;
     let attempt = match shared.store.begin_attempt(id).await {
@@ -41,9 +33,11 @@ async fn attempt_with_door(
     };
     let job = jobs.job(id).await?;
     info!(job.id = %id, attempt = attempt.number, "an attempt begins");
-    let task = TrainTask { spec: job.spec, directory: job.directory, attempt: attempt.number, from: None };
+    let from = start_from::copy_of(&job);
+    let (spec, directory) = (job.spec, job.directory);
+    let task = TrainTask { spec, directory, attempt: attempt.number, from, given: Some(given) };
     let ending = match start(shared, task).await {
-        Ok(training) => supervise(shared, id, &attempt, (training, orders)).await?,
+        Ok(training) => supervise(shared, id, &attempt, (training, &mut orders)).await?,
         Err(error) => not_started(&error),
     };
     settle(jobs, id, &attempt, ending).await

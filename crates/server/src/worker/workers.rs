@@ -25,6 +25,7 @@ use super::message::{FromWorker, Task};
 use super::spawn::task_log;
 use super::training::{TrainTask, Training};
 use crate::error::ServiceError;
+use crate::leases::{Leases, Machine};
 
 /// Small tasks at once; they read whole files, and each has a tokenizer or a table of rows in memory.
 const SMALL_TASKS: usize = 2;
@@ -72,6 +73,7 @@ struct Inner {
     small: Semaphore,
     n_started: AtomicU64,
     answers: Answers,
+    leases: Leases,
 }
 
 impl Workers {
@@ -82,6 +84,15 @@ impl Workers {
     /// # Errors
     /// A directory that can't be made or emptied.
     pub fn start(program: PathBuf, logs: PathBuf) -> io::Result<Self> {
+        Self::start_on(Machine::here(), program, logs)
+    }
+
+    /// [`Workers::start`] on a machine with other devices.
+    ///
+    /// # Errors
+    /// As [`Workers::start`].
+    pub fn start_on(machine: Machine, program: PathBuf, logs: PathBuf) -> io::Result<Self> {
+        let leases = Leases::new(machine);
         fs::create_dir_all(&logs)?;
         for entry in fs::read_dir(&logs)? {
             let path = entry?.path();
@@ -90,7 +101,8 @@ impl Workers {
             }
         }
         Ok(Self(Arc::new(Inner {
-            answers: Answers::new(program.clone(), logs.clone()),
+            answers: Answers::new(program.clone(), logs.clone(), leases.clone()),
+            leases,
             program,
             logs,
             small: Semaphore::new(SMALL_TASKS),
@@ -98,7 +110,12 @@ impl Workers {
         })))
     }
 
-    /// Starts to train.
+    /// Who computes where.
+    pub fn leases(&self) -> &Leases {
+        &self.0.leases
+    }
+
+    /// Starts to train. Whoever calls this holds the lease of the place.
     ///
     /// # Errors
     /// A worker that can't be started. Whatever it refuses later shows in [`Training::wait`].
@@ -216,7 +233,7 @@ impl Workers {
     /// it has given the answer that it is at. Dropping the stream stops the answer.
     ///
     /// # Errors
-    /// A device that does not exist. Whatever the worker refuses comes as the stream's last item.
+    /// A device that does not exist, or whose GPU is taken. Whatever the worker refuses comes as the stream's last item.
     pub async fn infer(
         &self,
         task: InferTask,

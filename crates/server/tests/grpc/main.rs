@@ -13,6 +13,7 @@ mod models;
 mod names;
 mod panics;
 mod program;
+mod queue;
 mod raw;
 mod support;
 mod system;

@@ -19,6 +19,7 @@ const NEED_NOTHING: [&str; 9] = [
     "/ftl.v1.ConfigService/ListConfigs",
     "/ftl.v1.ConfigService/ListPresets",
     "/ftl.v1.DatasetService/ListDatasets",
+    "/ftl.v1.JobService/GetQueueSettings",
     "/ftl.v1.JobService/ListJobs",
     "/ftl.v1.ModelService/ListModels",
     "/ftl.v1.SystemService/GetGpus",

@@ -16,6 +16,7 @@ mod model_based;
 mod models;
 mod opening;
 mod pages;
+mod queue;
 mod rates;
 mod replay;
 mod settings;
