@@ -12,6 +12,7 @@ use ftl_store::{AttemptEnd, Change};
 use tracing::{error, info};
 
 use super::Jobs;
+use super::checkpoints::look_over;
 use super::keep::{catch_up, insist};
 use super::supervisor::go_on;
 use super::verdict::after_exit;
@@ -62,6 +63,7 @@ async fn settle(jobs: &Jobs, job: &Job) -> Result<(), ServiceError> {
         }
     }
     insist(&jobs.0, || async { catch_up(&jobs.0, job, job.n_attempts).await }).await?;
+    look_over(&jobs.0, job, job.n_attempts).await;
     match job.state {
         State::Stopping => {
             let end = AttemptEnd {

@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use super::advice::advised;
+use super::checkpoints::look_over;
 use super::keep::{Keeper, catch_up, insist};
 use super::stall::{Beat, Condition, Watch};
 use super::verdict::{Onward, after_exit, onward};
@@ -42,7 +43,8 @@ async fn attempt_with_door(
     let job = existing(shared, id).await?;
     let Some(attempt) = begin(shared, &job).await? else { return Ok(()) };
     info!(job.id = %id, attempt, "an attempt begins");
-    let task = TrainTask { spec: job.spec.clone(), directory: job.directory.clone(), attempt };
+    let (spec, directory) = (job.spec.clone(), job.directory.clone());
+    let task = TrainTask { spec, directory, attempt, from: None };
     let ending = match start(shared, task).await {
         Ok(training) => Supervision::new(shared, &job, attempt, training).follow(orders).await,
         Err(error) => not_started(&error),
@@ -138,6 +140,7 @@ impl<'a> Supervision<'a> {
                 }
                 Some(order) = orders.recv() => match order {
                     Order::Stop => self.training.stop(),
+                    Order::Save => self.training.save(),
                     Order::Kill => self.training.kill(),
                 },
                 report = self.training.next() => match report {
@@ -242,6 +245,7 @@ async fn settle(jobs: &Jobs, job: &Job, attempt: u32, ending: Ending) -> Result<
         }
         caught_up => caught_up?,
     }
+    look_over(shared, job, attempt).await;
     let Ending { exit, problems, log_tail, finished: _ } = ending;
     let problems = advised(&shared.workers, &job.spec, exit, problems).await;
     let end = |state| {

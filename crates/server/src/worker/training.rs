@@ -27,6 +27,9 @@ pub struct TrainTask {
     pub directory: PathBuf,
     /// Which attempt this is, from 1. The first begins a run, later ones go on from the newest checkpoint.
     pub attempt: u32,
+    /// The checkpoint of another job that the run starts from, in every attempt that finds none of its own; `None`: it
+    /// starts at step 0.
+    pub from: Option<PathBuf>,
 }
 
 /// What a worker reports while it trains.
@@ -81,9 +84,9 @@ impl Training {
         reports: CrashReports,
         task: TrainTask,
     ) -> Result<Self, ServiceError> {
-        let TrainTask { spec, directory, attempt } = task;
+        let TrainTask { spec, directory, attempt, from } = task;
         let log = journal::log_path(&directory, attempt);
-        let task = Task::Train { spec: Box::new(spec), directory: directory.clone(), attempt };
+        let task = Task::Train { spec: Box::new(spec), directory: directory.clone(), attempt, from };
         let connection = Connection::open(program, log, task).await?;
         Ok(Self {
             connection,
@@ -137,6 +140,8 @@ impl Training {
             | FromWorker::Rendered(_)
             | FromWorker::Row(_)
             | FromWorker::Plan(_)
+            | FromWorker::Verified { .. }
+            | FromWorker::Copied { .. }
             | FromWorker::Part { .. }
             | FromWorker::AnswerRefused { .. } => {
                 tracing::warn!(pid = self.pid(), "a worker that trains sent the answer to another task");
@@ -176,6 +181,11 @@ impl Training {
     /// Asks it to save and stop, for a person.
     pub fn stop(&self) {
         self.connection.send(&ToWorker::Stop).expect("a stop is a short frame");
+    }
+
+    /// Asks it to save after the step under way and to go on.
+    pub fn save(&self) {
+        self.connection.send(&ToWorker::Save).expect("a request to save is a short frame");
     }
 
     /// Asks it to save and end, with SIGTERM.
