@@ -54,6 +54,9 @@ pub enum Task {
         directory: PathBuf,
         /// Which attempt this is, from 1.
         attempt: u32,
+        /// The checkpoint of another job that the run starts from.
+        #[serde(default)]
+        from: Option<PathBuf>,
     },
     /// Describe a model directory.
     InspectModel {
@@ -149,6 +152,8 @@ pub enum FromWorker {
         step: u64,
         /// What it is busy with; `None`: it has not begun.
         phase: Option<Phase>,
+        /// Grows as the work gets on, also within a step.
+        pulse: u64,
     },
     /// The description of a model.
     Model(ModelFacts),

@@ -5,6 +5,7 @@ mod checkpoints;
 mod command_line;
 mod demo;
 mod killed;
+mod no_room;
 mod states;
 mod support;
 mod watchers;

@@ -6,6 +6,8 @@ pub const SPEC_RESOLVED_JSON: &str = "spec.resolved.json";
 pub const REPORT_JSON: &str = "report.json";
 /// One event per line.
 pub const EVENTS_JSONL: &str = "events.jsonl";
+/// The checkpoint of another run that this one started from.
+pub const START_JSON: &str = "start.json";
 /// The result of a run.
 pub const FINAL: &str = "final";
 /// What DPO's reference model says to the pairs.
@@ -114,7 +116,7 @@ pub(super) enum Leftover<'a> {
 
 /// What a name says about an unfinished act; `None` for names that are not ours.
 pub(super) fn leftover(name: &str) -> Option<Leftover<'_>> {
-    let ours = |name: &str| [FINAL, REFERENCE].contains(&name) || step_of(name).is_some();
+    let ours = |name: &str| [FINAL, REFERENCE, START_JSON].contains(&name) || step_of(name).is_some();
     if let Some(retired) = name.strip_prefix(RETIRED) {
         return ours(retired).then_some(Leftover::Retired(retired));
     }

@@ -1,7 +1,8 @@
 //! What a run leaves on disk so that it can go on: written whole or not at all, checked before it is used.
 //!
 //! ```text
-//! DIR/spec.resolved.json  events.jsonl
+//! DIR/spec.resolved.json  events.jsonl  report.json
+//! DIR/start.json          the checkpoint of another run that this one started from
 //! DIR/checkpoint-500/     model or adapter, optimizer, states, MANIFEST.json
 //! DIR/checkpoint-500.pinned       it stays, whatever `train.save_total_limit` says
 //! DIR/damaged-checkpoint-600/     one that was not what was written when the run went on

@@ -7,14 +7,16 @@ use ftl_core::dataset::DatasetReport;
 use ftl_core::{CheckedSpec, Event, Observer, Problem, ProblemKind};
 
 use crate::checkpoint::layout::{
-    EVENTS_JSONL, FINAL, REPORT_JSON, SPEC_RESOLVED_JSON, checkpoint_name, step_of,
+    EVENTS_JSONL, FINAL, REPORT_JSON, SPEC_RESOLVED_JSON, START_JSON, checkpoint_name, step_of,
 };
 use crate::checkpoint::{Checkpoint, Damaged, newest_valid, set_aside, verify};
 use crate::checkpoint::{remove_leftovers, write_file};
 use crate::error::TrainError;
 use crate::train::Begin;
+use crate::train::preflight::Weights;
 use crate::train::report::{note, warn};
 use crate::train::snapshot::{State, check_spec, read_state};
+use crate::train::start::Start;
 
 /// What a run directory holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +30,8 @@ pub enum Found {
         /// Newer ones that can't be used.
         damaged: Vec<Damaged>,
     },
+    /// None, but one of another run to start from.
+    Start(Start),
     /// The result: the run is finished.
     Result {
         /// Where it is.
@@ -40,8 +44,9 @@ pub enum Found {
 /// Looks where to begin; changes nothing.
 ///
 /// # Errors
-/// `OutputExists` where a new run would overwrite one, a finished run that was asked for something else, and
-/// `BrokenCheckpoint` where there are checkpoints and none can be used: that a run begins anew is for a person to say.
+/// `OutputExists` where a new run would overwrite one, a finished run that was asked for something else, a checkpoint of
+/// another run that this one can't start from, and `BrokenCheckpoint` where there are checkpoints and none can be used:
+/// that a run begins anew is for a person to say.
 pub fn inspect(
     out: &Path,
     begin: Begin,
@@ -54,13 +59,20 @@ pub fn inspect(
             .hint("choose another `--out`")
             .into());
     }
+    if matches!(begin, Begin::New | Begin::From(_))
+        && let Some(name) = run_in(out)?
+    {
+        return Err(at(format!("holds a run already (`{name}`)"))
+            .hint("choose another `--out`, or go on with `--resume`")
+            .into());
+    }
     match begin {
-        Begin::New => match run_in(out)? {
-            None => Ok(Found::Nothing),
-            Some(name) => Err(at(format!("holds a run already (`{name}`)"))
-                .hint("choose another `--out`, or go on with `--resume`")
-                .into()),
-        },
+        Begin::New => Ok(Found::Nothing),
+        Begin::From(checkpoint) => {
+            let start = Start::at(&checkpoint, spec)?;
+            note(observer, format!("starting from {} after step {}", checkpoint.display(), start.step));
+            Ok(Found::Start(start))
+        }
         Begin::Resume => {
             if let Some(found) = finished(out, spec, observer)? {
                 note(observer, "the run is finished already".to_owned());
@@ -78,20 +90,41 @@ pub fn inspect(
                     note(observer, format!("going on after step {}", checkpoint.step));
                     Ok(Found::Checkpoint { path: checkpoint.path, damaged: found.damaged })
                 }
-                None if found.damaged.is_empty() => {
-                    note(observer, "there is no checkpoint: starting from the beginning".to_owned());
-                    Ok(Found::Nothing)
-                }
-                None => {
+                None if !found.damaged.is_empty() => {
                     // They stay where they are: the next attempt must find them, too.
                     for damaged in &found.damaged {
                         tell(damaged, &damaged.checkpoint.path, observer);
                     }
                     Err(none_is_valid(out, &found.damaged).into())
                 }
+                None => match Start::again(out, spec)? {
+                    Some(start) => {
+                        let path = start.checkpoint.display();
+                        note(
+                            observer,
+                            format!(
+                                "there is no checkpoint: starting from {path} again, after step {}",
+                                start.step
+                            ),
+                        );
+                        Ok(Found::Start(start))
+                    }
+                    None => {
+                        note(observer, "there is no checkpoint: starting from the beginning".to_owned());
+                        Ok(Found::Nothing)
+                    }
+                },
             }
         }
     }
+}
+
+/// Whether there is something of a run in `out`: then it can be resumed, and no other can begin there.
+///
+/// # Errors
+/// [`TrainError::File`] if `out` can't be listed.
+pub fn holds_run(out: &Path) -> Result<bool, TrainError> {
+    run_in(out).map(|name| name.is_some())
 }
 
 /// The name of something in `out` that belongs to a run.
@@ -101,7 +134,9 @@ fn run_in(out: &Path) -> Result<Option<String>, TrainError> {
     }
     for entry in fs::read_dir(out).map_err(TrainError::file("list", out))? {
         let name = entry.map_err(TrainError::file("list", out))?.file_name().to_string_lossy().into_owned();
-        if [SPEC_RESOLVED_JSON, EVENTS_JSONL, FINAL].contains(&name.as_str()) || step_of(&name).is_some() {
+        if [SPEC_RESOLVED_JSON, EVENTS_JSONL, START_JSON, FINAL].contains(&name.as_str())
+            || step_of(&name).is_some()
+        {
             return Ok(Some(name));
         }
     }
@@ -152,15 +187,15 @@ fn none_is_valid(out: &Path, damaged: &[Damaged]) -> Problem {
         .hint("put one back as it was written; or delete them, and the run starts from the beginning")
 }
 
-/// Makes the directory, removes what a killed process left unfinished, sets damaged checkpoints aside, and puts the
-/// resolved spec and the report on the data there.
+/// Makes the directory, removes what a killed process left unfinished, sets damaged checkpoints aside, and puts there what
+/// the run started from, the report on the data and the resolved spec.
 ///
 /// # Errors
 /// [`TrainError::File`] if the operating system refuses.
 pub fn begin(
     (out, spec): (&Path, &CheckedSpec),
+    (weights, damaged): (&Weights, &[Damaged]),
     report: &DatasetReport,
-    damaged: &[Damaged],
     observer: &mut dyn Observer,
 ) -> Result<(), TrainError> {
     fs::create_dir_all(out).map_err(TrainError::file("create", out))?;
@@ -170,6 +205,11 @@ pub fn begin(
     for damaged in damaged {
         let kept_at = set_aside(out, &damaged.checkpoint)?;
         tell(damaged, &kept_at, observer);
+    }
+    // First: a directory that holds anything else of the run must say where it started.
+    match weights {
+        Weights::Start(start) => start.write(out)?,
+        Weights::Spec | Weights::Checkpoint(_) => {}
     }
     let report = serde_json::to_vec_pretty(report).expect("a report is plain data");
     write_file(&out.join(REPORT_JSON), &report)?;

@@ -22,5 +22,6 @@ mod program;
 mod quantized;
 mod refusals;
 mod resume;
+mod start;
 mod text;
 mod trajectories;

@@ -14,8 +14,9 @@ use ftl_core::{
 };
 use ftl_trainer::error::TrainError;
 use ftl_trainer::train::event_log::EventLog;
+use ftl_trainer::train::output::holds_run;
 use ftl_trainer::train::{Begin, Outcome, train};
-use signal_hook::consts::SIGTERM;
+use signal_hook::consts::{SIGHUP, SIGTERM};
 
 use super::hello;
 use super::link::{Link, Standing, lock};
@@ -38,6 +39,7 @@ pub(super) struct Assignment {
     pub(super) spec: JobSpec,
     pub(super) directory: PathBuf,
     pub(super) attempt: u32,
+    pub(super) from: Option<PathBuf>,
 }
 
 /// Does it, and says how it ended.
@@ -73,18 +75,21 @@ impl Early {
 }
 
 fn begin(link: &Link, nonce: String, assignment: &Assignment, signals: &Signals) -> Result<u8, Early> {
-    let Assignment { spec, directory, attempt } = assignment;
+    let Assignment { spec, directory, attempt, from } = assignment;
     let stop = &signals.stop;
     let no_thread = |error: io::Error| {
         let problem = Problem::new(ProblemKind::Worker, format!("a thread can't be started: {error}"));
         Early::refused(vec![problem.hint("look at the machine's limits of processes")], exit::FILE)
     };
-    let for_signal = stop.clone();
-    // Again and again: a shutdown may send it to all processes, and the end of the server sends another.
-    // SAFETY: the action only touches an atomic.
-    let registered =
-        unsafe { signal_hook::low_level::register(SIGTERM, move || for_signal.raise(StopReason::Shutdown)) };
-    registered.map_err(no_thread)?;
+    // Again and again: a shutdown may send SIGTERM to all processes, and the end of the server sends another. SIGHUP comes
+    // to a worker that was paused when its server died: the system wakes those whom nobody would wake any more.
+    for signal in [SIGTERM, SIGHUP] {
+        let stop = stop.clone();
+        // SAFETY: the action only touches an atomic.
+        let registered =
+            unsafe { signal_hook::low_level::register(signal, move || stop.raise(StopReason::Shutdown)) };
+        registered.map_err(no_thread)?;
+    }
     let (for_server, save) = (stop.clone(), signals.save.clone());
     let listen = move |message| match message {
         Some(ToWorker::Stop) => for_server.raise(StopReason::User),
@@ -110,6 +115,8 @@ fn begin(link: &Link, nonce: String, assignment: &Assignment, signals: &Signals)
         Err(LockError::Io(error)) => return Err(Early::file("lock", directory, &error)),
     };
     let spec = spec.check().map_err(|problems| Early::refused(problems, exit::REFUSED))?;
+    let begin = where_to_begin((directory, *attempt), from.as_deref())
+        .map_err(|error| Early::refused(vec![file_problem(&error)], exit::FILE))?;
 
     let attempt_dir = attempt_directory(directory, *attempt);
     fs::create_dir_all(&attempt_dir).map_err(|error| Early::file("create", &attempt_dir, &error))?;
@@ -124,11 +131,10 @@ fn begin(link: &Link, nonce: String, assignment: &Assignment, signals: &Signals)
     }
     let standing = Arc::new(Standing::default());
     let feed = Arc::new(Feed::default());
-    link.beat(Arc::clone(&standing)).map_err(no_thread)?;
+    link.beat(Arc::clone(&standing), stop.clone()).map_err(no_thread)?;
     let sent = feed.start(link.clone(), read, stop.clone()).map_err(no_thread)?;
     let mut recorder = Recorder { log, standing, feed, stop: stop.clone(), failed: None };
 
-    let begin = if *attempt == 1 { Begin::New } else { Begin::Resume };
     let outcome = train(&spec, (directory, begin), &mut recorder, signals);
     let Recorder { failed, feed, .. } = recorder;
     let (last, code) = match (outcome, failed) {
@@ -142,6 +148,15 @@ fn begin(link: &Link, nonce: String, assignment: &Assignment, signals: &Signals)
         eprintln!("the server did not take the last events; they are in the journal");
     }
     Ok(code)
+}
+
+/// An attempt may end before it has written where the run starts from; then the next one is told as the first was.
+fn where_to_begin((directory, attempt): (&Path, u32), from: Option<&Path>) -> Result<Begin, TrainError> {
+    Ok(match from {
+        None if attempt == 1 => Begin::New,
+        Some(checkpoint) if attempt == 1 || !holds_run(directory)? => Begin::From(checkpoint.to_owned()),
+        None | Some(_) => Begin::Resume,
+    })
 }
 
 fn ended_by(error: &TrainError) -> (FromWorker, u8) {

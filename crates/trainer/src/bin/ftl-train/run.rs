@@ -32,6 +32,10 @@ pub struct Args {
     /// Go on from the newest valid checkpoint in DIR.
     #[arg(long)]
     resume: bool,
+    /// Start from a checkpoint of another run, such as `runs/a/checkpoint-500`: the spec may change all that leaves the
+    /// meaning of its weights and moments as it is (learning rate, schedule, steps, batch, data, …); steps count on.
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with = "resume")]
+    from: Option<PathBuf>,
     /// Write one event per line to FILE, beside `events.jsonl` in DIR.
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
@@ -41,7 +45,7 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: Args, format: Format) -> CommandResult {
-    let Args { spec, out, overrides, resume, events, device } = args;
+    let Args { spec, out, overrides, resume, from, events, device } = args;
     let spec = read(&spec, &overrides, device.device)?;
     let signals = Signals::default();
     stop_on_signals(&signals.stop);
@@ -54,7 +58,11 @@ pub fn run(args: Args, format: Format) -> CommandResult {
         EventLog::check(path)?;
     }
     let mut watcher = Watcher { progress: Progress::new(), log: EventLog::default(), path: events };
-    let begin = if resume { Begin::Resume } else { Begin::New };
+    let begin = match from {
+        Some(checkpoint) => Begin::From(checkpoint),
+        None if resume => Begin::Resume,
+        None => Begin::New,
+    };
     let outcome = train(&spec, (&out, begin), &mut watcher, signals);
     watcher.progress.finish();
     let (ended, document) = match outcome? {
