@@ -241,14 +241,17 @@ async fn settle(
     ending: Ending,
 ) -> Result<(), ServiceError> {
     let (shared, id) = (&jobs.0, &job.id);
-    match insist(shared, || async { catch_up(shared, job, attempt).await }).await {
+    let kept = insist(shared, || async {
+        catch_up(shared, job, attempt).await?;
+        look_over(shared, job, attempt).await
+    });
+    match kept.await {
         Err(error) if !error.may_pass() => {
             // The end of the attempt is worth more than the events that can't be kept.
             warn!(job.id = %id, %error, "events of an attempt are not kept");
         }
         caught_up => caught_up?,
     }
-    look_over(shared, job, attempt).await;
     let Ending { exit, problems, log_tail, finished: _ } = ending;
     let mut spec = job.spec.clone();
     spec.device.kind = Some(device);
