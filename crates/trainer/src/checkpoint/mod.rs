@@ -1,7 +1,7 @@
 //! What a run leaves on disk so that it can go on: written whole or not at all, checked before it is used.
 //!
 //! ```text
-//! DIR/spec.resolved.json  events.jsonl  report.json
+//! DIR/spec.resolved.json  events.jsonl  digests.jsonl  report.json
 //! DIR/start.json          the checkpoint of another run that this one started from
 //! DIR/checkpoint-500/     model or adapter, optimizer, states, MANIFEST.json
 //! DIR/final/              the result, MANIFEST.json

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use ftl_core::dataset::DatasetReport;
 use ftl_core::{CheckedSpec, Observer, Problem, ProblemKind};
 
-use crate::checkpoint::layout::{EVENTS_JSONL, FINAL, REPORT_JSON, SPEC_RESOLVED_JSON, START_JSON, step_of};
+use crate::checkpoint::layout::{
+    DIGESTS_JSONL, EVENTS_JSONL, FINAL, REPORT_JSON, SPEC_RESOLVED_JSON, START_JSON, step_of,
+};
 use crate::checkpoint::{newest_valid, verify};
 use crate::checkpoint::{remove_leftovers, write_file};
 use crate::error::TrainError;
@@ -122,7 +124,7 @@ fn run_in(out: &Path) -> Result<Option<String>, TrainError> {
     }
     for entry in fs::read_dir(out).map_err(TrainError::file("list", out))? {
         let name = entry.map_err(TrainError::file("list", out))?.file_name().to_string_lossy().into_owned();
-        if [SPEC_RESOLVED_JSON, EVENTS_JSONL, START_JSON, FINAL].contains(&name.as_str())
+        if [SPEC_RESOLVED_JSON, EVENTS_JSONL, DIGESTS_JSONL, START_JSON, FINAL].contains(&name.as_str())
             || step_of(&name).is_some()
         {
             return Ok(Some(name));
