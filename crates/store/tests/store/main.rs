@@ -21,3 +21,4 @@ mod replay;
 mod settings;
 mod threads;
 mod transitions;
+mod watched;
