@@ -12,6 +12,7 @@
 //!   COMMIT waits for the disk.
 //! - What a worker reports can be sent twice; it is kept once.
 //! - An attempt begins and ends in one transaction with its job's change of state.
+//! - Only a job that is QUEUED has a place in the queue's order, and something that it waits for.
 //! - A file of a newer version, or of another program, is refused and stays as it is to the byte. One of an older version
 //!   is copied before it is migrated. One store at a time has a file open.
 //!
@@ -34,6 +35,7 @@
 //!     spec: JobSpec::default(),
 //!     directory: "/data/jobs/first".into(),
 //!     request_id: None,
+//!     parent: None,
 //! };
 //! store.create_job(job).wait()?; // event 1: QUEUED
 //! let attempt = store.begin_attempt(&id).wait()?; // event 2: STARTING
@@ -55,6 +57,7 @@
 mod append;
 mod attempts;
 mod backup;
+mod checkpoints;
 mod clock;
 mod configs;
 mod connection;
@@ -69,6 +72,7 @@ mod jobs;
 mod models;
 mod open;
 mod page;
+mod queue;
 mod readers;
 mod reply;
 mod rows;
@@ -89,10 +93,12 @@ use ftl_core::JobId;
 use tracing::error;
 
 pub use attempts::AttemptEnd;
+pub use checkpoints::{Listed, OnDisk};
 pub use dataset_reports::{Checked, NewReport};
 pub use error::StoreError;
 pub use jobs::{Change, Created, NewJob};
 pub use models::StoredModel;
+pub use queue::Queued;
 pub use reply::Reply;
 pub use times::CommitTimes;
 pub use version::Version;

@@ -32,6 +32,11 @@ diesel::table! {
         step -> BigInt,
         bytes -> BigInt,
         created_unix_ms -> BigInt,
+        state -> Text,
+        damage -> Nullable<Text>,
+        verified_unix_ms -> Nullable<BigInt>,
+        eval_loss_nats -> Nullable<Double>,
+        pinned -> BigInt,
     }
 }
 
@@ -105,6 +110,11 @@ diesel::table! {
         directory -> Text,
         request_id -> Nullable<Text>,
         spec -> Text,
+        queue_order -> BigInt,
+        device -> Text,
+        waiting -> Nullable<Text>,
+        parent_job -> Nullable<Text>,
+        parent_step -> Nullable<BigInt>,
     }
 }
 
@@ -161,3 +171,5 @@ diesel::table! {
         value -> Text,
     }
 }
+
+diesel::allow_tables_to_appear_in_same_query!(attempts, checkpoints, jobs);

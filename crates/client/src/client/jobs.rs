@@ -1,6 +1,6 @@
 //! Jobs.
 
-use ftl_core::job::{Artifact, Attempt, Checkpoint, Job, JobEvent, State};
+use ftl_core::job::{Artifact, Attempt, Job, JobEvent, State};
 use ftl_core::{JobId, JobSpec, Page, PageRequest};
 use futures_util::Stream;
 
@@ -23,7 +23,7 @@ pub enum Follow {
 }
 
 impl Client {
-    fn jobs_stub(&self) -> JobServiceClient<AuthorizedChannel> {
+    pub(super) fn jobs_stub(&self) -> JobServiceClient<AuthorizedChannel> {
         JobServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
@@ -40,6 +40,7 @@ impl Client {
         let request = v1::CreateJobRequest {
             spec: Some(spec.clone().into()),
             request_id: request_id.map(str::to_owned),
+            from: None,
         };
         Ok(self
             .call(
@@ -202,20 +203,6 @@ impl Client {
             })
             .await?;
         Ok(each("ListAttemptsResponse", "attempts", attempts)?)
-    }
-
-    /// The checkpoints of a job that are on disk, oldest first.
-    ///
-    /// # Errors
-    /// As [`Client::job`].
-    pub async fn checkpoints(&self, id: &JobId) -> Result<Vec<Checkpoint>, ClientError> {
-        let request = v1::ListCheckpointsRequest { job_id: id.to_string() };
-        let v1::ListCheckpointsResponse { checkpoints } = self
-            .call(self.to_read(), self.jobs_stub(), request, |mut stub, request| async move {
-                stub.list_checkpoints(request).await
-            })
-            .await?;
-        Ok(each("ListCheckpointsResponse", "checkpoints", checkpoints)?)
     }
 
     /// What a job made, oldest first.

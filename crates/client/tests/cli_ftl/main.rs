@@ -1,6 +1,7 @@
 //! The program `ftl` from outside: what it prints, how it ends, and what it asks of the service, which is a fake.
 
 mod chat;
+mod checkpoints;
 mod config;
 mod data;
 mod fake;
@@ -8,6 +9,7 @@ mod follow;
 mod jobs;
 mod models;
 mod pty;
+mod queue;
 mod start;
 mod status;
 mod terminal;
@@ -97,6 +99,9 @@ fn job(bits: u64, name: &str, state: State) -> Job {
         state,
         reason: None,
         problems: Vec::new(),
+        waiting: None,
+        queue_place: None,
+        parent: None,
         phase: None,
         progress: Progress::default(),
         n_attempts: 1,

@@ -8,6 +8,7 @@
 //! | `follow` | streams of a job's events |
 //! | the others | one service each |
 
+mod checkpoint;
 mod config;
 mod dataset;
 mod follow;
@@ -21,6 +22,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use ftl_client::wire::FILE_DESCRIPTOR_SET;
+use ftl_client::wire::v1::checkpoint_service_server::CheckpointServiceServer;
 use ftl_client::wire::v1::config_service_server::ConfigServiceServer;
 use ftl_client::wire::v1::dataset_service_server::DatasetServiceServer;
 use ftl_client::wire::v1::inference_service_server::InferenceServiceServer;
@@ -128,6 +130,7 @@ impl Services {
             };
         }
         let routes = Routes::new(limited!(JobServiceServer))
+            .add_service(limited!(CheckpointServiceServer))
             .add_service(limited!(DatasetServiceServer))
             .add_service(limited!(ModelServiceServer))
             .add_service(limited!(ConfigServiceServer))

@@ -24,6 +24,8 @@ pub enum ToWorker {
     },
     /// A person asks the training to save and stop.
     Stop,
+    /// A person asks the training to save after the step under way and to go on.
+    Save,
     /// Answer a prompt; only for [`Task::Infer`].
     Ask {
         /// Comes back with each part of the answer.
@@ -55,6 +57,9 @@ pub enum Task {
         /// The checkpoint of another job that the run starts from.
         #[serde(default)]
         from: Option<PathBuf>,
+        /// Where to compute, whatever the spec says.
+        #[serde(default)]
+        given: Option<Given>,
     },
     /// Describe a model directory.
     InspectModel {
@@ -108,6 +113,18 @@ pub enum Task {
         /// What it is asked to do, with absolute paths.
         spec: Box<JobSpec>,
     },
+    /// Compare a checkpoint with what was written.
+    VerifyCheckpoint {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// Copy of a checkpoint what other programs load.
+    ExportCheckpoint {
+        /// Its directory.
+        path: PathBuf,
+        /// The new directory.
+        to: PathBuf,
+    },
     /// Load weights, then answer one [`ToWorker::Ask`] after another.
     Infer {
         /// The model's directory.
@@ -117,6 +134,15 @@ pub enum Task {
         /// Where to compute, as in `device.kind`.
         device: String,
     },
+}
+
+/// Where a worker is to compute: the place that the service holds for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    /// As in `device.kind`.
+    pub device: String,
+    /// One sentence on the choice for the user, where it was the service's.
+    pub why: Option<String>,
 }
 
 /// What a worker says.
@@ -153,6 +179,16 @@ pub enum FromWorker {
     Row(PreviewRow),
     /// How much memory a job would take.
     Plan(MemoryPlan),
+    /// What a comparison came to.
+    Verified {
+        /// The difference, where there is one.
+        problem: Option<Problem>,
+    },
+    /// A copy is complete.
+    Copied {
+        /// The size of its files together.
+        bytes: u64,
+    },
     /// A part of an answer.
     Part {
         /// Which answer.
@@ -195,6 +231,8 @@ impl FromWorker {
             | Self::Rendered(_)
             | Self::Row(_)
             | Self::Plan(_)
+            | Self::Verified { .. }
+            | Self::Copied { .. }
             | Self::Part { .. }
             | Self::AnswerRefused { .. } => false,
         }

@@ -1,5 +1,6 @@
 //! The outside of the service: what it answers over gRPC, whom it lets in, and what it refuses.
 
+mod checkpoints;
 mod configs;
 mod dataset_reports;
 mod datasets;
@@ -18,6 +19,7 @@ mod models;
 mod names;
 mod panics;
 mod program;
+mod queue;
 mod raw;
 mod support;
 mod system;

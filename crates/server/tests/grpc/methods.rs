@@ -14,11 +14,12 @@ use super::raw::{call, methods};
 use super::support::Service;
 
 /// Methods that an empty request asks something sensible of.
-const NEED_NOTHING: [&str; 9] = [
+const NEED_NOTHING: [&str; 10] = [
     "/ftl.v1.ConfigService/GetSpecSchema",
     "/ftl.v1.ConfigService/ListConfigs",
     "/ftl.v1.ConfigService/ListPresets",
     "/ftl.v1.DatasetService/ListDatasets",
+    "/ftl.v1.JobService/GetQueueSettings",
     "/ftl.v1.JobService/ListJobs",
     "/ftl.v1.ModelService/ListModels",
     "/ftl.v1.SystemService/GetGpus",
@@ -90,6 +91,7 @@ async fn reflection_lists_every_service() {
     let mut names: Vec<String> = services.service.into_iter().map(|service| service.name).collect();
     names.sort_unstable();
     let expected = [
+        "ftl.v1.CheckpointService",
         "ftl.v1.ConfigService",
         "ftl.v1.DatasetService",
         "ftl.v1.InferenceService",

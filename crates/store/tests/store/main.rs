@@ -4,6 +4,7 @@
 
 mod append;
 mod attempts;
+mod checkpoints;
 mod configs;
 mod crash;
 mod dataset_reports;
@@ -16,6 +17,7 @@ mod model_based;
 mod models;
 mod opening;
 mod pages;
+mod queue;
 mod rates;
 mod replay;
 mod settings;

@@ -2,6 +2,7 @@
 //! command.
 
 mod chat;
+mod checkpoints;
 mod completions;
 mod config;
 mod confirm;
@@ -55,6 +56,9 @@ enum Command {
     /// List, follow, stop, resume and remove jobs.
     #[command(subcommand)]
     Jobs(jobs::Command),
+    /// List, make, pin, verify, export and remove what jobs saved on their way.
+    #[command(subcommand)]
+    Checkpoints(checkpoints::Command),
     /// Check data, and import, look into, split and forget datasets.
     #[command(subcommand)]
     Data(data::Command),
@@ -104,6 +108,7 @@ async fn run(command: Command, server: ServerArgs, format: Format) -> CommandRes
         Command::Train(args) => train::run(args, &context).await,
         Command::Plan(spec) => plan::run(spec, &context).await,
         Command::Jobs(command) => jobs::run(command, &context).await,
+        Command::Checkpoints(command) => checkpoints::run(command, &context).await,
         Command::Data(command) => data::run(command, &context).await,
         Command::Models(command) => models::run(command, &context).await,
         Command::Config(command) => config::run(command, &context).await,

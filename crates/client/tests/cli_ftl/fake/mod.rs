@@ -1,5 +1,6 @@
 //! A service that keeps everything in memory: the generated stubs over a [`World`] that a test fills and reads.
 
+mod checkpoints;
 mod data;
 mod jobs;
 mod others;
@@ -14,7 +15,7 @@ use ftl_client::wire::{page, v1};
 use ftl_core::config::{Config, Preset};
 use ftl_core::dataset::{DataCheck, Dataset, DatasetReport, PreviewRow, SplitBy};
 use ftl_core::inference::InferenceRequest;
-use ftl_core::job::{Artifact, Attempt, Checkpoint, Job, JobEvent, State};
+use ftl_core::job::{Artifact, Attempt, Checkpoint, Job, JobEvent, Move, State};
 use ftl_core::model::Model;
 use ftl_core::system::Gpus;
 use ftl_core::{JobId, Problem};
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::Server;
 use tonic::{Code, Status};
+use v1::checkpoint_service_server::CheckpointServiceServer;
 use v1::config_service_server::ConfigServiceServer;
 use v1::dataset_service_server::DatasetServiceServer;
 use v1::inference_service_server::InferenceServiceServer;
@@ -39,7 +41,10 @@ pub struct World {
     pub jobs: Vec<Job>,
     pub events: HashMap<JobId, Vec<JobEvent>>,
     pub attempts: Vec<Attempt>,
+    /// Of every job, newest first.
     pub checkpoints: Vec<Checkpoint>,
+    /// Every export that was asked for.
+    pub exports: Vec<(String, String)>,
     pub artifacts: Vec<Artifact>,
     pub log: String,
     pub datasets: Vec<Dataset>,
@@ -69,6 +74,9 @@ pub struct World {
     /// How many more pages of lists were asked for than first ones.
     pub n_further_pages: usize,
     pub n_watches: usize,
+    /// Every change of the queue's order that was asked for.
+    pub moves: Vec<Move>,
+    pub min_free_disk_bytes: u64,
 }
 
 /// The service, until it is dropped.
@@ -205,6 +213,7 @@ fn routes(service: &Service) -> tonic::transport::server::Router {
             guard(service),
         ))
         .add_service(JobServiceServer::new(service.clone()))
+        .add_service(CheckpointServiceServer::new(service.clone()))
         .add_service(DatasetServiceServer::new(service.clone()))
         .add_service(ModelServiceServer::new(service.clone()))
         .add_service(ConfigServiceServer::new(service.clone()))

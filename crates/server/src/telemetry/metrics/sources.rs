@@ -118,6 +118,8 @@ impl Sources {
             | Event::Evaluated(_)
             | Event::Sampled(_)
             | Event::Saved { .. }
+            | Event::Removed { .. }
+            | Event::Damaged { .. }
             | Event::Exported { .. } => None,
         });
         Ok(AtWork { id: job.id, step: job.progress.step, total_steps: job.progress.total_steps, last })

@@ -8,8 +8,11 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use ftl_core::event::NoteLevel;
 use ftl_core::job::Phase;
-use ftl_core::{Event, EventRecord, JobSpec, Observer, Problem, ProblemKind, StopReason, StopSignal};
+use ftl_core::{
+    Event, EventRecord, JobSpec, Observer, Problem, ProblemKind, Signals, StopReason, StopSignal,
+};
 use ftl_trainer::error::TrainError;
 use ftl_trainer::train::event_log::EventLog;
 use ftl_trainer::train::output::holds_run;
@@ -21,7 +24,7 @@ use super::link::{Link, Standing, lock};
 use crate::worker::exit;
 use crate::worker::journal::{Journal, attempt_directory, journal_path, read_journal};
 use crate::worker::lock::{Holder, LockError, take};
-use crate::worker::message::{FromWorker, ToWorker};
+use crate::worker::message::{FromWorker, Given, ToWorker};
 
 /// How long an earlier worker, which was told to save and end, is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
@@ -38,12 +41,13 @@ pub(super) struct Assignment {
     pub(super) directory: PathBuf,
     pub(super) attempt: u32,
     pub(super) from: Option<PathBuf>,
+    pub(super) given: Option<Given>,
 }
 
 /// Does it, and says how it ended.
 pub(super) fn run(link: Link, nonce: String, assignment: Assignment) -> u8 {
-    let stop = StopSignal::new();
-    let (last, code) = match begin(&link, nonce, &assignment, &stop) {
+    let signals = Signals::default();
+    let (last, code) = match begin(&link, nonce, &assignment, &signals) {
         Ok(code) => return code,
         Err(Early::Refused { problems, code }) => (FromWorker::Refused { problems }, code),
         Err(Early::GivenUp) => (FromWorker::Stopped { step: 0 }, exit::STOPPED),
@@ -72,8 +76,9 @@ impl Early {
     }
 }
 
-fn begin(link: &Link, nonce: String, assignment: &Assignment, stop: &StopSignal) -> Result<u8, Early> {
-    let Assignment { spec, directory, attempt, from } = assignment;
+fn begin(link: &Link, nonce: String, assignment: &Assignment, signals: &Signals) -> Result<u8, Early> {
+    let Assignment { spec, directory, attempt, from, given } = assignment;
+    let stop = &signals.stop;
     let no_thread = |error: io::Error| {
         let problem = Problem::new(ProblemKind::Worker, format!("a thread can't be started: {error}"));
         Early::refused(vec![problem.hint("look at the machine's limits of processes")], exit::FILE)
@@ -87,9 +92,10 @@ fn begin(link: &Link, nonce: String, assignment: &Assignment, stop: &StopSignal)
             unsafe { signal_hook::low_level::register(signal, move || stop.raise(StopReason::Shutdown)) };
         registered.map_err(no_thread)?;
     }
-    let for_server = stop.clone();
+    let (for_server, save) = (stop.clone(), signals.save.clone());
     let listen = move |message| match message {
         Some(ToWorker::Stop) => for_server.raise(StopReason::User),
+        Some(ToWorker::Save) => save.raise(),
         Some(ToWorker::Task { .. } | ToWorker::Ask { .. } | ToWorker::Abort { .. }) => {
             eprintln!("the server sent a frame that is meant for another task");
         }
@@ -110,6 +116,10 @@ fn begin(link: &Link, nonce: String, assignment: &Assignment, stop: &StopSignal)
         }
         Err(LockError::Io(error)) => return Err(Early::file("lock", directory, &error)),
     };
+    let mut spec = spec.clone();
+    if let Some(Given { device, why: _ }) = given {
+        spec.device.kind = Some(device.clone());
+    }
     let spec = spec.check().map_err(|problems| Early::refused(problems, exit::REFUSED))?;
     let begin = where_to_begin((directory, *attempt), from.as_deref())
         .map_err(|error| Early::refused(vec![file_problem(&error)], exit::FILE))?;
@@ -131,7 +141,11 @@ fn begin(link: &Link, nonce: String, assignment: &Assignment, stop: &StopSignal)
     let sent = feed.start(link.clone(), read, stop.clone()).map_err(no_thread)?;
     let mut recorder = Recorder { log, standing, feed, stop: stop.clone(), failed: None };
 
-    let outcome = train(&spec, (directory, begin), &mut recorder, stop);
+    if let Some(Given { device, why: Some(why) }) = given {
+        let message = format!("to compute on {device}: {why}");
+        recorder.observe(&Event::Note { level: NoteLevel::Info, message });
+    }
+    let outcome = train(&spec, (directory, begin), &mut recorder, signals);
     let Recorder { failed, feed, .. } = recorder;
     let (last, code) = match (outcome, failed) {
         (Ok(_), Some(problem)) => (FromWorker::Refused { problems: vec![problem] }, exit::FILE),
@@ -200,6 +214,8 @@ impl Observer for Recorder {
             | Event::Evaluated(_)
             | Event::Sampled(_)
             | Event::Saved { .. }
+            | Event::Removed { .. }
+            | Event::Damaged { .. }
             | Event::Exported { .. } => {}
         }
         if self.failed.is_some() {
