@@ -12,6 +12,7 @@
 //!   COMMIT waits for the disk.
 //! - What a worker reports can be sent twice; it is kept once.
 //! - An attempt begins and ends in one transaction with its job's change of state.
+//! - Only a job that is QUEUED has a place in the queue's order, and something that it waits for.
 //! - A file of a newer version, or of another program, is refused and stays as it is to the byte. One of an older version
 //!   is copied before it is migrated. One store at a time has a file open.
 //!
@@ -34,6 +35,7 @@
 //!     spec: JobSpec::default(),
 //!     directory: "/data/jobs/first".into(),
 //!     request_id: None,
+//!     parent: None,
 //! };
 //! store.create_job(job).wait()?; // event 1: QUEUED
 //! let attempt = store.begin_attempt(&id).wait()?; // event 2: STARTING
@@ -63,18 +65,21 @@ mod dataset_reports;
 mod datasets;
 mod error;
 mod events;
+mod exits;
 mod fault;
 mod files;
 mod jobs;
 mod models;
 mod open;
 mod page;
+mod queue;
 mod readers;
 mod reply;
 mod rows;
 mod schema;
 mod settings;
 mod standing;
+mod version;
 mod writer;
 
 use std::path::Path;
@@ -92,7 +97,9 @@ pub use dataset_reports::{Checked, NewReport};
 pub use error::StoreError;
 pub use jobs::{Change, Created, NewJob};
 pub use models::StoredModel;
+pub use queue::Queued;
 pub use reply::Reply;
+pub use version::Version;
 
 use connection::Location;
 use fault::Outcome;
@@ -144,6 +151,14 @@ impl Store {
     ) -> Reply<T> {
         let (answer, reply) = Reply::channel();
         self.send(Message::Now(Box::new(Work { work, result: None, answer })));
+        reply
+    }
+
+    /// Answers as soon as the thread that writes comes to it, after everything that was asked for before. Writes
+    /// nothing, so an idle disk stays idle. Whoever wants to know whether that thread still works asks this.
+    pub fn writer_lives(&self) -> Reply<()> {
+        let (answer, reply) = Reply::channel();
+        self.send(Message::Answer(answer));
         reply
     }
 

@@ -17,6 +17,7 @@ mod model_based;
 mod models;
 mod opening;
 mod pages;
+mod queue;
 mod rates;
 mod replay;
 mod settings;

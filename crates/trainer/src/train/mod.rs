@@ -1,6 +1,7 @@
 //! A run: from a checked spec to the trained weights on disk. [`train`] and [`Run::all_steps`] read top to bottom.
 
 pub mod best;
+pub mod digests;
 pub mod eval;
 pub mod event_log;
 mod expectation;

@@ -7,7 +7,7 @@ use ftl_core::dataset::DatasetReport;
 use ftl_core::{CheckedSpec, Event, Observer, Problem, ProblemKind};
 
 use crate::checkpoint::layout::{
-    EVENTS_JSONL, FINAL, REPORT_JSON, SPEC_RESOLVED_JSON, START_JSON, checkpoint_name, step_of,
+    DIGESTS_JSONL, EVENTS_JSONL, FINAL, REPORT_JSON, SPEC_RESOLVED_JSON, START_JSON, checkpoint_name, step_of,
 };
 use crate::checkpoint::{Checkpoint, Damaged, newest_valid, set_aside, verify};
 use crate::checkpoint::{remove_leftovers, write_file};
@@ -134,7 +134,7 @@ fn run_in(out: &Path) -> Result<Option<String>, TrainError> {
     }
     for entry in fs::read_dir(out).map_err(TrainError::file("list", out))? {
         let name = entry.map_err(TrainError::file("list", out))?.file_name().to_string_lossy().into_owned();
-        if [SPEC_RESOLVED_JSON, EVENTS_JSONL, START_JSON, FINAL].contains(&name.as_str())
+        if [SPEC_RESOLVED_JSON, EVENTS_JSONL, DIGESTS_JSONL, START_JSON, FINAL].contains(&name.as_str())
             || step_of(&name).is_some()
         {
             return Ok(Some(name));

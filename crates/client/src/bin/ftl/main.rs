@@ -8,6 +8,7 @@ mod config;
 mod confirm;
 mod connection;
 mod data;
+mod doctor;
 mod find;
 mod follow;
 mod generate;
@@ -75,6 +76,9 @@ enum Command {
     Status,
     /// Show the NVIDIA GPUs.
     Gpus(gpus::Args),
+    /// Say what this machine can train on, and how the service stands, also where none runs. Exits with 1 where something
+    /// is broken.
+    Doctor,
     /// Print a script that completes this command line in a shell.
     Completions(completions::Args),
 }
@@ -95,6 +99,10 @@ fn main() -> ExitCode {
 }
 
 async fn run(command: Command, server: ServerArgs, format: Format) -> CommandResult {
+    if let Command::Doctor = command {
+        server.must_be_absent()?;
+        return doctor::run(format);
+    }
     let context = Context::new(server, format)?;
     match command {
         Command::Train(args) => train::run(args, &context).await,
@@ -108,6 +116,8 @@ async fn run(command: Command, server: ServerArgs, format: Format) -> CommandRes
         Command::Generate(args) => generate::run(args, &context).await,
         Command::Status => status::run(&context).await,
         Command::Gpus(args) => gpus::run(args, &context).await,
+        // Done before a service was looked for.
+        Command::Doctor => doctor::run(format),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -91,6 +91,7 @@ impl fmt::Display for DeviceKind {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
+            Self::AnyCuda => f.write_str("cuda"),
             Self::Cuda(index) => write!(f, "cuda:{index}"),
             Self::Vulkan(index) => write!(f, "vulkan:{index}"),
         }
@@ -110,6 +111,7 @@ impl FromStr for DeviceKind {
         match (name, index) {
             ("auto", _) if text == name => Ok(Self::Auto),
             ("cpu", _) if text == name => Ok(Self::Cpu),
+            ("cuda", _) if text == name => Ok(Self::AnyCuda),
             ("cuda", Some(index)) => Ok(Self::Cuda(index)),
             ("vulkan", Some(index)) => Ok(Self::Vulkan(index)),
             (_, _) => Err(Problem::new(ProblemKind::InvalidValue, format!("`{text}` is not a device"))
