@@ -296,7 +296,7 @@ fn precondition(message: String, hint: &str) -> ServiceError {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, TrainError> + Send + 'static,
 ) -> Result<T, ServiceError> {
-    Ok(joined(tokio::task::spawn_blocking(work).await)?)
+    joined(tokio::task::spawn_blocking(work).await)
 }
 
 fn joined<T, E>(result: Result<Result<T, E>, tokio::task::JoinError>) -> Result<T, ServiceError>
