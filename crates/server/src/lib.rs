@@ -23,6 +23,7 @@
 //! of being told to.
 
 pub mod commits;
+pub mod crash_reports;
 pub mod data_dir;
 pub mod datasets;
 pub mod demo;

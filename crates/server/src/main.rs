@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use ftl_client::places;
+use ftl_server::crash_reports::CrashReports;
 use ftl_server::data_dir::DataDirError;
 use ftl_server::demo::{self, DemoError};
 use ftl_server::listen::ListenError;
@@ -101,10 +102,13 @@ async fn run(command: Command) -> ExitCode {
     }
     match command {
         Command::Serve(arguments) => match config(arguments) {
-            Ok(config) => match serve_and_tell(config, shutdown, tell).await {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => failed(&error, code_of(&error)),
-            },
+            Ok(config) => {
+                logs::write_panics_down(CrashReports::of(&config.data_dir));
+                match serve_and_tell(config, shutdown, tell).await {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(error) => failed(&error, code_of(&error)),
+                }
+            }
             Err(problem) => failed(&problem, REFUSED),
         },
         Command::Demo(arguments) => match demo::run(&arguments, shutdown).await {

@@ -11,15 +11,25 @@
 //! | `queue` | looks who can start whenever something changes, and starts them |
 //! | `schedule` | who starts where, and what the others wait for: a pure function |
 //! | `supervisor` | one attempt: a worker, its events, its end |
+//! | `keep` | keeps what a worker reports, also where the store can't for a while |
+//! | `stall` | whether a worker still gets on |
+//! | `advice` | what would take less memory |
 //! | `verdict` | what the end of a worker means for its job |
 //! | `recover` | at start: attempts that nobody saw end |
+//! | `removal` | the files of deleted jobs |
 
+mod advice;
+mod keep;
 mod queue;
 mod recover;
+mod removal;
 mod schedule;
+mod stall;
 mod start_from;
 mod supervisor;
 mod verdict;
+
+pub use stall::Patience;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,6 +60,7 @@ struct Shared {
     store: Store,
     workers: Workers,
     dir: DataDir,
+    patience: Patience,
     /// A job was queued, or a place became free.
     queued: Notify,
     active: Active,
@@ -82,18 +93,32 @@ impl Jobs {
     /// # Errors
     /// What the store refuses.
     pub async fn start(store: Store, workers: Workers, dir: DataDir) -> Result<Self, ServiceError> {
+        Self::start_with(store, workers, dir, Patience::default()).await
+    }
+
+    /// [`start`](Self::start) with another patience for workers that do not get on.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub async fn start_with(
+        store: Store,
+        workers: Workers,
+        dir: DataDir,
+        patience: Patience,
+    ) -> Result<Self, ServiceError> {
         let jobs = Self(Arc::new(Shared {
             store,
             workers,
             dir,
+            patience,
             queued: Notify::new(),
             active: Active::new(),
             ending: CancellationToken::new(),
             killing: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }));
+        removal::finish(&jobs).await?;
         recover::recover(&jobs).await?;
-        start_from::sweep(&jobs).await?;
         jobs.0.tasks.spawn(queue::work(jobs.clone()));
         Ok(jobs)
     }
@@ -125,9 +150,12 @@ impl Jobs {
         let has_copy = parent.is_some();
         let made = NewJob { id, name, spec, directory: directory.clone(), request_id, parent };
         let made = self.0.store.create_job(made).await;
-        // Where the outcome of COMMIT is not known the copy stays: the job may be there.
-        if has_copy && !matches!(made, Ok(Created::New(_)) | Err(StoreError::OutcomeUnknown(_))) {
-            start_from::forget(&directory).await;
+        match &made {
+            _ if !has_copy => {}
+            Ok(Created::New(_)) => start_from::keep(&directory).await,
+            // The job may be there: the next service finds out.
+            Err(StoreError::OutcomeUnknown(_)) => {}
+            Ok(Created::Existing(_)) | Err(_) => start_from::forget(&directory).await,
         }
         match made? {
             Created::New(job) => {
@@ -201,12 +229,19 @@ impl Jobs {
     /// # Errors
     /// [`ServiceError::Precondition`] where it is not at rest, or where its files can't be removed.
     pub async fn delete(&self, id: &JobId) -> Result<(), ServiceError> {
-        if self.job(id).await?.state.is_at_rest() {
+        let job = self.job(id).await?;
+        if job.state.is_at_rest() {
             // Its worker may be about to end: it must not write into a directory that is being removed.
             self.0.active.wait_until_gone(id, WORKER_GONE_WITHIN).await?;
+            removal::mark(&job.directory);
         }
-        let job = self.0.store.delete_job(id).await?;
-        let directory = job.directory;
+        let directory = match self.0.store.delete_job(id).await {
+            Ok(job) => job.directory,
+            Err(error) => {
+                removal::unmark(&job.directory);
+                return Err(error.into());
+            }
+        };
         let removed = tokio::task::spawn_blocking(move || (std::fs::remove_dir_all(&directory), directory));
         match removed.await.map_err(|error| ServiceError::Internal(Box::new(error)))? {
             (Err(error), directory) if error.kind() != std::io::ErrorKind::NotFound => {

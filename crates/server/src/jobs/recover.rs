@@ -14,8 +14,9 @@ use ftl_store::{AttemptEnd, Change, StoreError};
 use tracing::{error, info};
 
 use super::Jobs;
+use super::keep::{catch_up, insist};
 use super::queue::RETRY_AFTER;
-use super::supervisor::{catch_up, go_on};
+use super::supervisor::go_on;
 use super::verdict::after_exit;
 use crate::error::ServiceError;
 use crate::leases::{Devices, Holder, Lease, Place};
@@ -137,7 +138,7 @@ async fn settle(jobs: &Jobs, job: &Job, places: Vec<Lease>) -> Result<(), Servic
         }
     }
     drop(places);
-    catch_up(&jobs.0, job, job.n_attempts).await?;
+    insist(&jobs.0, || async { catch_up(&jobs.0, job, job.n_attempts).await }).await?;
     match job.state {
         State::Stopping => {
             let end = AttemptEnd {
@@ -149,7 +150,9 @@ async fn settle(jobs: &Jobs, job: &Job, places: Vec<Lease>) -> Result<(), Servic
                     problems: Vec::new(),
                 }),
             };
-            jobs.0.store.end_attempt(&job.id, job.n_attempts, end).await?;
+            let store = &jobs.0.store;
+            insist(&jobs.0, || async { store.end_attempt(&job.id, job.n_attempts, end.clone()).await })
+                .await?;
             Ok(())
         }
         State::Queued

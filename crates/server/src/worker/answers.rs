@@ -176,7 +176,7 @@ async fn answer(
             let Some(Warm { connection, lease, log, .. }) = worker.take() else { return };
             let evidence = connection.wait().await;
             drop(lease);
-            match judge(&evidence) {
+            match judge(&evidence, log.parent().unwrap_or(&log)) {
                 Ok(()) => {
                     let message = "the worker process ended in the middle of an answer";
                     let problem = Problem::new(ProblemKind::Worker, message).hint("try again");

@@ -150,6 +150,8 @@ pub enum FromWorker {
         step: u64,
         /// What it is busy with; `None`: it has not begun.
         phase: Option<Phase>,
+        /// Grows as the work gets on, also within a step.
+        pulse: u64,
     },
     /// The description of a model.
     Model(ModelFacts),

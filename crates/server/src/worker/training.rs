@@ -7,9 +7,10 @@ use ftl_core::job::{Exit, Phase};
 use ftl_core::{EventRecord, JobSpec, Problem};
 
 use super::connection::Connection;
-use super::exit::classify;
+use super::exit::explain;
 use super::journal::{self, read_journal};
 use super::message::{FromWorker, Given, Task, ToWorker};
+use crate::crash_reports::CrashReports;
 use crate::error::ServiceError;
 
 /// Events that are handed out at once.
@@ -47,6 +48,8 @@ pub enum Report {
         step: u64,
         /// What it is busy with; `None`: it has not begun.
         phase: Option<Phase>,
+        /// Grows as the work gets on, also within a step.
+        pulse: u64,
     },
 }
 
@@ -67,6 +70,7 @@ pub struct Ending {
 #[derive(Debug)]
 pub struct Training {
     connection: Connection,
+    reports: CrashReports,
     directory: PathBuf,
     attempt: u32,
     /// The number of the last event that was handed out or waits here.
@@ -77,12 +81,24 @@ pub struct Training {
 }
 
 impl Training {
-    pub(super) async fn start(program: &Path, task: TrainTask) -> Result<Self, ServiceError> {
+    pub(super) async fn start(
+        program: &Path,
+        reports: CrashReports,
+        task: TrainTask,
+    ) -> Result<Self, ServiceError> {
         let TrainTask { spec, directory, attempt, from, given } = task;
         let log = journal::log_path(&directory, attempt);
         let task = Task::Train { spec: Box::new(spec), directory: directory.clone(), attempt, from, given };
         let connection = Connection::open(program, log, task).await?;
-        Ok(Self { connection, directory, attempt, last_seq: 0, waiting: VecDeque::new(), is_complete: false })
+        Ok(Self {
+            connection,
+            reports,
+            directory,
+            attempt,
+            last_seq: 0,
+            waiting: VecDeque::new(),
+            is_complete: false,
+        })
     }
 
     /// The worker's process.
@@ -114,8 +130,8 @@ impl Training {
     fn take(&mut self, frame: FromWorker) {
         match frame {
             FromWorker::Hello { .. } => self.waiting.push_back(Report::Started),
-            FromWorker::Heartbeat { step, phase } => {
-                self.waiting.push_back(Report::Heartbeat { step, phase });
+            FromWorker::Heartbeat { step, phase, pulse } => {
+                self.waiting.push_back(Report::Heartbeat { step, phase, pulse });
             }
             FromWorker::Events(events) => self.events(events),
             // `Connection` has taken note of how it ends.
@@ -172,6 +188,11 @@ impl Training {
         self.connection.process.signal(libc::SIGTERM);
     }
 
+    /// Whether somebody has paused its process (SIGSTOP, a debugger).
+    pub fn is_paused(&self) -> bool {
+        self.connection.process.is_paused()
+    }
+
     /// Kills it. What it saved stays.
     pub fn kill(&self) {
         self.connection.process.signal(libc::SIGKILL);
@@ -179,8 +200,9 @@ impl Training {
 
     /// Waits for its end; reports that were not taken are lost, though not from the journal.
     pub async fn wait(self) -> Ending {
-        let evidence = self.connection.wait().await;
-        let (exit, problems) = classify(&evidence);
+        let Self { connection, reports, .. } = self;
+        let evidence = connection.wait().await;
+        let (exit, problems) = explain(&evidence, &reports);
         let log_tail = match exit {
             Exit::Ok | Exit::Stopped | Exit::Data | Exit::Nan => None,
             Exit::OomGpu

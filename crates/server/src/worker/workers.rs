@@ -19,11 +19,12 @@ use tokio::sync::Semaphore;
 
 use super::answers::{Answers, InferTask};
 use super::connection::Connection;
-use super::exit::classify;
+use super::exit::{Evidence, explain};
 use super::lock;
 use super::message::{FromWorker, Task};
 use super::spawn::task_log;
 use super::training::{TrainTask, Training};
+use crate::crash_reports::CrashReports;
 use crate::error::ServiceError;
 use crate::leases::{Leases, Machine};
 
@@ -120,7 +121,7 @@ impl Workers {
     /// # Errors
     /// A worker that can't be started. Whatever it refuses later shows in [`Training::wait`].
     pub async fn train(&self, task: TrainTask) -> Result<Training, ServiceError> {
-        Training::start(&self.0.program, task).await
+        Training::start(&self.0.program, crash_reports(&self.0.logs), task).await
     }
 
     /// Describes the model in a directory.
@@ -162,7 +163,7 @@ impl Workers {
                     Some(_) => {}
                 }
             }
-            judge(&worker.wait().await)?;
+            judge(&worker.wait().await, &inner.logs)?;
             fs::remove_file(log)?;
             yield CheckPart::Report(report.ok_or_else(no_answer)?);
         }
@@ -271,7 +272,7 @@ impl Workers {
             return Err(no_progress());
         }
         let evidence = worker.wait().await;
-        judge(&evidence)?;
+        judge(&evidence, &inner.logs)?;
         // Only what explains a death is kept.
         fs::remove_file(log)?;
         Ok(())
@@ -285,11 +286,16 @@ impl Inner {
     }
 }
 
-/// Whether a task came to its end.
-pub(super) fn judge(evidence: &super::exit::Evidence) -> Result<(), ServiceError> {
+/// Where crashes are written down: the logs of workers are in a directory of the data directory.
+fn crash_reports(logs: &Path) -> CrashReports {
+    CrashReports::of(logs.parent().unwrap_or(logs))
+}
+
+/// Whether a task came to its end; its log was in the directory `logs`.
+pub(super) fn judge(evidence: &Evidence, logs: &Path) -> Result<(), ServiceError> {
     use ftl_core::job::Exit;
 
-    let (exit, problems) = classify(evidence);
+    let (exit, problems) = explain(evidence, &crash_reports(logs));
     match exit {
         Exit::Ok => Ok(()),
         Exit::Data => Err(ServiceError::Invalid(problems)),

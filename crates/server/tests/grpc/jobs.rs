@@ -1,6 +1,7 @@
 //! `JobService` but for its streams.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use ftl_client::wire::details::{STATE, unpack};
 use ftl_client::wire::v1;
@@ -8,6 +9,8 @@ use ftl_client::wire::v1::job_service_client::JobServiceClient;
 use ftl_core::job::{Exit, State};
 use ftl_core::spec::TrainFileSpec;
 use ftl_core::{Event, EventRecord, JobId, JobSpec};
+use ftl_server::jobs::Jobs;
+use ftl_server::worker::Workers;
 use ftl_store::{AttemptEnd, Change};
 use tonic::Code;
 use tonic::transport::Channel;
@@ -306,4 +309,30 @@ async fn checkpoints_that_are_gone_from_the_disk_are_not_listed() {
     assert_eq!(steps().await, [1, 2]);
     fs::remove_dir(service.dir.job(&id).join("checkpoint-1")).expect("removed");
     assert_eq!(steps().await, [2]);
+}
+
+#[tokio::test]
+async fn files_of_a_job_whose_deletion_a_dead_service_began_are_removed_and_no_others() {
+    let service = Service::start().await;
+    let directory = |id: &JobId| {
+        let directory = service.dir.job(id);
+        fs::create_dir_all(directory.join("checkpoint-5")).expect("a directory");
+        directory
+    };
+    let marked = |directory: &Path| fs::write(directory.join("deleted"), "").expect("written");
+    let id = service.job().await;
+    service.transition(&id, State::Cancelled).await;
+    let stays = directory(&id);
+    marked(&stays);
+    let deleted = directory(&JobId::from_bits(1));
+    marked(&deleted);
+    // Of a database that was put back by an older one.
+    let unknown = directory(&JobId::from_bits(2));
+
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_ftl-server"));
+    let workers = Workers::start(program, service.dir.workers()).expect("a place for logs");
+    Jobs::start(service.store.clone(), workers, service.dir.clone()).await.expect("it takes over");
+    assert!(!deleted.exists());
+    assert!(unknown.join("checkpoint-5").is_dir());
+    assert!(stays.join("checkpoint-5").is_dir() && !stays.join("deleted").exists());
 }

@@ -4,6 +4,7 @@ mod alone;
 mod command_line;
 mod demo;
 mod killed;
+mod no_room;
 mod states;
 mod support;
 mod watchers;

@@ -1,6 +1,7 @@
 //! A service in a directory of its own, and jobs for it.
 
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -80,6 +81,14 @@ pub fn command(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ftl-server"));
     command.arg("serve").arg("--data-dir").arg(home.join("data")).arg("--socket").arg(socket(home));
     command.env("FTL_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::null());
+    // Where a test limits its files, writing fails instead of ending it.
+    // SAFETY: signal only sets how the new process takes one.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            Ok(())
+        });
+    }
     command
 }
 
@@ -187,7 +196,12 @@ impl HeldLock {
     pub fn of(directory: &Path) -> Self {
         std::fs::create_dir_all(directory).expect("a writable directory");
         let file = std::fs::File::create(directory.join("lock")).expect("a writable directory");
-        file.try_lock().unwrap_or_else(|error| panic!("descriptor {}: {error}", file.as_raw_fd()));
+        // A worker that was killed may need a moment to be gone.
+        let until = Instant::now() + LONG;
+        while let Err(error) = file.try_lock() {
+            assert!(Instant::now() < until, "descriptor {}: {error}", file.as_raw_fd());
+            std::thread::sleep(Duration::from_millis(10));
+        }
         Self(file)
     }
 }

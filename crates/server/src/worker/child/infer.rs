@@ -58,7 +58,8 @@ fn answer_all(link: &Link, nonce: String, weights: &Weights) -> Result<(), Troub
     let no_thread = |error: std::io::Error| {
         Problem::new(ProblemKind::Worker, format!("a thread can't be started: {error}"))
     };
-    link.beat(Arc::new(Standing::default())).map_err(no_thread)?;
+    // How long an answer takes is judged by whoever waits for it.
+    link.beat(Arc::new(Standing::default()), StopSignal::new()).map_err(no_thread)?;
     let questions = listen(link).map_err(no_thread)?;
     let mut speaker = Speaker::load(weights)?;
     for question in questions {

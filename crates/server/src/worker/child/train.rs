@@ -15,7 +15,7 @@ use ftl_trainer::error::TrainError;
 use ftl_trainer::train::event_log::EventLog;
 use ftl_trainer::train::output::holds_run;
 use ftl_trainer::train::{Begin, Outcome, train};
-use signal_hook::consts::SIGTERM;
+use signal_hook::consts::{SIGHUP, SIGTERM};
 
 use super::hello;
 use super::link::{Link, Standing, lock};
@@ -80,12 +80,15 @@ fn begin(link: &Link, nonce: String, assignment: &Assignment, stop: &StopSignal)
         let problem = Problem::new(ProblemKind::Worker, format!("a thread can't be started: {error}"));
         Early::refused(vec![problem.hint("look at the machine's limits of processes")], exit::FILE)
     };
-    let for_signal = stop.clone();
-    // Again and again: a shutdown may send it to all processes, and the end of the server sends another.
-    // SAFETY: the action only touches an atomic.
-    let registered =
-        unsafe { signal_hook::low_level::register(SIGTERM, move || for_signal.raise(StopReason::Shutdown)) };
-    registered.map_err(no_thread)?;
+    // Again and again: a shutdown may send SIGTERM to all processes, and the end of the server sends another. SIGHUP comes
+    // to a worker that was paused when its server died: the system wakes those whom nobody would wake any more.
+    for signal in [SIGTERM, SIGHUP] {
+        let stop = stop.clone();
+        // SAFETY: the action only touches an atomic.
+        let registered =
+            unsafe { signal_hook::low_level::register(signal, move || stop.raise(StopReason::Shutdown)) };
+        registered.map_err(no_thread)?;
+    }
     let for_server = stop.clone();
     let listen = move |message| match message {
         Some(ToWorker::Stop) => for_server.raise(StopReason::User),
@@ -130,7 +133,7 @@ fn begin(link: &Link, nonce: String, assignment: &Assignment, stop: &StopSignal)
     }
     let standing = Arc::new(Standing::default());
     let feed = Arc::new(Feed::default());
-    link.beat(Arc::clone(&standing)).map_err(no_thread)?;
+    link.beat(Arc::clone(&standing), stop.clone()).map_err(no_thread)?;
     let sent = feed.start(link.clone(), read, stop.clone()).map_err(no_thread)?;
     let mut recorder = Recorder { log, standing, feed, stop: stop.clone(), failed: None };
 
