@@ -12,6 +12,7 @@ pub(crate) enum List {
     Datasets = 2,
     Models = 3,
     Configs = 4,
+    Checkpoints = 5,
 }
 
 /// The part of a list that is wanted: rows with lower numbers than this, and how many.

@@ -85,7 +85,7 @@ impl Store {
                 standing.waiting = Some(waiting.clone());
                 let message = format!("waits: {}", waiting.message);
                 let event = Event::Note { level: NoteLevel::Info, message };
-                append_own(transaction, id, (&mut standing, event), now_unix_ms())?;
+                append_own(transaction, id, &mut standing, (&event, now_unix_ms()))?;
             }
             Ok(())
         })

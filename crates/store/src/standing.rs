@@ -87,6 +87,8 @@ impl Standing {
             | Event::Note { .. }
             | Event::Sampled(_)
             | Event::Saved { .. }
+            | Event::Removed { .. }
+            | Event::Damaged { .. }
             | Event::Exported { .. } => {}
         }
     }

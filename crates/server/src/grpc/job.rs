@@ -206,24 +206,6 @@ impl JobService for Api {
         Ok(Response::new(v1::ListAttemptsResponse { attempts }))
     }
 
-    async fn list_checkpoints(
-        &self,
-        request: Request<v1::ListCheckpointsRequest>,
-    ) -> Result<Response<v1::ListCheckpointsResponse>, Status> {
-        let v1::ListCheckpointsRequest { job_id } = request.into_inner();
-        let id = request::id("job_id", &job_id)?;
-        self.job(&id).await?;
-        let mut checkpoints = self.store().checkpoints(&id).await.map_err(|error| named(error, &id))?;
-        // The engine removes old ones, by the spec's `train.save_total_limit`.
-        let checkpoints = Self::blocking(move || {
-            checkpoints.retain(|checkpoint| checkpoint.path.is_dir());
-            checkpoints
-        })
-        .await?;
-        let checkpoints = checkpoints.into_iter().map(v1::Checkpoint::from).collect();
-        Ok(Response::new(v1::ListCheckpointsResponse { checkpoints }))
-    }
-
     async fn list_artifacts(
         &self,
         request: Request<v1::ListArtifactsRequest>,

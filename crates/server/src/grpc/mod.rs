@@ -8,6 +8,7 @@
 //! | `follow` | streams of a job's events |
 //! | the others | one service each |
 
+mod checkpoint;
 mod config;
 mod dataset;
 mod follow;
@@ -21,6 +22,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use ftl_client::wire::FILE_DESCRIPTOR_SET;
+use ftl_client::wire::v1::checkpoint_service_server::CheckpointServiceServer;
 use ftl_client::wire::v1::config_service_server::ConfigServiceServer;
 use ftl_client::wire::v1::dataset_service_server::DatasetServiceServer;
 use ftl_client::wire::v1::inference_service_server::InferenceServiceServer;
@@ -44,6 +46,7 @@ use crate::hugging_face::Cache;
 use crate::jobs::Jobs;
 use crate::resolve::Resolver;
 use crate::telemetry::gpus::GpuReader;
+use crate::telemetry::metrics::{Metrics, Sources};
 use crate::worker::Workers;
 
 /// Largest message that is taken. A spec has some KiB, a long conversation some hundred.
@@ -93,6 +96,8 @@ pub struct Services {
     pub routes: Routes,
     /// Whether the service says that it serves.
     pub health: HealthReporter,
+    /// What it counts.
+    pub metrics: Metrics,
 }
 
 impl Services {
@@ -104,6 +109,15 @@ impl Services {
             started_unix_ms: now_unix_ms(),
             parts,
         }));
+        let metrics = Metrics::default();
+        metrics.look_at(Sources {
+            store: api.store().clone(),
+            dir: api.0.parts.dir.clone(),
+            gpus: api.0.gpus.clone(),
+            streams: Arc::clone(&api.0.streams),
+            most_streams: MAX_STREAMS,
+            started_unix_ms: api.0.started_unix_ms,
+        });
         let (health, health_server) = tonic_health::server::health_reporter();
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -116,6 +130,7 @@ impl Services {
             };
         }
         let routes = Routes::new(limited!(JobServiceServer))
+            .add_service(limited!(CheckpointServiceServer))
             .add_service(limited!(DatasetServiceServer))
             .add_service(limited!(ModelServiceServer))
             .add_service(limited!(ConfigServiceServer))
@@ -123,7 +138,7 @@ impl Services {
             .add_service(limited!(SystemServiceServer))
             .add_service(health_server)
             .add_service(reflection);
-        Self { routes: routes.prepare(), health }
+        Self { routes: routes.prepare(), health, metrics }
     }
 }
 

@@ -17,8 +17,10 @@
 //! | `verdict` | what the end of a worker means for its job |
 //! | `recover` | at start: attempts that nobody saw end |
 //! | `removal` | the files of deleted jobs |
+//! | `checkpoints` | what people do with what jobs saved |
 
 mod advice;
+mod checkpoints;
 mod keep;
 mod queue;
 mod recover;
@@ -76,6 +78,8 @@ struct Shared {
 enum Order {
     /// Save and stop.
     Stop,
+    /// Save and go on.
+    Save,
     /// End at once.
     Kill,
 }

@@ -14,6 +14,7 @@ use ftl_store::{AttemptEnd, Change, StoreError};
 use tracing::{error, info};
 
 use super::Jobs;
+use super::checkpoints::look_over;
 use super::keep::{catch_up, insist};
 use super::queue::RETRY_AFTER;
 use super::supervisor::go_on;
@@ -139,6 +140,7 @@ async fn settle(jobs: &Jobs, job: &Job, places: Vec<Lease>) -> Result<(), Servic
     }
     drop(places);
     insist(&jobs.0, || async { catch_up(&jobs.0, job, job.n_attempts).await }).await?;
+    look_over(&jobs.0, job, job.n_attempts).await;
     match job.state {
         State::Stopping => {
             let end = AttemptEnd {

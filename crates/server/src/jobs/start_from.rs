@@ -13,7 +13,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use ftl_core::job::{Checkpoint, Job, Parent, StartFrom};
+use ftl_core::job::{Checkpoint, CheckpointState, Job, Parent, StartFrom};
 use ftl_core::{JobId, Problem, ProblemKind};
 use ftl_trainer::checkpoint::layout::checkpoint_name;
 use tracing::warn;
@@ -76,7 +76,10 @@ pub(super) async fn forget(directory: &Path) {
 
 /// The newest checkpoint on the disk, or the one after that step.
 fn choose(job: &JobId, checkpoints: Vec<Checkpoint>, step: Option<u64>) -> Result<Checkpoint, ServiceError> {
-    let is_meant = |checkpoint: &Checkpoint| step.is_none_or(|step| checkpoint.step == step);
+    let is_meant = |checkpoint: &Checkpoint| match checkpoint.state {
+        CheckpointState::Complete => step.is_none_or(|step| checkpoint.step == step),
+        CheckpointState::Damaged | CheckpointState::Removed => false,
+    };
     let there = checkpoints.into_iter().filter(|checkpoint| is_meant(checkpoint) && checkpoint.path.is_dir());
     // By step: one that was written again after a crash is listed later than it was first.
     there
@@ -86,12 +89,12 @@ fn choose(job: &JobId, checkpoints: Vec<Checkpoint>, step: Option<u64>) -> Resul
 
 fn absent(job: &JobId, step: Option<u64>) -> Problem {
     let message = match step {
-        Some(step) => format!("job `{job}` has no checkpoint of step {step} on the disk"),
-        None => format!("job `{job}` has no checkpoint on the disk"),
+        Some(step) => format!("job `{job}` has no whole checkpoint of step {step} on the disk"),
+        None => format!("job `{job}` has no whole checkpoint on the disk"),
     };
     Problem::new(ProblemKind::NotFound, message)
         .at("from.step")
-        .hint(format!("`ftl jobs checkpoints {job}` lists those that are there"))
+        .hint(format!("`ftl checkpoints ls {job}` lists those that are there"))
 }
 
 /// Makes the directory with hard links to all files of another; across file systems with copies.

@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use super::advice::advised;
+use super::checkpoints::look_over;
 use super::keep::{Keeper, catch_up, insist};
 use super::stall::{Beat, Condition, Watch};
 use super::verdict::{Onward, after_exit, onward};
@@ -132,6 +133,7 @@ impl<'a> Supervision<'a> {
                 }
                 Some(order) = orders.recv() => match order {
                     Order::Stop => self.training.stop(),
+                    Order::Save => self.training.save(),
                     Order::Kill => self.training.kill(),
                 },
                 report = self.training.next() => match report {
@@ -236,6 +238,7 @@ async fn settle(jobs: &Jobs, job: &Job, attempt: u32, ending: Ending) -> Result<
         }
         caught_up => caught_up?,
     }
+    look_over(shared, job, attempt).await;
     let Ending { exit, problems, log_tail, finished: _ } = ending;
     let problems = advised(&shared.workers, &job.spec, exit, problems).await;
     let end = |state| {

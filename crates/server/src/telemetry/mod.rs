@@ -1,5 +1,6 @@
-//! What the service tells about itself and its machine: logs, one span per request, readings of the GPUs.
+//! What the service tells about itself and its machine: logs, one span per request, metrics, readings of the GPUs.
 
 pub mod gpus;
 pub mod logs;
+pub mod metrics;
 pub mod requests;

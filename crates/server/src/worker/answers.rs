@@ -266,7 +266,9 @@ async fn converse(worker: &mut Warm, question: Question, parts: &mpsc::Unbounded
                 | FromWorker::Report(_)
                 | FromWorker::Rendered(_)
                 | FromWorker::Row(_)
-                | FromWorker::Plan(_),
+                | FromWorker::Plan(_)
+                | FromWorker::Verified { .. }
+                | FromWorker::Copied { .. },
             ) => {}
         }
     }

@@ -142,6 +142,8 @@ impl Training {
             | FromWorker::Rendered(_)
             | FromWorker::Row(_)
             | FromWorker::Plan(_)
+            | FromWorker::Verified { .. }
+            | FromWorker::Copied { .. }
             | FromWorker::Part { .. }
             | FromWorker::AnswerRefused { .. } => {
                 tracing::warn!(pid = self.pid(), "a worker that trains sent the answer to another task");
@@ -181,6 +183,11 @@ impl Training {
     /// Asks it to save and stop, for a person.
     pub fn stop(&self) {
         self.connection.send(&ToWorker::Stop).expect("a stop is a short frame");
+    }
+
+    /// Asks it to save after the step under way and to go on.
+    pub fn save(&self) {
+        self.connection.send(&ToWorker::Save).expect("a request to save is a short frame");
     }
 
     /// Asks it to save and end, with SIGTERM.

@@ -230,6 +230,36 @@ impl Workers {
         plan.ok_or_else(no_answer)
     }
 
+    /// Compares a checkpoint with what was written; gives what is wrong with it.
+    ///
+    /// # Errors
+    /// A worker that died over it.
+    pub async fn verify_checkpoint(&self, path: PathBuf) -> Result<Option<Problem>, ServiceError> {
+        let mut answer = None;
+        let take = |frame| {
+            if let FromWorker::Verified { problem } = frame {
+                answer = Some(problem);
+            }
+        };
+        self.small("verify", Task::VerifyCheckpoint { path }, take).await?;
+        answer.ok_or_else(no_answer)
+    }
+
+    /// Copies of a checkpoint what other programs load into the new directory `to`; gives the size of its files.
+    ///
+    /// # Errors
+    /// A damaged checkpoint, and a directory that can't be written.
+    pub async fn export_checkpoint(&self, path: PathBuf, to: PathBuf) -> Result<u64, ServiceError> {
+        let mut n_bytes = None;
+        let take = |frame| {
+            if let FromWorker::Copied { bytes } = frame {
+                n_bytes = Some(bytes);
+            }
+        };
+        self.small("export", Task::ExportCheckpoint { path, to }, take).await?;
+        n_bytes.ok_or_else(no_answer)
+    }
+
     /// Answers a prompt. A worker that has the same weights loaded is used again; one that has others is ended when
     /// it has given the answer that it is at. Dropping the stream stops the answer.
     ///

@@ -8,7 +8,7 @@ use ftl_client::wire::v1;
 use ftl_client::wire::v1::job_service_client::JobServiceClient;
 use ftl_core::job::{Exit, State};
 use ftl_core::spec::TrainFileSpec;
-use ftl_core::{Event, EventRecord, JobId, JobSpec};
+use ftl_core::{JobId, JobSpec};
 use ftl_server::jobs::Jobs;
 use ftl_server::worker::Workers;
 use ftl_store::{AttemptEnd, Change};
@@ -143,7 +143,6 @@ async fn ids_of_nothing_are_not_found() {
         client.delete_job(v1::DeleteJobRequest { id: id.clone() }).await.map(|_| ()),
         client.watch_events(v1::WatchEventsRequest { job_id: id.clone(), after_seq: 0 }).await.map(|_| ()),
         client.list_attempts(v1::ListAttemptsRequest { job_id: id.clone() }).await.map(|_| ()),
-        client.list_checkpoints(v1::ListCheckpointsRequest { job_id: id.clone() }).await.map(|_| ()),
         client.list_artifacts(v1::ListArtifactsRequest { job_id: id.clone() }).await.map(|_| ()),
         client.get_log(v1::GetLogRequest { job_id: id.clone(), attempt: 0 }).await.map(|_| ()),
         client
@@ -286,29 +285,6 @@ async fn attempt_without_a_log_file_has_the_end_that_was_kept() {
     let request = v1::GetLogRequest { job_id: id.to_string(), attempt: 0 };
     let answer = client(&service).await.get_log(request).await.expect("an answer").into_inner();
     assert_eq!(answer.text, "no such program");
-}
-
-#[tokio::test]
-async fn checkpoints_that_are_gone_from_the_disk_are_not_listed() {
-    let service = Service::start().await;
-    let id = service.running_job().await;
-    let mut records = Vec::new();
-    for step in [1_u64, 2] {
-        let path = service.dir.job(&id).join(format!("checkpoint-{step}"));
-        fs::create_dir_all(&path).expect("made");
-        let event = Event::Saved { step, path: path.display().to_string(), bytes: 10 };
-        records.push(EventRecord { seq: step, time_unix_ms: 1, event });
-    }
-    service.store.append_events(&id, 1, records).await.expect("kept");
-    let mut client = client(&service).await;
-    let request = v1::ListCheckpointsRequest { job_id: id.to_string() };
-    let mut steps = async || {
-        let answer = client.list_checkpoints(request.clone()).await.expect("a list").into_inner();
-        answer.checkpoints.into_iter().map(|checkpoint| checkpoint.step).collect::<Vec<_>>()
-    };
-    assert_eq!(steps().await, [1, 2]);
-    fs::remove_dir(service.dir.job(&id).join("checkpoint-1")).expect("removed");
-    assert_eq!(steps().await, [2]);
 }
 
 #[tokio::test]

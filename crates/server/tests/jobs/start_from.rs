@@ -64,14 +64,14 @@ fn what_is_not_there_is_refused_and_leaves_nothing() {
     let bare = harness.create("cpu").id;
     harness.reaches(&bare, State::Running);
     let message = |result: Result<JobId, ServiceError>| result.expect_err("there is none").to_string();
-    let hint = format!("; `ftl jobs checkpoints {bare}` lists those that are there");
+    let hint = format!("; `ftl checkpoints ls {bare}` lists those that are there");
     assert_eq!(
         message(create(&harness, &bare, None, "a")),
-        format!("from.step: job `{bare}` has no checkpoint on the disk{hint}")
+        format!("from.step: job `{bare}` has no whole checkpoint on the disk{hint}")
     );
     assert_eq!(
         message(create(&harness, &bare, Some(7), "a")),
-        format!("from.step: job `{bare}` has no checkpoint of step 7 on the disk{hint}")
+        format!("from.step: job `{bare}` has no whole checkpoint of step 7 on the disk{hint}")
     );
     let nobody = JobId::from_bits(404);
     assert_eq!(message(create(&harness, &nobody, None, "a")), format!("there is no job `{nobody}`"));

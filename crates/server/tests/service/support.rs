@@ -177,6 +177,8 @@ pub fn steps(events: &[JobEvent]) -> Vec<u64> {
             | Event::Evaluated(_)
             | Event::Sampled(_)
             | Event::Saved { .. }
+            | Event::Removed { .. }
+            | Event::Damaged { .. }
             | Event::Exported { .. } => None,
         })
         .collect()

@@ -4,6 +4,7 @@
 
 mod append;
 mod attempts;
+mod checkpoints;
 mod configs;
 mod crash;
 mod dataset_reports;

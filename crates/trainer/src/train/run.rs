@@ -6,12 +6,11 @@ use std::time::Instant;
 use ftl_core::job::{Phase, State};
 use ftl_core::metrics::{Rewards, Stepped};
 use ftl_core::spec::resolved::{Every, FinalWeights, PredictionTimes};
-use ftl_core::{CheckedSpec, Event, Observer, Problem, ProblemKind, StopSignal};
+use ftl_core::{CheckedSpec, Event, Observer, Problem, ProblemKind, Signals, StopSignal};
 
 use crate::adapter::peft::AdapterConfig;
 use crate::checkpoint::layout::{EVENTS_JSONL, checkpoint_name};
-use crate::checkpoint::retain_newest;
-use crate::checkpoint::save;
+use crate::checkpoint::{Checkpoint, retain_newest, save};
 use crate::data::load::Prepared;
 use crate::data::order::{Plan, Pool};
 use crate::device::OpenDevice;
@@ -199,7 +198,8 @@ impl<'a, 'b> Run<'a, 'b> {
     ///
     /// # Errors
     /// A loss that is no number any more, and files that can't be written.
-    pub fn all_steps(&mut self, stop: &StopSignal) -> Result<Outcome, TrainError> {
+    pub fn all_steps(&mut self, signals: &Signals) -> Result<Outcome, TrainError> {
+        let Signals { stop, save } = signals;
         let total_steps = self.plan.total_steps();
         let mut loss_nats = None;
         if !reference::make_ready(self, stop)? {
@@ -227,7 +227,9 @@ impl<'a, 'b> Run<'a, 'b> {
             if self.evaluate_if_due(stop) {
                 self.training();
             }
-            if due(self.spec.train.save, self.step, &self.plan) || self.has_new_best() {
+            // Taken in any case, so that what is saved by the spec counts as what was asked for.
+            let is_asked = save.take();
+            if is_asked || due(self.spec.train.save, self.step, &self.plan) || self.has_new_best() {
                 self.save()?;
             }
             // After saving, so that long answers put no step at risk.
@@ -415,7 +417,10 @@ impl<'a, 'b> Run<'a, 'b> {
         self.observe(Event::Saved { step: self.step, path, bytes: saved.n_bytes });
         if let Some(limit) = self.spec.train.save_total_limit {
             let best = self.scores.best.as_ref().map(|best| self.out.join(checkpoint_name(best.step)));
-            retain_newest(self.out, limit, best.as_slice())?;
+            let reporter = &mut *self.reporter;
+            retain_newest(self.out, limit, best.as_slice(), &mut |Checkpoint { step, path }| {
+                reporter.observe(&Event::Removed { step: *step, path: path.display().to_string() });
+            })?;
         }
         self.saved = Some(self.step);
         self.training();

@@ -7,6 +7,7 @@ mod adapters;
 mod batches;
 mod best;
 mod cached;
+mod checkpoints;
 mod data_runs;
 mod job;
 mod loss_scale;

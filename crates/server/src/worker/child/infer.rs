@@ -84,7 +84,7 @@ fn listen(link: &Link) -> std::io::Result<mpsc::Receiver<Question>> {
                 stop.raise(StopReason::User);
             }
         }
-        Some(ToWorker::Task { .. } | ToWorker::Stop) => {
+        Some(ToWorker::Task { .. } | ToWorker::Stop | ToWorker::Save) => {
             eprintln!("the server sent a frame that is meant for another task");
         }
         None => std::process::exit(i32::from(exit::DONE)),

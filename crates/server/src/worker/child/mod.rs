@@ -1,5 +1,6 @@
 //! The worker's side: reads its task from fd 3, does it, and ends with one of the codes of [`exit`](super::exit).
 
+mod checkpoint;
 mod data;
 mod infer;
 mod link;
@@ -32,7 +33,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let (nonce, task) = match frame::read::<ToWorker>(&mut socket) {
         Ok(Some(ToWorker::Task { nonce, task })) => (nonce, task),
-        Ok(Some(ToWorker::Stop | ToWorker::Ask { .. } | ToWorker::Abort { .. })) => {
+        Ok(Some(ToWorker::Stop | ToWorker::Save | ToWorker::Ask { .. } | ToWorker::Abort { .. })) => {
             return unusable("the first frame is not a task");
         }
         // The server went away before it said anything.
@@ -60,6 +61,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             small::run(&link, nonce, |link| small::preview(link, &path, format, (after_row, n_rows)))
         }
         Task::PlanMemory { spec } => small::run(&link, nonce, |link| small::plan_memory(link, &spec)),
+        Task::VerifyCheckpoint { path } => {
+            small::run(&link, nonce, |link| checkpoint::verify_checkpoint(link, &path))
+        }
+        Task::ExportCheckpoint { path, to } => {
+            small::run(&link, nonce, |link| checkpoint::export(link, &path, &to))
+        }
         Task::Infer { model, adapter, device } => {
             infer::run(link, nonce, &infer::Weights { model, adapter, device })
         }

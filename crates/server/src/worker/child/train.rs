@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use ftl_core::event::NoteLevel;
 use ftl_core::job::Phase;
-use ftl_core::{Event, EventRecord, JobSpec, Observer, Problem, ProblemKind, StopReason, StopSignal};
+use ftl_core::{
+    Event, EventRecord, JobSpec, Observer, Problem, ProblemKind, Signals, StopReason, StopSignal,
+};
 use ftl_trainer::error::TrainError;
 use ftl_trainer::train::event_log::EventLog;
 use ftl_trainer::train::output::holds_run;
@@ -44,8 +46,8 @@ pub(super) struct Assignment {
 
 /// Does it, and says how it ended.
 pub(super) fn run(link: Link, nonce: String, assignment: Assignment) -> u8 {
-    let stop = StopSignal::new();
-    let (last, code) = match begin(&link, nonce, &assignment, &stop) {
+    let signals = Signals::default();
+    let (last, code) = match begin(&link, nonce, &assignment, &signals) {
         Ok(code) => return code,
         Err(Early::Refused { problems, code }) => (FromWorker::Refused { problems }, code),
         Err(Early::GivenUp) => (FromWorker::Stopped { step: 0 }, exit::STOPPED),
@@ -74,8 +76,9 @@ impl Early {
     }
 }
 
-fn begin(link: &Link, nonce: String, assignment: &Assignment, stop: &StopSignal) -> Result<u8, Early> {
+fn begin(link: &Link, nonce: String, assignment: &Assignment, signals: &Signals) -> Result<u8, Early> {
     let Assignment { spec, directory, attempt, from, given } = assignment;
+    let stop = &signals.stop;
     let no_thread = |error: io::Error| {
         let problem = Problem::new(ProblemKind::Worker, format!("a thread can't be started: {error}"));
         Early::refused(vec![problem.hint("look at the machine's limits of processes")], exit::FILE)
@@ -89,9 +92,10 @@ fn begin(link: &Link, nonce: String, assignment: &Assignment, stop: &StopSignal)
             unsafe { signal_hook::low_level::register(signal, move || stop.raise(StopReason::Shutdown)) };
         registered.map_err(no_thread)?;
     }
-    let for_server = stop.clone();
+    let (for_server, save) = (stop.clone(), signals.save.clone());
     let listen = move |message| match message {
         Some(ToWorker::Stop) => for_server.raise(StopReason::User),
+        Some(ToWorker::Save) => save.raise(),
         Some(ToWorker::Task { .. } | ToWorker::Ask { .. } | ToWorker::Abort { .. }) => {
             eprintln!("the server sent a frame that is meant for another task");
         }
@@ -141,7 +145,7 @@ fn begin(link: &Link, nonce: String, assignment: &Assignment, stop: &StopSignal)
         let message = format!("to compute on {device}: {why}");
         recorder.observe(&Event::Note { level: NoteLevel::Info, message });
     }
-    let outcome = train(&spec, (directory, begin), &mut recorder, stop);
+    let outcome = train(&spec, (directory, begin), &mut recorder, signals);
     let Recorder { failed, feed, .. } = recorder;
     let (last, code) = match (outcome, failed) {
         (Ok(_), Some(problem)) => (FromWorker::Refused { problems: vec![problem] }, exit::FILE),
@@ -210,6 +214,8 @@ impl Observer for Recorder {
             | Event::Evaluated(_)
             | Event::Sampled(_)
             | Event::Saved { .. }
+            | Event::Removed { .. }
+            | Event::Damaged { .. }
             | Event::Exported { .. } => {}
         }
         if self.failed.is_some() {

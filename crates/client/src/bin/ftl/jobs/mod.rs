@@ -2,7 +2,6 @@
 
 mod act;
 mod attempts;
-mod checkpoints;
 mod list;
 mod logs;
 mod metrics;
@@ -46,8 +45,6 @@ pub enum Command {
     Metrics(metrics::Args),
     /// List the processes that worked on a job.
     Attempts(JobArg),
-    /// List a job's checkpoints.
-    Checkpoints(JobArg),
 }
 
 /// The job that a command is about.
@@ -72,6 +69,5 @@ pub async fn run(command: Command, context: &Context) -> CommandResult {
         Command::Logs(args) => logs::run(args, context).await,
         Command::Metrics(args) => metrics::run(args, context).await,
         Command::Attempts(args) => attempts::run(args, context).await,
-        Command::Checkpoints(args) => checkpoints::run(args, context).await,
     }
 }
