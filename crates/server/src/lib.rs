@@ -25,6 +25,7 @@
 pub mod commits;
 pub mod data_dir;
 pub mod datasets;
+pub mod db;
 pub mod demo;
 pub mod error;
 pub mod grpc;
@@ -37,6 +38,7 @@ pub mod presets;
 pub mod resolve;
 mod serve;
 pub mod status;
+mod storage;
 pub mod telemetry;
 pub mod token;
 pub mod worker;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::Parser;
 use ftl_client::places;
 use ftl_server::data_dir::DataDirError;
+use ftl_server::db;
 use ftl_server::demo::{self, DemoError};
 use ftl_server::listen::ListenError;
 use ftl_server::telemetry::logs::{self, LogFormat};
@@ -39,6 +40,9 @@ enum Command {
     Serve(Serve),
     /// Shows the whole product in about a minute, on a bare machine.
     Demo(demo::Args),
+    /// Checks or copies the database of a data directory.
+    #[command(subcommand)]
+    Db(db::Command),
 }
 
 #[derive(Debug, clap::Args)]
@@ -73,7 +77,7 @@ fn main() -> ExitCode {
     let Arguments { log_format, command } = Arguments::parse();
     let level = match &command {
         // The demo tells its story itself.
-        Command::Demo(_) => Level::WARN,
+        Command::Demo(_) | Command::Db(_) => Level::WARN,
         Command::Serve(_) => Level::INFO,
     };
     if let Err(error) = logs::start(log_format, level) {
@@ -107,6 +111,7 @@ async fn run(command: Command) -> ExitCode {
             },
             Err(problem) => failed(&problem, REFUSED),
         },
+        Command::Db(command) => db::run(command),
         Command::Demo(arguments) => match demo::run(&arguments, shutdown).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error @ DemoError::Refused(_)) => failed(&error, REFUSED),

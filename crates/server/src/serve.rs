@@ -24,7 +24,9 @@ use crate::jobs::Jobs;
 use crate::listen::{self, Listen, ListenError};
 use crate::panics::CatchPanics;
 use crate::resolve::Resolver;
+use crate::telemetry::gpus::GpuReader;
 use crate::telemetry::requests::TraceRequests;
+use crate::telemetry::samples::{Pace, sample};
 use crate::token::{Token, TokenError};
 use crate::worker::Workers;
 
@@ -160,6 +162,7 @@ pub async fn serve_and_tell(
         cache,
         shutdown: shutdown.clone(),
     };
+    tokio::spawn(sample(parts.store.clone(), GpuReader::new(), Pace::default(), shutdown.clone()));
     let answering = async {
         let served = match open(&listen, &dir).await {
             Ok(doors) => {

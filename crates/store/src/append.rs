@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use diesel::prelude::*;
+use ftl_core::event::Sampled;
 use ftl_core::{Event, EventRecord, JobId};
 
 use crate::error::StoreError;
@@ -16,8 +17,9 @@ use crate::reply::{Answer, Reply};
 use crate::rows::event::NewEventRow;
 use crate::rows::files::{NewArtifactRow, NewCheckpointRow};
 use crate::rows::metric::NumbersRow;
+use crate::rows::prediction::NewPredictionRow;
 use crate::rows::value::{count, integer, json, optional_integer};
-use crate::schema::{artifacts, checkpoints, job_events, metrics};
+use crate::schema::{artifacts, checkpoints, job_events, metrics, predictions};
 use crate::standing::Standing;
 use crate::writer::{Message, Task, Transaction};
 use crate::{Store, files};
@@ -57,9 +59,26 @@ struct Prepared {
 
 enum Row {
     Metric(NumbersRow),
-    Event { json: String },
-    Checkpoint { json: String, path: String, step: i64, bytes: i64 },
-    Artifact { json: String, path: String, kind: String, bytes: i64 },
+    Event {
+        json: String,
+    },
+    Checkpoint {
+        json: String,
+        path: String,
+        step: i64,
+        bytes: i64,
+    },
+    Artifact {
+        json: String,
+        path: String,
+        kind: String,
+        bytes: i64,
+    },
+    /// The rest is the event's.
+    Prediction {
+        json: String,
+        step: i64,
+    },
 }
 
 impl Prepared {
@@ -88,7 +107,11 @@ impl Prepared {
                 optional_integer("jobs.total_steps", *total)?;
                 Row::Event { json: json("job_events.event", &event)? }
             }
-            Event::Note { .. } | Event::Sampled(_) => Row::Event { json: json("job_events.event", &event)? },
+            Event::Sampled(sampled) => Row::Prediction {
+                json: json("job_events.event", &event)?,
+                step: integer("predictions.step", sampled.step)?,
+            },
+            Event::Note { .. } => Row::Event { json: json("job_events.event", &event)? },
         };
         Ok(Self {
             attempt_seq: seq,
@@ -217,7 +240,7 @@ struct Place<'a> {
 
 fn insert(connection: &mut SqliteConnection, place: &Place<'_>, record: &Prepared) -> Outcome<()> {
     let Place { job, attempt, seq } = place;
-    let Prepared { attempt_seq: _, attempt_seq_row, time_unix_ms, event: _, row } = record;
+    let Prepared { attempt_seq: _, attempt_seq_row, time_unix_ms, event: told, row } = record;
     let event = |json| NewEventRow {
         job,
         seq: *seq,
@@ -252,6 +275,23 @@ fn insert(connection: &mut SqliteConnection, place: &Place<'_>, record: &Prepare
             let (job, seq, bytes, created_unix_ms) = (*job, *seq, *bytes, *time_unix_ms);
             let row = NewArtifactRow { job, path, seq, kind, bytes, created_unix_ms };
             diesel::replace_into(artifacts::table).values(&row).execute(connection)?;
+        }
+        Row::Prediction { json, step } => {
+            diesel::insert_into(job_events::table).values(&event(json)).execute(connection)?;
+            let Event::Sampled(Sampled { step: _, prompt, text, reference }) = told else {
+                unreachable!("the row was made of such an event")
+            };
+            let row = NewPredictionRow {
+                job,
+                seq: *seq,
+                attempt: *attempt,
+                step: *step,
+                time_unix_ms: *time_unix_ms,
+                prompt,
+                text,
+                reference: reference.as_deref(),
+            };
+            diesel::insert_into(predictions::table).values(&row).execute(connection)?;
         }
     }
     Ok(())

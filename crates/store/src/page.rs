@@ -12,6 +12,8 @@ pub(crate) enum List {
     Datasets = 2,
     Models = 3,
     Configs = 4,
+    Predictions = 5,
+    GpuSamples = 6,
 }
 
 /// The part of a list that is wanted: rows with lower numbers than this, and how many.

@@ -8,6 +8,8 @@ mod follow;
 mod inference;
 mod jobs;
 mod models;
+mod predictions;
+mod storage;
 mod system;
 mod uploads;
 
@@ -23,6 +25,7 @@ use crate::endpoint::Endpoint;
 use crate::error::ClientError;
 
 pub use jobs::Follow;
+pub use storage::BackedUp;
 pub use uploads::FileToSend;
 
 /// A connection to a server. Cheap to clone; clones share the connection, which is made anew where it breaks.

@@ -21,9 +21,11 @@ pub mod model;
 mod numbered;
 pub mod page;
 pub mod plan;
+pub mod prediction;
 pub mod problem;
 pub mod spec;
 pub mod state;
+pub mod storage;
 pub mod system;
 pub mod time;
 

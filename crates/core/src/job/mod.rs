@@ -2,9 +2,11 @@
 //! what is kept of it.
 
 mod phase;
+mod prediction;
 mod record;
 mod state;
 
 pub use phase::Phase;
+pub use prediction::Prediction;
 pub use record::{Artifact, Attempt, Checkpoint, Exit, Job, JobEvent, Progress};
 pub use state::{IllegalTransition, State};

@@ -14,6 +14,7 @@ mod follow;
 mod inference;
 mod job;
 mod model;
+mod prediction;
 mod request;
 mod system;
 
@@ -26,6 +27,7 @@ use ftl_client::wire::v1::dataset_service_server::DatasetServiceServer;
 use ftl_client::wire::v1::inference_service_server::InferenceServiceServer;
 use ftl_client::wire::v1::job_service_server::JobServiceServer;
 use ftl_client::wire::v1::model_service_server::ModelServiceServer;
+use ftl_client::wire::v1::prediction_service_server::PredictionServiceServer;
 use ftl_client::wire::v1::system_service_server::SystemServiceServer;
 use ftl_core::{Problem, ProblemKind};
 use ftl_store::Store;
@@ -120,6 +122,7 @@ impl Services {
             .add_service(limited!(ModelServiceServer))
             .add_service(limited!(ConfigServiceServer))
             .add_service(limited!(InferenceServiceServer))
+            .add_service(limited!(PredictionServiceServer))
             .add_service(limited!(SystemServiceServer))
             .add_service(health_server)
             .add_service(reflection);

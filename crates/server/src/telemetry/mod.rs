@@ -1,5 +1,7 @@
-//! What the service tells about itself and its machine: logs, one span per request, readings of the GPUs.
+//! What the service tells about itself and its machine: logs, one span per request, readings of the GPUs and samples of
+//! them while jobs are trained.
 
 pub mod gpus;
 pub mod logs;
 pub mod requests;
+pub mod samples;

@@ -14,6 +14,7 @@ mod names;
 mod panics;
 mod program;
 mod raw;
+mod storage;
 mod support;
 mod system;
 mod uploads;

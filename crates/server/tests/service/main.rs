@@ -2,6 +2,7 @@
 
 mod alone;
 mod command_line;
+mod database;
 mod demo;
 mod killed;
 mod no_room;

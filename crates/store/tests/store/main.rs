@@ -4,6 +4,7 @@
 
 mod append;
 mod attempts;
+mod check;
 mod configs;
 mod crash;
 mod dataset_reports;
@@ -11,6 +12,7 @@ mod datasets;
 mod files;
 mod given;
 mod jobs;
+mod kept;
 mod migrations;
 mod model_based;
 mod models;

@@ -1,6 +1,7 @@
 //! `ftl`: the command line for people. A client of the service, which it starts when none runs. One file for each
 //! command.
 
+mod backup;
 mod chat;
 mod completions;
 mod config;
@@ -10,6 +11,7 @@ mod data;
 mod find;
 mod follow;
 mod generate;
+mod gpu_history;
 mod gpus;
 mod jobs;
 mod models;
@@ -71,6 +73,8 @@ enum Command {
     Status,
     /// Show the NVIDIA GPUs.
     Gpus(gpus::Args),
+    /// Copy the service's database to a file.
+    Backup(backup::Args),
     /// Print a script that completes this command line in a shell.
     Completions(completions::Args),
 }
@@ -103,6 +107,7 @@ async fn run(command: Command, server: ServerArgs, format: Format) -> CommandRes
         Command::Generate(args) => generate::run(args, &context).await,
         Command::Status => status::run(&context).await,
         Command::Gpus(args) => gpus::run(args, &context).await,
+        Command::Backup(args) => backup::run(args, &context).await,
         Command::Completions(args) => completions::run(&args),
     }
 }
