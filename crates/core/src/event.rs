@@ -65,6 +65,24 @@ pub enum Event {
         /// Its size.
         bytes: u64,
     },
+    /// A checkpoint is no more, since newer ones took its place as the spec says.
+    Removed {
+        /// The step it was taken after.
+        step: u64,
+        /// Where it was.
+        path: String,
+    },
+    /// A checkpoint is not what was written, so an older one is used.
+    Damaged {
+        /// The step it was taken after.
+        step: u64,
+        /// Where it was saved.
+        path: String,
+        /// Where it lies now: nothing is deleted because it can't be read.
+        kept_at: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// An artifact is complete on disk.
     Exported {
         /// Its directory or file.

@@ -135,6 +135,19 @@ fn events_are_lines_of_the_documented_shape() {
             r#""type":"saved","step":1,"path":"checkpoint-1","bytes":7"#,
         ),
         (
+            Event::Removed { step: 1, path: "checkpoint-1".into() },
+            r#""type":"removed","step":1,"path":"checkpoint-1""#,
+        ),
+        (
+            Event::Damaged {
+                step: 1,
+                path: "checkpoint-1".into(),
+                kept_at: "damaged-checkpoint-1".into(),
+                message: "cut".into(),
+            },
+            r#""type":"damaged","step":1,"path":"checkpoint-1","kept_at":"damaged-checkpoint-1","message":"cut""#,
+        ),
+        (
             Event::Exported { path: "final".into(), kind: "peft".into() },
             r#""type":"exported","path":"final","kind":"peft""#,
         ),

@@ -24,6 +24,8 @@ use ftl_client::places::LEFT_BY_CLIENTS;
 use ftl_core::JobId;
 use serde::{Deserialize, Serialize};
 
+/// The database's file.
+pub(crate) const DATABASE: &str = "ftl.db";
 /// The file that is locked.
 const LOCK: &str = "lock";
 
@@ -131,7 +133,7 @@ impl DataDir {
 
     /// The database.
     pub fn database(&self) -> PathBuf {
-        self.root.join("ftl.db")
+        self.root.join(DATABASE)
     }
 
     /// What callers on TCP must know.
@@ -172,6 +174,24 @@ impl DataDir {
     /// Where worker processes for models and data have their files.
     pub fn workers(&self) -> PathBuf {
         self.root.join("workers")
+    }
+}
+
+/// Who works in a data directory now, in words; `None`: nobody. Changes nothing.
+pub fn running_in(root: &Path) -> Option<String> {
+    let file = File::open(root.join(LOCK)).ok()?;
+    let owner: Option<Owner> =
+        io::read_to_string(&file).ok().and_then(|text| serde_json::from_str(&text).ok());
+    // Only a lock says that somebody works there, as a process id is used again. It is tried where there is such a
+    // process alone: a service that starts at this moment must not find it taken.
+    // SAFETY: kill with signal 0 takes two numbers and sends nothing.
+    let is_alive = |owner: &Owner| unsafe { libc::kill(owner.pid.cast_signed(), 0) } == 0;
+    if !owner.as_ref().is_some_and(is_alive) {
+        return None;
+    }
+    match file.try_lock_shared() {
+        Ok(()) | Err(TryLockError::Error(_)) => None,
+        Err(TryLockError::WouldBlock) => Some(shown(owner.as_ref())),
     }
 }
 

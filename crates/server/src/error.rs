@@ -6,6 +6,7 @@ use ftl_client::wire::WireError;
 use ftl_core::job::IllegalTransition;
 use ftl_core::{Problem, ProblemKind};
 use ftl_store::StoreError;
+use ftl_trainer::error::TrainError;
 
 /// Why the service did not do what a caller asked.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +17,7 @@ pub enum ServiceError {
     /// Nothing has this id.
     #[error("there is no {what} `{id}`")]
     NotFound {
-        /// `job`, `dataset`, `report`, `upload`, `model`, `config`.
+        /// `job`, `checkpoint`, `dataset`, `report`, `upload`, `model`, `config`.
         what: &'static str,
         /// The id.
         id: String,
@@ -124,6 +125,17 @@ impl From<Problem> for ServiceError {
 impl From<Vec<Problem>> for ServiceError {
     fn from(problems: Vec<Problem>) -> Self {
         Self::Invalid(problems)
+    }
+}
+
+/// What the engine can't do with a checkpoint's directory.
+impl From<TrainError> for ServiceError {
+    fn from(error: TrainError) -> Self {
+        match error {
+            TrainError::Refused(problems) => Self::Invalid(problems),
+            TrainError::Diverged(problem) => Self::Precondition(problem),
+            TrainError::File { .. } => Self::Internal(Box::new(error)),
+        }
     }
 }
 

@@ -4,8 +4,9 @@
 //!  ftl, other programs          unix socket, or loopback TCP with a token
 //!        |
 //!        v
-//!   telemetry::requests   a span and a line for each request
+//!   connections           how many, and for how long without a request that is let in
 //!   guard                 who may talk to the service
+//!   telemetry             /metrics; below gRPC-Web, a span and a line for each request
 //!   panics                a handler that panics answers INTERNAL
 //!   grpc/                 convert, call, convert      status: errors as gRPC statuses
 //!        |      \________________________________
@@ -23,10 +24,14 @@
 //! of being told to.
 
 pub mod commits;
+pub mod connections;
+pub mod crash_reports;
 pub mod data_dir;
 pub mod datasets;
 pub mod db;
 pub mod demo;
+pub mod doctor;
+mod doors;
 pub mod error;
 pub mod grpc;
 pub mod guard;
@@ -39,8 +44,10 @@ pub mod resolve;
 mod serve;
 pub mod status;
 mod storage;
+pub mod systemd;
 pub mod telemetry;
 pub mod token;
 pub mod worker;
 
-pub use serve::{Config, Layers, Ready, ServeError, serve, serve_and_tell, server};
+pub use doors::{Layers, server};
+pub use serve::{Config, Ready, ServeError, serve, serve_and_tell};

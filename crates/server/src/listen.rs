@@ -9,17 +9,20 @@ use std::path::{Path, PathBuf};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::data_dir::{DataDirError, make_private_directory};
+use crate::systemd::Inherited;
 
 /// The kernel's `sun_path` has 108 bytes, the last of which is zero.
 const MAX_PATH_BYTES: usize = 107;
 
 /// Where the service is to be reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Listen {
     /// The Unix socket.
     pub socket: PathBuf,
     /// The address on TCP, which must be a loopback address; port 0 takes a free one. `None`: no TCP.
     pub tcp: Option<SocketAddr>,
+    /// Sockets that are open already. One of them takes the place of one that would be opened.
+    pub inherited: Inherited,
 }
 
 /// Why the service can't be reached there.
@@ -56,6 +59,19 @@ pub enum ListenError {
         /// Its permissions.
         mode: u32,
     },
+    /// systemd listens elsewhere.
+    #[error(
+        "systemd handed over the socket `{inherited}`, and `--socket` names `{named}`; drop `--socket`, or change ListenStream= in the socket unit"
+    )]
+    OtherSocket {
+        /// What was handed over.
+        inherited: PathBuf,
+        /// What was asked for.
+        named: PathBuf,
+    },
+    /// Two ports.
+    #[error("systemd handed over a TCP socket, and `--listen` names another; drop one of the two")]
+    TwoPorts,
     /// The socket's directory can't be used.
     #[error(transparent)]
     Directory(#[from] DataDirError),
@@ -78,12 +94,71 @@ impl Listen {
         if let Some(address) = self.tcp.filter(|address| !address.ip().is_loopback()) {
             return Err(ListenError::NotLoopback(address));
         }
+        if let Some(inherited) = self.inherited.socket().filter(|inherited| *inherited != self.socket) {
+            let named = self.socket.clone();
+            return Err(ListenError::OtherSocket { inherited: inherited.to_owned(), named });
+        }
         let n_bytes = self.socket.as_os_str().len();
         if n_bytes > MAX_PATH_BYTES {
             return Err(ListenError::TooLong { path: self.socket.clone(), n_bytes });
         }
         Ok(())
     }
+
+    /// The Unix socket; whether it is one that was handed over.
+    ///
+    /// # Errors
+    /// As [`unix`]; a socket that was handed over has to be in a directory of our own too.
+    pub(crate) fn open_unix(&self) -> Result<(UnixListener, Origin), ListenError> {
+        let failed = |source| ListenError::Io { place: format!("unix:{}", self.socket.display()), source };
+        match self.inherited.unix().map_err(failed)? {
+            Some(listener) => {
+                check_directory(&self.socket)?;
+                Ok((listener, Origin::Inherited))
+            }
+            None => Ok((unix(&self.socket)?, Origin::Own)),
+        }
+    }
+
+    /// The TCP port, where there is to be one.
+    ///
+    /// # Errors
+    /// It is not on loopback, there are two, or the operating system refuses.
+    pub(crate) async fn open_tcp(&self) -> Result<Option<TcpListener>, ListenError> {
+        let failed = |source| ListenError::Io { place: "the inherited TCP socket".to_owned(), source };
+        match (self.inherited.tcp().map_err(failed)?, self.tcp) {
+            (Some(_), Some(_)) => Err(ListenError::TwoPorts),
+            (Some(listener), None) => {
+                let address = listener.local_addr().map_err(failed)?;
+                if !address.ip().is_loopback() {
+                    return Err(ListenError::NotLoopback(address));
+                }
+                Ok(Some(listener))
+            }
+            (None, Some(address)) => tcp(address).await.map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// Whose a socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The service opened it, and takes it away.
+    Own,
+    /// systemd's, which goes on listening, and starts the service again for the next caller.
+    Inherited,
+}
+
+/// Refuses a directory that others can enter.
+fn check_directory(socket: &Path) -> Result<(), ListenError> {
+    let Some(directory) = socket.parent() else { return Ok(()) };
+    let failed = |source| ListenError::Io { place: format!("unix:{}", socket.display()), source };
+    let mode = fs::metadata(directory).map_err(failed)?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(ListenError::OpenDirectory { path: directory.to_owned(), mode });
+    }
+    Ok(())
 }
 
 /// Listens on a Unix socket that only our user can open. One that nobody answers on is what a killed service left, and
@@ -91,14 +166,11 @@ impl Listen {
 ///
 /// # Errors
 /// Somebody answers, the directory is open to others, or the operating system refuses.
-pub(crate) fn unix(path: &Path) -> Result<UnixListener, ListenError> {
+fn unix(path: &Path) -> Result<UnixListener, ListenError> {
     let failed = |source| ListenError::Io { place: format!("unix:{}", path.display()), source };
     if let Some(directory) = path.parent() {
         make_private_directory(directory)?;
-        let mode = fs::metadata(directory).map_err(failed)?.mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(ListenError::OpenDirectory { path: directory.to_owned(), mode });
-        }
+        check_directory(path)?;
     }
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -123,7 +195,7 @@ pub(crate) fn unix(path: &Path) -> Result<UnixListener, ListenError> {
 ///
 /// # Errors
 /// It is none, or the operating system refuses it.
-pub(crate) async fn tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
+async fn tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
     if !address.ip().is_loopback() {
         return Err(ListenError::NotLoopback(address));
     }

@@ -4,24 +4,20 @@
 //! again until a person does something: the data directory is another service's, or its database is a newer
 //! version's. (A worker's codes are its own business, see `worker::exit`.)
 
-use std::io::Write;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+mod commands;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use ftl_client::places;
-use ftl_server::data_dir::DataDirError;
-use ftl_server::db;
-use ftl_server::demo::{self, DemoError};
-use ftl_server::listen::ListenError;
+use ftl_server::systemd::Inherited;
 use ftl_server::telemetry::logs::{self, LogFormat};
-use ftl_server::{Config, Ready, ServeError, serve_and_tell, worker};
-use ftl_store::StoreError;
+use ftl_server::{db, demo, worker};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
+
+use commands::{BUG, FAILED, NOT_BY_ITSELF, REFUSED, doctor, failed, install, serve};
 
 /// FineTune Lab's service: keeps jobs, trains them one after the other, answers over gRPC.
 #[derive(Debug, Parser)]
@@ -37,34 +33,18 @@ struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Runs the service until it is told to end (SIGTERM, Ctrl-C).
-    Serve(Serve),
+    Serve(serve::Args),
     /// Shows the whole product in about a minute, on a bare machine.
     Demo(demo::Args),
     /// Checks or copies the database of a data directory.
     #[command(subcommand)]
     Db(db::Command),
+    /// Has systemd run the service for this user, and start it with the machine.
+    Install(install::Args),
+    /// Says what this machine can train on and how its service stands; exits with 1 where something is broken.
+    Doctor(doctor::Args),
 }
 
-#[derive(Debug, clap::Args)]
-struct Serve {
-    /// Where jobs and the database are. Default: finetunelab in the user's data directory (~/.local/share).
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// The Unix socket. Default: ftl.sock in --data-dir; without that, finetunelab/ftl.sock in XDG_RUNTIME_DIR.
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// Also listen on TCP, on a loopback address; callers send the token that the file `token` of the data directory
-    /// holds. Port 0 takes a free one.
-    #[arg(long, value_name = "127.0.0.1:PORT")]
-    listen: Option<SocketAddr>,
-}
-
-/// Wrong usage or refused input.
-const REFUSED: u8 = 2;
-/// A bug of ours (`EX_SOFTWARE`).
-const BUG: u8 = 70;
-/// A person has to do something first (`EX_CONFIG`); what restarts the service must not try again.
-const NOT_BY_ITSELF: u8 = 78;
 /// What callers that were left behind may hold on to.
 const RUNTIME_ENDS_WITHIN: Duration = Duration::from_secs(1);
 
@@ -76,20 +56,25 @@ fn main() -> ExitCode {
     }
     let Arguments { log_format, command } = Arguments::parse();
     let level = match &command {
-        // The demo tells its story itself.
-        Command::Demo(_) | Command::Db(_) => Level::WARN,
+        // They tell their story themselves.
+        Command::Demo(_) | Command::Db(_) | Command::Install(_) | Command::Doctor(_) => Level::WARN,
         Command::Serve(_) => Level::INFO,
     };
     if let Err(error) = logs::start(log_format, level) {
         return failed(&error, REFUSED);
     }
+    // Before anything else opens a file.
+    let inherited = match Inherited::take() {
+        Ok(inherited) => inherited,
+        Err(error) => return failed(&error, NOT_BY_ITSELF),
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&error, 1),
+        Err(error) => return failed(&error, FAILED),
     };
     let code = runtime.block_on(async {
         // A panic here is a bug of ours; those of handlers are answered elsewhere.
-        match tokio::spawn(run(command)).await {
+        match tokio::spawn(run(command, inherited)).await {
             Ok(code) => code,
             Err(error) => failed(&error, BUG),
         }
@@ -98,36 +83,18 @@ fn main() -> ExitCode {
     code
 }
 
-async fn run(command: Command) -> ExitCode {
+async fn run(command: Command, inherited: Inherited) -> ExitCode {
     let shutdown = CancellationToken::new();
     if let Err(error) = end_on_signals(shutdown.clone()) {
-        return failed(&error, 1);
+        return failed(&error, FAILED);
     }
     match command {
-        Command::Serve(arguments) => match config(arguments) {
-            Ok(config) => match serve_and_tell(config, shutdown, tell).await {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => failed(&error, code_of(&error)),
-            },
-            Err(problem) => failed(&problem, REFUSED),
-        },
+        Command::Serve(arguments) => serve::run(arguments, inherited, shutdown).await,
+        Command::Demo(arguments) => commands::demo::run(&arguments, shutdown).await,
         Command::Db(command) => db::run(command),
-        Command::Demo(arguments) => match demo::run(&arguments, shutdown).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error @ DemoError::Refused(_)) => failed(&error, REFUSED),
-            Err(error) => failed(&error, 1),
-        },
+        Command::Install(arguments) => install::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(arguments).await,
     }
-}
-
-fn config(arguments: Serve) -> Result<Config, ftl_core::Problem> {
-    let Serve { data_dir, socket, listen } = arguments;
-    let (data_dir, socket) = match (data_dir, socket) {
-        (Some(data_dir), socket) => (data_dir, socket),
-        (None, Some(socket)) => (places::data_dir()?, Some(socket)),
-        (None, None) => (places::data_dir()?, Some(places::socket()?)),
-    };
-    Ok(Config { socket, listen, ..Config::new(data_dir) })
 }
 
 /// Raises `shutdown` when the process is told to end.
@@ -142,58 +109,4 @@ fn end_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {
         shutdown.cancel();
     });
     Ok(())
-}
-
-/// For whoever started the service and waits until it can be talked to.
-fn tell(ready: &Ready) {
-    let Ready { socket, tcp, token } = ready;
-    let mut lines = format!("listening on unix:{}\n", socket.display());
-    if let Some(address) = tcp {
-        lines.push_str(&format!("listening on http://{address}, token in {}\n", token.display()));
-    }
-    // Nobody may be reading; the service is ready all the same.
-    let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
-}
-
-fn code_of(error: &ServeError) -> u8 {
-    match error {
-        ServeError::DataDir(DataDirError::InUse { .. })
-        | ServeError::Store(
-            StoreError::NewerDatabase { .. }
-            | StoreError::NotOurs { .. }
-            | StoreError::AlreadyOpen(_)
-            | StoreError::SqliteTooOld { .. },
-        ) => NOT_BY_ITSELF,
-        ServeError::DataDir(DataDirError::NotOurs(_) | DataDirError::OtherUser { .. })
-        | ServeError::Listen(
-            ListenError::NotLoopback(_)
-            | ListenError::TooLong { .. }
-            | ListenError::NoSocket(_)
-            | ListenError::OpenDirectory { .. }
-            | ListenError::Directory(_),
-        )
-        | ServeError::Token(_) => REFUSED,
-        ServeError::DataDir(DataDirError::Io { .. })
-        | ServeError::Listen(ListenError::Answered(_) | ListenError::Io { .. })
-        | ServeError::Store(_)
-        | ServeError::Workers(_)
-        | ServeError::Jobs(_)
-        | ServeError::Datasets(_)
-        | ServeError::Io(_)
-        | ServeError::Transport(_) => 1,
-    }
-}
-
-/// Says why, with every cause, on stderr.
-fn failed(error: &dyn std::error::Error, code: u8) -> ExitCode {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    // The terminal may be gone; the code says it too.
-    let _ = writeln!(std::io::stderr(), "ftl-server: {text}");
-    ExitCode::from(code)
 }

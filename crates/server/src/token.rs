@@ -48,22 +48,30 @@ impl Token {
     /// # Errors
     /// Others can read the file, it holds something else, or the operating system refuses.
     pub fn read_or_make(path: &Path) -> Result<Self, TokenError> {
-        let io = |source| TokenError::Io { path: path.to_owned(), source };
-        match fs::metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(path),
-            Err(error) => Err(io(error)),
-            Ok(metadata) if metadata.mode() & 0o077 != 0 => {
-                Err(TokenError::Exposed { path: path.to_owned(), mode: metadata.mode() & 0o777 })
+        match Self::read(path) {
+            Err(TokenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Self::make(path)
             }
-            Ok(_) => {
-                let text = fs::read_to_string(path).map_err(io)?;
-                let digits = text.trim_end();
-                if digits.len() != 2 * N_BYTES || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-                    return Err(TokenError::Malformed(path.to_owned()));
-                }
-                Ok(Self(digits.to_owned()))
-            }
+            read => read,
         }
+    }
+
+    /// The token of `path`.
+    ///
+    /// # Errors
+    /// There is no such file, others can read it, it holds something else, or the operating system refuses.
+    pub fn read(path: &Path) -> Result<Self, TokenError> {
+        let io = |source| TokenError::Io { path: path.to_owned(), source };
+        let metadata = fs::metadata(path).map_err(io)?;
+        if metadata.mode() & 0o077 != 0 {
+            return Err(TokenError::Exposed { path: path.to_owned(), mode: metadata.mode() & 0o777 });
+        }
+        let text = fs::read_to_string(path).map_err(io)?;
+        let digits = text.trim_end();
+        if digits.len() != 2 * N_BYTES || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(TokenError::Malformed(path.to_owned()));
+        }
+        Ok(Self(digits.to_owned()))
     }
 
     fn make(path: &Path) -> Result<Self, TokenError> {

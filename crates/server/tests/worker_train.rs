@@ -11,7 +11,7 @@ use ftl_core::job::Exit;
 use ftl_core::{Event, JobSpec, ProblemKind, StopSignal};
 use ftl_server::worker::journal::{log_path, read_journal};
 use ftl_server::worker::lock::{Holder, LockError, take};
-use ftl_server::worker::{Report, Training, Workers};
+use ftl_server::worker::{Report, TrainTask, Training, Workers};
 use ftl_trainer::train::{Begin, Outcome, train};
 use tempfile::TempDir;
 use worker_support::{adapter, events, is_there, reports, spec, task, until, workers};
@@ -94,6 +94,37 @@ async fn a_stopped_training_goes_on_to_the_same_weights() {
         assert!(events.iter().any(|record| matches!(&record.event,
             Event::Note { message, .. } if message.starts_with("going on after step"))));
         assert_eq!(adapter(&job), undisturbed(&spec, &dir.path().join("whole").join(name)), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_training_starts_from_another_jobs_checkpoint_in_whatever_attempt_begins_it() {
+    let dir = TempDir::new().expect("a directory");
+    let spec = spec(&[]);
+    let workers = workers(dir.path());
+    let other = dir.path().join("other");
+    let whole = undisturbed(&spec, &other);
+    let from = other.join("checkpoint-8");
+    // The second is the first that gets so far as to write into the directory.
+    for attempt in [1, 2] {
+        let job = dir.path().join(format!("job-{attempt}"));
+        let task = |attempt| TrainTask { from: Some(from.clone()), ..task(&spec, &job, attempt) };
+        let mut training = workers.train(task(attempt)).await.expect("a worker");
+        reach(&mut training, 9).await;
+        training.stop();
+        reports(&mut training).await;
+        assert_eq!(training.wait().await.exit, Exit::Stopped);
+        let mut training = workers.train(task(attempt + 1)).await.expect("a worker");
+        let events = events(&reports(&mut training).await);
+        assert_eq!(training.wait().await.exit, Exit::Ok);
+        assert!(events.iter().any(|record| matches!(&record.event,
+            Event::Note { message, .. } if message.starts_with("going on after step"))));
+        assert_eq!(adapter(&job), whole, "begun by attempt {attempt}");
+        let written = read_journal(&job, attempt, 0).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        assert!(written.expect("a journal").iter().all(|record| match &record.event {
+            Event::Stepped(stepped) => stepped.step > 8,
+            _ => true,
+        }));
     }
 }
 

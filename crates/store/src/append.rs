@@ -15,14 +15,14 @@ use crate::fault::Outcome;
 use crate::jobs::{load_standing, save_standing};
 use crate::reply::{Answer, Reply};
 use crate::rows::event::NewEventRow;
-use crate::rows::files::{NewArtifactRow, NewCheckpointRow};
+use crate::rows::files::NewArtifactRow;
 use crate::rows::metric::NumbersRow;
 use crate::rows::prediction::NewPredictionRow;
 use crate::rows::value::{count, integer, json, optional_integer};
-use crate::schema::{artifacts, checkpoints, job_events, metrics, predictions};
+use crate::schema::{artifacts, job_events, metrics, predictions};
 use crate::standing::Standing;
 use crate::writer::{Message, Task, Transaction};
-use crate::{Store, files};
+use crate::{Store, checkpoints, files};
 
 impl Store {
     /// Keeps what a worker reported, and what follows from it: the job's phase and progress, its checkpoints and its
@@ -58,15 +58,30 @@ struct Prepared {
 }
 
 enum Row {
-    Metric(NumbersRow),
+    Stepped(NumbersRow),
+    Evaluated {
+        numbers: NumbersRow,
+        step: i64,
+        loss_nats: f64,
+    },
     Event {
         json: String,
     },
-    Checkpoint {
+    Saved {
         json: String,
         path: String,
         step: i64,
         bytes: i64,
+    },
+    Removed {
+        json: String,
+        path: String,
+    },
+    Damaged {
+        json: String,
+        path: String,
+        kept_at: String,
+        message: String,
     },
     Artifact {
         json: String,
@@ -88,13 +103,26 @@ impl Prepared {
         let EventRecord { seq, time_unix_ms, event } = record;
         let row = match &event {
             Event::State { .. } => return Err(StoreError::StateAmongEvents(seq)),
-            Event::Stepped(stepped) => Row::Metric(stepped.try_into()?),
-            Event::Evaluated(evaluated) => Row::Metric(evaluated.try_into()?),
-            Event::Saved { step, path, bytes } => Row::Checkpoint {
+            Event::Stepped(stepped) => Row::Stepped(stepped.try_into()?),
+            Event::Evaluated(evaluated) => Row::Evaluated {
+                numbers: evaluated.try_into()?,
+                step: integer("checkpoints.step", evaluated.step)?,
+                loss_nats: evaluated.loss_nats,
+            },
+            Event::Saved { step, path, bytes } => Row::Saved {
                 json: json("job_events.event", &event)?,
                 path: path.clone(),
                 step: integer("checkpoints.step", *step)?,
                 bytes: integer("checkpoints.bytes", *bytes)?,
+            },
+            Event::Removed { step: _, path } => {
+                Row::Removed { json: json("job_events.event", &event)?, path: path.clone() }
+            }
+            Event::Damaged { step: _, path, kept_at, message } => Row::Damaged {
+                json: json("job_events.event", &event)?,
+                path: path.clone(),
+                kept_at: kept_at.clone(),
+                message: message.clone(),
             },
             Event::Exported { path, kind } => Row::Artifact {
                 json: json("job_events.event", &event)?,
@@ -249,26 +277,46 @@ fn insert(connection: &mut SqliteConnection, place: &Place<'_>, record: &Prepare
         time_unix_ms: *time_unix_ms,
         event: json,
     };
+    let metric = |connection: &mut SqliteConnection, numbers: &NumbersRow| -> Outcome<()> {
+        let key = (
+            metrics::job.eq(job),
+            metrics::seq.eq(seq),
+            metrics::attempt.eq(attempt),
+            metrics::attempt_seq.eq(attempt_seq_row),
+            metrics::time_unix_ms.eq(time_unix_ms),
+        );
+        diesel::insert_into(metrics::table).values((key, numbers)).execute(connection)?;
+        Ok(())
+    };
     match row {
-        Row::Metric(numbers) => {
-            let key = (
-                metrics::job.eq(job),
-                metrics::seq.eq(seq),
-                metrics::attempt.eq(attempt),
-                metrics::attempt_seq.eq(attempt_seq_row),
-                metrics::time_unix_ms.eq(time_unix_ms),
-            );
-            diesel::insert_into(metrics::table).values((key, numbers)).execute(connection)?;
+        Row::Stepped(numbers) => metric(connection, numbers)?,
+        Row::Evaluated { numbers, step, loss_nats } => {
+            metric(connection, numbers)?;
+            // Usually the checkpoint comes after it; where the run was stopped in between, before.
+            checkpoints::evaluated(connection, job, (*step, *loss_nats))?;
         }
         Row::Event { json } => {
             diesel::insert_into(job_events::table).values(&event(json)).execute(connection)?;
         }
-        Row::Checkpoint { json, path, step, bytes } => {
+        Row::Saved { json, path, step, bytes } => {
             diesel::insert_into(job_events::table).values(&event(json)).execute(connection)?;
-            let (job, seq, attempt) = (*job, *seq, *attempt);
-            let (step, bytes, created_unix_ms) = (*step, *bytes, *time_unix_ms);
-            let row = NewCheckpointRow { job, path, seq, attempt, step, bytes, created_unix_ms };
-            diesel::replace_into(checkpoints::table).values(&row).execute(connection)?;
+            let saved = checkpoints::Saved {
+                path,
+                seq: *seq,
+                attempt: *attempt,
+                step: *step,
+                bytes: *bytes,
+                created_unix_ms: *time_unix_ms,
+            };
+            checkpoints::saved(connection, job, &saved)?;
+        }
+        Row::Removed { json, path } => {
+            diesel::insert_into(job_events::table).values(&event(json)).execute(connection)?;
+            checkpoints::removed(connection, job, path)?;
+        }
+        Row::Damaged { json, path, kept_at, message } => {
+            diesel::insert_into(job_events::table).values(&event(json)).execute(connection)?;
+            checkpoints::damaged(connection, job, (path, kept_at), message)?;
         }
         Row::Artifact { json, path, kind, bytes } => {
             diesel::insert_into(job_events::table).values(&event(json)).execute(connection)?;

@@ -37,6 +37,38 @@ impl From<ConnectionError> for Fault {
 }
 
 impl StoreError {
+    /// Whether the same call may succeed later, without anybody changing it: there is room again, a disk answers again, a
+    /// lock is released.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Busy(_)
+            | Self::DiskFull(_)
+            | Self::ReadOnly(_)
+            | Self::Io(_)
+            | Self::File { .. }
+            | Self::OutcomeUnknown(_) => true,
+            Self::Damaged(_)
+            | Self::Sql(_)
+            | Self::Panicked(_)
+            | Self::NotFound
+            | Self::Illegal(_)
+            | Self::NotAtRest(_)
+            | Self::AttemptEnded(_)
+            | Self::RequestIdTaken
+            | Self::NameTaken
+            | Self::IdTaken
+            | Self::BadPageToken
+            | Self::StateAmongEvents(_)
+            | Self::Unstorable { .. }
+            | Self::Unreadable { .. }
+            | Self::AlreadyOpen(_)
+            | Self::NewerDatabase { .. }
+            | Self::NotOurs { .. }
+            | Self::SqliteTooOld { .. }
+            | Self::Closed => false,
+        }
+    }
+
     /// Whether SQLite failed, so that its connection is better not used again.
     pub(crate) fn is_of_sqlite(&self) -> bool {
         match self {

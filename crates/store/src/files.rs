@@ -1,35 +1,17 @@
-//! What jobs left on disk, as their workers reported it: checkpoints and artifacts.
+//! What jobs made, as their workers reported it.
 
 use std::path::Path;
 
 use diesel::prelude::*;
 use ftl_core::JobId;
-use ftl_core::job::{Artifact, Checkpoint};
+use ftl_core::job::Artifact;
 
 use crate::events::must_exist;
-use crate::rows::files::{ArtifactRow, CheckpointRow};
-use crate::schema::{artifacts, checkpoints};
+use crate::rows::files::ArtifactRow;
+use crate::schema::artifacts;
 use crate::{Reply, Store};
 
 impl Store {
-    /// The job's checkpoints, oldest first: all that were reported, whether or not they are still on disk. One that was
-    /// written again to the same place is listed once.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`](crate::StoreError::NotFound) without such a job.
-    pub fn checkpoints(&self, id: &JobId) -> Reply<Vec<Checkpoint>> {
-        let job = id.clone();
-        self.read(move |connection| {
-            must_exist(connection, job.as_str())?;
-            let rows = checkpoints::table
-                .filter(checkpoints::job.eq(job.as_str()))
-                .order(checkpoints::seq)
-                .select(CheckpointRow::as_select())
-                .load(connection)?;
-            Ok(rows.into_iter().map(Checkpoint::try_from).collect::<Result<_, _>>()?)
-        })
-    }
-
     /// What the job made, oldest first. One that was written again to the same place is listed once.
     ///
     /// # Errors

@@ -228,20 +228,30 @@ fn append_state(
     standing: &mut Standing,
     now_unix_ms: u64,
 ) -> Outcome<()> {
-    let seq = standing.next_seq();
     let event = Event::State { state: standing.state, reason: standing.reason.clone() };
+    append_own(transaction, id, standing, (&event, now_unix_ms)).map(|_| ())
+}
+
+/// Appends an event that no worker reported, writes the job's standing, and gives the event's number.
+pub(crate) fn append_own(
+    transaction: &mut Transaction<'_>,
+    id: &JobId,
+    standing: &mut Standing,
+    (event, now_unix_ms): (&Event, u64),
+) -> Outcome<u64> {
+    let seq = standing.next_seq();
     let row = NewEventRow {
         job: id.as_str(),
         seq: integer("job_events.seq", seq)?,
         attempt: i64::from(standing.n_attempts),
         attempt_seq: None,
         time_unix_ms: integer("job_events.time_unix_ms", now_unix_ms)?,
-        event: &json("job_events.event", &event)?,
+        event: &json("job_events.event", event)?,
     };
     diesel::insert_into(job_events::table).values(&row).execute(transaction.connection)?;
     save_standing(transaction.connection, id.as_str(), standing)?;
     transaction.touch(id, seq);
-    Ok(())
+    Ok(seq)
 }
 
 /// The part of a job that changes.

@@ -56,6 +56,7 @@ mod append;
 mod attempts;
 mod backup;
 mod check;
+mod checkpoints;
 mod clock;
 mod configs;
 mod connection;
@@ -63,6 +64,7 @@ mod dataset_reports;
 mod datasets;
 mod error;
 mod events;
+mod exits;
 mod fault;
 mod files;
 mod gpu_samples;
@@ -77,6 +79,7 @@ mod rows;
 mod schema;
 mod settings;
 mod standing;
+mod version;
 mod writer;
 
 use std::path::Path;
@@ -91,12 +94,14 @@ use tracing::error;
 pub use attempts::AttemptEnd;
 pub use backup::back_up_file;
 pub use check::{Checkup, Finding, FindingKind, Standing, check_file};
+pub use checkpoints::{Listed, OnDisk};
 pub use dataset_reports::{Checked, NewReport};
 pub use error::StoreError;
 pub use gpu_samples::MAX_GPU_SAMPLES;
 pub use jobs::{Change, Created, NewJob};
 pub use models::StoredModel;
 pub use reply::Reply;
+pub use version::Version;
 
 use connection::Location;
 use fault::Outcome;
@@ -148,6 +153,14 @@ impl Store {
     ) -> Reply<T> {
         let (answer, reply) = Reply::channel();
         self.send(Message::Now(Box::new(Work { work, result: None, answer })));
+        reply
+    }
+
+    /// Answers as soon as the thread that writes comes to it, after everything that was asked for before. Writes
+    /// nothing, so an idle disk stays idle. Whoever wants to know whether that thread still works asks this.
+    pub fn writer_lives(&self) -> Reply<()> {
+        let (answer, reply) = Reply::channel();
+        self.send(Message::Answer(answer));
         reply
     }
 

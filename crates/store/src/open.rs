@@ -28,7 +28,7 @@ pub(crate) struct Lock {
 }
 
 #[derive(PartialEq)]
-enum Found {
+pub(crate) enum Found {
     Nothing,
     Ours { is_current: bool },
 }
@@ -86,7 +86,7 @@ fn lock(location: &Location) -> Result<Lock, StoreError> {
 }
 
 /// Reads without changing a byte.
-fn look(location: &Location) -> Outcome<Found> {
+pub(crate) fn look(location: &Location) -> Outcome<Found> {
     if !has_content(location.path())? {
         return Ok(Found::Nothing);
     }

@@ -12,8 +12,9 @@ pub(crate) enum List {
     Datasets = 2,
     Models = 3,
     Configs = 4,
-    Predictions = 5,
-    GpuSamples = 6,
+    Checkpoints = 5,
+    Predictions = 6,
+    GpuSamples = 7,
 }
 
 /// The part of a list that is wanted: rows with lower numbers than this, and how many.

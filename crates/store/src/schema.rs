@@ -32,6 +32,11 @@ diesel::table! {
         step -> BigInt,
         bytes -> BigInt,
         created_unix_ms -> BigInt,
+        state -> Text,
+        damage -> Nullable<Text>,
+        verified_unix_ms -> Nullable<BigInt>,
+        eval_loss_nats -> Nullable<Double>,
+        pinned -> BigInt,
     }
 }
 

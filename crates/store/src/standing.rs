@@ -84,6 +84,8 @@ impl Standing {
             | Event::Note { .. }
             | Event::Sampled(_)
             | Event::Saved { .. }
+            | Event::Removed { .. }
+            | Event::Damaged { .. }
             | Event::Exported { .. } => {}
         }
     }

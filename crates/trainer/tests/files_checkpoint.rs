@@ -12,7 +12,10 @@ use std::process::Command;
 
 use ftl_core::{Problem, ProblemKind};
 use ftl_trainer::checkpoint::layout::{self, FINAL, MANIFEST_JSON, checkpoint_name, step_of};
-use ftl_trainer::checkpoint::{list, newest_valid, remove_leftovers, retain_newest, save, verify};
+use ftl_trainer::checkpoint::{
+    Pinning, Removal, list, newest_valid, pin, remove_leftovers, retain_newest, save, set_aside, take_away,
+    unpin, verify,
+};
 use ftl_trainer::error::TrainError;
 use ftl_trainer::model::tensor_file::{TensorFile, TensorSpec, write_f32};
 use proptest::prelude::*;
@@ -341,12 +344,125 @@ fn newest_checkpoints_are_kept_and_protected_ones_too() {
         }
         let protected: Vec<_> =
             protected.iter().map(|step| out.path().join(checkpoint_name(*step))).collect();
-        let deleted = retain_newest(out.path(), n_kept, &protected).unwrap();
+        let mut deleted = Vec::new();
+        retain_newest(out.path(), n_kept, &protected, &mut |checkpoint| {
+            assert!(!checkpoint.path.exists(), "it is told of when it has lost its name");
+            deleted.push(checkpoint.path.clone());
+        })
+        .unwrap();
         assert_eq!(steps(out.path()), kept);
         assert_eq!(deleted.len() + kept.len(), 4);
         assert_eq!(names(out.path()).len(), kept.len());
         assert!(deleted.iter().all(|path| !path.exists()));
     }
+}
+
+fn steps(out: &Path) -> Vec<u64> {
+    list(out).unwrap().into_iter().map(|checkpoint| checkpoint.step).collect()
+}
+
+fn retain(out: &Path, n_kept: u64) {
+    retain_newest(out, n_kept, &[], &mut |_| {}).unwrap();
+}
+
+#[test]
+fn pinned_checkpoints_stay_do_not_count_and_are_as_they_were_written() {
+    let out = TempDir::new().unwrap();
+    for step in [10, 20, 30, 40] {
+        saved(out.path(), step);
+    }
+    for step in [10, 30] {
+        assert_eq!(pin(out.path(), step).unwrap(), Pinning::Pinned);
+    }
+    retain(out.path(), 1);
+    assert_eq!(steps(out.path()), [10, 30, 40]);
+    verify(&out.path().join("checkpoint-10")).unwrap();
+    saved(out.path(), 50);
+    retain(out.path(), 1);
+    assert_eq!(steps(out.path()), [10, 30, 50]);
+    assert!(matches!(take_away(out.path(), "checkpoint-10").unwrap(), Removal::Pinned));
+    unpin(out.path(), 10).unwrap();
+    unpin(out.path(), 10).unwrap();
+    retain(out.path(), 1);
+    assert_eq!(steps(out.path()), [30, 50]);
+    assert_eq!(names(out.path()), ["checkpoint-30", "checkpoint-30.pinned", "checkpoint-50"]);
+    assert_eq!(pin(out.path(), 10).unwrap(), Pinning::Absent);
+    assert_eq!(names(out.path()).len(), 3, "no pin of what is not there");
+}
+
+#[test]
+fn pin_that_was_said_to_be_there_holds_whenever_it_comes() {
+    let out = TempDir::new().unwrap();
+    let (mut n_held, mut n_late) = (0, 0);
+    for step in 1..=300 {
+        // Empty ones: what counts is the order of renaming and looking.
+        fs::create_dir(out.path().join(checkpoint_name(step))).unwrap();
+        let path = out.path().to_owned();
+        let deleter = std::thread::spawn(move || match take_away(&path, &checkpoint_name(step)).unwrap() {
+            Removal::Taken(removing) => removing.finish().unwrap(),
+            Removal::Pinned | Removal::Absent => {}
+        });
+        let pinning = pin(out.path(), step).unwrap();
+        deleter.join().unwrap();
+        match pinning {
+            Pinning::Pinned => {
+                assert!(out.path().join(checkpoint_name(step)).is_dir(), "step {step}");
+                n_held += 1;
+            }
+            Pinning::Absent => n_late += 1,
+        }
+    }
+    println!("{n_held} pins held, {n_late} came too late");
+    assert!(names(out.path()).iter().all(|name| !name.starts_with(".tmp-")));
+}
+
+#[test]
+fn process_that_dies_while_it_deletes_a_checkpoint_that_is_pinned_meanwhile_loses_nothing() {
+    let out = TempDir::new().unwrap();
+    for step in [10, 20] {
+        saved(out.path(), step);
+        // As `take_away` leaves it when the process ends behind its first renaming.
+        let path = out.path().join(checkpoint_name(step));
+        fs::rename(&path, out.path().join(format!(".tmp-removed-checkpoint-{step}"))).unwrap();
+    }
+    fs::write(out.path().join("checkpoint-20.pinned"), "").unwrap();
+    let removed = remove_leftovers(out.path()).unwrap();
+    assert_eq!(removed.iter().map(|checkpoint| checkpoint.step).collect::<Vec<_>>(), [10]);
+    assert_eq!(removed[0].path, out.path().join("checkpoint-10"));
+    assert_eq!(names(out.path()), ["checkpoint-20", "checkpoint-20.pinned"]);
+    verify(&out.path().join("checkpoint-20")).unwrap();
+}
+
+#[test]
+fn damaged_checkpoints_are_set_aside_one_beside_the_other_and_can_be_deleted() {
+    let out = TempDir::new().unwrap();
+    let mut aside = Vec::new();
+    for _ in 0..3 {
+        saved(out.path(), 20);
+        let checkpoint = list(out.path()).unwrap().remove(0);
+        aside.push(set_aside(out.path(), &checkpoint).unwrap());
+    }
+    let expected = ["damaged-checkpoint-20", "damaged-checkpoint-20.2", "damaged-checkpoint-20.3"];
+    assert_eq!(names(out.path()), expected);
+    assert_eq!(steps(out.path()), [0; 0]);
+    for name in expected {
+        assert_eq!(layout::step_of_any(name), Some(20));
+        // Nothing is lost of it.
+        verify(&out.path().join(name)).unwrap();
+    }
+    for name in
+        ["damaged-checkpoint-20.1", "damaged-checkpoint-20.02", "damaged-", "damaged-final", "final.2"]
+    {
+        assert_eq!(layout::step_of_any(name), None, "{name}");
+    }
+    retain(out.path(), 0);
+    assert_eq!(names(out.path()), expected);
+    match take_away(out.path(), expected[1]).unwrap() {
+        Removal::Taken(removing) => removing.finish().unwrap(),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(take_away(out.path(), expected[1]).unwrap(), Removal::Absent));
+    assert_eq!(names(out.path()), [expected[0], expected[2]]);
 }
 
 /// Run by [`full_disk_is_an_error_and_leaves_no_checkpoint`] in a process that may not write large files.
@@ -393,7 +509,7 @@ fn child_saves_until_it_is_killed() {
     for step in 1.. {
         saved(&out, step);
         save(&out, FINAL, |dir| fill(dir, step)).unwrap();
-        retain_newest(&out, 2, &[]).unwrap();
+        retain_newest(&out, 2, &[], &mut |_| {}).unwrap();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Jobs.
 
-use ftl_core::job::{Artifact, Attempt, Checkpoint, Job, JobEvent, State};
+use ftl_core::job::{Artifact, Attempt, Job, JobEvent, State};
 use ftl_core::{JobId, JobSpec, Page, PageRequest};
 use futures_util::Stream;
 
@@ -202,20 +202,6 @@ impl Client {
             })
             .await?;
         Ok(each("ListAttemptsResponse", "attempts", attempts)?)
-    }
-
-    /// The checkpoints of a job that are on disk, oldest first.
-    ///
-    /// # Errors
-    /// As [`Client::job`].
-    pub async fn checkpoints(&self, id: &JobId) -> Result<Vec<Checkpoint>, ClientError> {
-        let request = v1::ListCheckpointsRequest { job_id: id.to_string() };
-        let v1::ListCheckpointsResponse { checkpoints } = self
-            .call(self.to_read(), self.jobs_stub(), request, |mut stub, request| async move {
-                stub.list_checkpoints(request).await
-            })
-            .await?;
-        Ok(each("ListCheckpointsResponse", "checkpoints", checkpoints)?)
     }
 
     /// What a job made, oldest first.

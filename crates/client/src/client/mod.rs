@@ -1,6 +1,7 @@
 //! The handle. It speaks core's types alone; one file for each service of `proto/`.
 
 mod call;
+mod checkpoints;
 mod configs;
 mod connect;
 mod datasets;
@@ -24,6 +25,7 @@ use tonic::Status;
 use crate::endpoint::Endpoint;
 use crate::error::ClientError;
 
+pub use checkpoints::Show;
 pub use jobs::Follow;
 pub use storage::BackedUp;
 pub use uploads::FileToSend;

@@ -49,6 +49,13 @@ impl Lines {
             Event::Saved { step, path, bytes: size } => {
                 Some(format!("step {step}: saved {} ({})", clean(path), bytes(*size)))
             }
+            // That newer ones take the place of older ones is as asked.
+            Event::Removed { .. } => None,
+            Event::Damaged { step, path: _, kept_at, message } => Some(format!(
+                "warning: the checkpoint of step {step} is damaged and kept at {}: {}",
+                clean(kept_at),
+                clean(message)
+            )),
             Event::Exported { path, kind } => Some(format!("exported {} to {}", clean(kind), clean(path))),
         }
     }

@@ -124,6 +124,10 @@ impl Run {
             Event::Saved { step, path: _, bytes: size } => {
                 self.note(format!("saved after step {step} ({})", bytes(*size)));
             }
+            Event::Removed { .. } => {}
+            Event::Damaged { step, path: _, kept_at: _, message } => {
+                self.note(format!("warning: the checkpoint of step {step} is damaged: {}", clean(message)));
+            }
             Event::Exported { path, kind } => self.exported.push((clean(kind), clean(path))),
         }
     }

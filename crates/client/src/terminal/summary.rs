@@ -96,7 +96,7 @@ fn next(state: State, id: &str) -> Vec<(String, &'static str)> {
         ],
         State::Stopped => vec![
             (format!("ftl jobs resume {id} --follow"), "go on from the last checkpoint"),
-            (format!("ftl jobs checkpoints {id}"), "what was saved"),
+            (format!("ftl checkpoints ls {id}"), "what was saved"),
         ],
         State::Succeeded => vec![
             (format!("ftl chat {id}"), "talk to the result"),

@@ -21,6 +21,8 @@ pub const DOMAIN: &str = "finetunelab";
 pub mod reason {
     /// No job has the id.
     pub const JOB_NOT_FOUND: &str = "JOB_NOT_FOUND";
+    /// The job never had a checkpoint of this name.
+    pub const CHECKPOINT_NOT_FOUND: &str = "CHECKPOINT_NOT_FOUND";
     /// No dataset has the id.
     pub const DATASET_NOT_FOUND: &str = "DATASET_NOT_FOUND";
     /// The dataset has no report of this number.

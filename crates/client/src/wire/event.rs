@@ -43,6 +43,10 @@ impl From<Event> for Kind {
             Event::Evaluated(evaluated) => Self::Evaluated(evaluated.into()),
             Event::Sampled(sampled) => Self::Sampled(sampled.into()),
             Event::Saved { step, path, bytes } => Self::Saved(v1::SavedEvent { step, path, bytes }),
+            Event::Removed { step, path } => Self::Removed(v1::RemovedEvent { step, path }),
+            Event::Damaged { step, path, kept_at, message } => {
+                Self::Damaged(v1::DamagedEvent { step, path, kept_at, message })
+            }
             Event::Exported { path, kind } => Self::Exported(v1::ExportedEvent { path, kind }),
         }
     }
@@ -68,6 +72,10 @@ impl TryFrom<Kind> for Event {
             Kind::Evaluated(evaluated) => Self::Evaluated(evaluated.into()),
             Kind::Sampled(sampled) => Self::Sampled(sampled.into()),
             Kind::Saved(v1::SavedEvent { step, path, bytes }) => Self::Saved { step, path, bytes },
+            Kind::Removed(v1::RemovedEvent { step, path }) => Self::Removed { step, path },
+            Kind::Damaged(v1::DamagedEvent { step, path, kept_at, message }) => {
+                Self::Damaged { step, path, kept_at, message }
+            }
             Kind::Exported(v1::ExportedEvent { path, kind }) => Self::Exported { path, kind },
         })
     }

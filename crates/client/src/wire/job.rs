@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ftl_core::job::{Artifact, Attempt, Checkpoint, Exit, Job, Phase, Progress, State};
+use ftl_core::job::{Artifact, Attempt, Exit, Job, Phase, Progress, State};
 
 use super::error::{id, optional};
 use super::numbered::number_or_unspecified;
@@ -185,23 +185,6 @@ impl TryFrom<v1::AttemptExit> for Exit {
             }
         }
         Ok(exit)
-    }
-}
-
-impl From<Checkpoint> for v1::Checkpoint {
-    fn from(checkpoint: Checkpoint) -> Self {
-        let Checkpoint { step, attempt, path, bytes, created_unix_ms } = checkpoint;
-        Self { step, attempt, path: text(path), bytes, create_time: Some(timestamp(created_unix_ms)) }
-    }
-}
-
-impl TryFrom<v1::Checkpoint> for Checkpoint {
-    type Error = WireError;
-
-    fn try_from(checkpoint: v1::Checkpoint) -> Result<Self, WireError> {
-        let v1::Checkpoint { step, attempt, path, bytes, create_time } = checkpoint;
-        let created_unix_ms = unix_ms("Checkpoint", "create_time", create_time)?;
-        Ok(Self { step, attempt, path: PathBuf::from(path), bytes, created_unix_ms })
     }
 }
 

@@ -9,6 +9,7 @@
 //! - A field that can't be absent has no -0: it arrives as 0.
 //! - Moments are whole milliseconds since 1970; see [`time`].
 
+pub mod checkpoint;
 pub mod config;
 pub mod dataset;
 pub mod dataset_report;

@@ -1,5 +1,5 @@
 use ftl_core::event::NoteLevel;
-use ftl_core::job::{Artifact, Attempt, Checkpoint, Exit, Job, Phase, Progress, State};
+use ftl_core::job::{Artifact, Attempt, Exit, Job, Phase, Progress, State};
 use ftl_core::{Event, Problem, ProblemKind};
 
 use super::fake::Fake;
@@ -259,10 +259,9 @@ fn metrics_come_as_table_csv_json_lines_or_one_document() {
 }
 
 #[test]
-fn attempts_and_checkpoints_are_listed() {
+fn attempts_are_listed() {
     let fake = two_jobs();
     assert!(run(&fake, &["jobs", "attempts", "last"]).ended(0).stderr.contains("no worker has begun"));
-    assert!(run(&fake, &["jobs", "checkpoints", "last"]).ended(0).stderr.contains("has no checkpoint"));
     let attempt = |number, exit: Option<Exit>, log_tail: Option<&str>| Attempt {
         number,
         started_unix_ms: BEGIN,
@@ -274,22 +273,9 @@ fn attempts_and_checkpoints_are_listed() {
         attempt(1, Some(Exit::Crashed { signal: Some(9), code: None }), Some("one\nkilled\n")),
         attempt(2, None, None),
     ];
-    fake.world().checkpoints = vec![Checkpoint {
-        step: 50,
-        attempt: 1,
-        path: "/data/c-50".into(),
-        bytes: 3 << 20,
-        created_unix_ms: BEGIN,
-    }];
     let ran = run(&fake, &["jobs", "attempts", "last"]).ended(0);
     assert!(ran.stdout.contains("5 s  crashed, signal 9  killed\n"), "{ran:?}");
     assert!(ran.stdout.trim_end().ends_with("works"), "{ran:?}");
     let document = run(&fake, &["jobs", "attempts", "last", "--json"]).ended(0).json();
     assert_eq!(document["attempts"][0]["exit"]["class"], "CRASHED");
-    let ran = run(&fake, &["jobs", "checkpoints", "last"]).ended(0);
-    let cells: Vec<&str> = ran.stdout.lines().nth(1).expect("a row").split_whitespace().collect();
-    assert_eq!(cells[..4], ["50", "1", "3.0", "MiB"]);
-    assert_eq!(cells.last(), Some(&"/data/c-50"));
-    let document = run(&fake, &["jobs", "checkpoints", "last", "--json"]).ended(0).json();
-    assert_eq!(document["checkpoints"][0]["bytes"], 3 << 20);
 }

@@ -1,6 +1,7 @@
 //! The program `ftl` from outside: what it prints, how it ends, and what it asks of the service, which is a fake.
 
 mod chat;
+mod checkpoints;
 mod config;
 mod data;
 mod fake;

@@ -3,10 +3,11 @@
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
+use ftl_client::Show;
 use ftl_client::wire::config::verdict_response;
 use ftl_client::wire::v1;
 use ftl_core::dataset::{ImportSource, SplitBy};
-use ftl_core::job::State;
+use ftl_core::job::{Checkpoint, State};
 use ftl_core::spec::resolved::DataFormat;
 use ftl_core::{ConfigId, DatasetId, JobId, ModelId, Page, PageRequest};
 
@@ -90,12 +91,6 @@ async fn what_belongs_to_a_job() {
     assert_eq!(client.attempts(&id).await, Ok(vec![attempt]));
     assert_asked(fake, "list_attempts", v1::ListAttemptsRequest { job_id: job_id.clone() });
 
-    let checkpoint = full(Draw::checkpoint);
-    let checkpoints = vec![checkpoint.clone().into()];
-    fake.answer("list_checkpoints", v1::ListCheckpointsResponse { checkpoints });
-    assert_eq!(client.checkpoints(&id).await, Ok(vec![checkpoint]));
-    assert_asked(fake, "list_checkpoints", v1::ListCheckpointsRequest { job_id: job_id.clone() });
-
     let artifact = full(Draw::artifact);
     let artifacts = vec![artifact.clone().into()];
     fake.answer("list_artifacts", v1::ListArtifactsResponse { artifacts });
@@ -107,6 +102,69 @@ async fn what_belongs_to_a_job() {
         assert_eq!(client.log(&id, asked).await, Ok((2, "the end".to_owned())));
         assert_asked(fake, "get_log", v1::GetLogRequest { job_id: job_id.clone(), attempt: sent });
     }
+}
+
+#[tokio::test]
+async fn checkpoints() {
+    let Pair { fake, client, .. } = &Pair::new().await;
+    let id = JobId::from_bits(3);
+    let (job_id, name) = (id.to_string(), "checkpoint-7".to_owned());
+    // A full one has a loss that equals nothing.
+    let checkpoint = Checkpoint { eval_loss_nats: Some(0.5), ..full(Draw::checkpoint) };
+    let wire = || v1::Checkpoint::from(checkpoint.clone());
+
+    for (show, show_removed) in [(Show::OnDisk, false), (Show::Removed, true)] {
+        let next_page_token = "next".to_owned();
+        let answer = v1::ListCheckpointsResponse { checkpoints: vec![wire()], next_page_token };
+        fake.answer("list_checkpoints", answer);
+        let page = PageRequest { page_size: 3, page_token: Some("here".to_owned()) };
+        let expected = Page { items: vec![checkpoint.clone()], next_page_token: Some("next".to_owned()) };
+        assert_eq!(client.checkpoints(&id, &page, show).await, Ok(expected));
+        let request = v1::ListCheckpointsRequest {
+            job_id: job_id.clone(),
+            page_size: 3,
+            page_token: "here".to_owned(),
+            show_removed,
+        };
+        assert_asked(fake, "list_checkpoints", request);
+    }
+
+    fake.answer("get_checkpoint", wire());
+    assert_eq!(client.checkpoint(&id, &name).await, Ok(checkpoint.clone()));
+    let request = v1::GetCheckpointRequest { job_id: job_id.clone(), name: name.clone() };
+    assert_asked(fake, "get_checkpoint", request);
+
+    fake.answer("create_checkpoint", wire());
+    assert_eq!(client.save_checkpoint(&id).await, Ok(checkpoint.clone()));
+    assert_asked(fake, "create_checkpoint", v1::CreateCheckpointRequest { job_id: job_id.clone() });
+
+    fake.answer("pin_checkpoint", wire());
+    assert_eq!(client.pin_checkpoint(&id, &name).await, Ok(checkpoint.clone()));
+    let request = v1::PinCheckpointRequest { job_id: job_id.clone(), name: name.clone() };
+    assert_asked(fake, "pin_checkpoint", request);
+
+    fake.answer("unpin_checkpoint", wire());
+    assert_eq!(client.unpin_checkpoint(&id, &name).await, Ok(checkpoint.clone()));
+    let request = v1::UnpinCheckpointRequest { job_id: job_id.clone(), name: name.clone() };
+    assert_asked(fake, "unpin_checkpoint", request);
+
+    fake.answer("verify_checkpoint", wire());
+    assert_eq!(client.verify_checkpoint(&id, &name).await, Ok(checkpoint));
+    let request = v1::VerifyCheckpointRequest { job_id: job_id.clone(), name: name.clone() };
+    assert_asked(fake, "verify_checkpoint", request);
+
+    fake.answer("delete_checkpoint", ());
+    assert_eq!(client.delete_checkpoint(&id, &name).await, Ok(()));
+    let request = v1::DeleteCheckpointRequest { job_id: job_id.clone(), name: name.clone() };
+    assert_asked(fake, "delete_checkpoint", request);
+
+    fake.answer("export_checkpoint", v1::ExportCheckpointResponse { path: "/out".to_owned(), bytes: 9 });
+    assert_eq!(client.export_checkpoint(&id, &name, "/out".as_ref()).await, Ok(9));
+    assert_asked(
+        fake,
+        "export_checkpoint",
+        v1::ExportCheckpointRequest { job_id, name, path: "/out".to_owned() },
+    );
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ftl_client::wire::v1;
+use ftl_client::wire::v1::checkpoint_service_server::{CheckpointService, CheckpointServiceServer};
 use ftl_client::wire::v1::config_service_server::{ConfigService, ConfigServiceServer};
 use ftl_client::wire::v1::dataset_service_server::{DatasetService, DatasetServiceServer};
 use ftl_client::wire::v1::inference_service_server::{InferenceService, InferenceServiceServer};
@@ -210,7 +211,6 @@ service! {
     cancel_job(CancelJobRequest) -> v1::Job,
     delete_job(DeleteJobRequest) -> (),
     list_attempts(ListAttemptsRequest) -> v1::ListAttemptsResponse,
-    list_checkpoints(ListCheckpointsRequest) -> v1::ListCheckpointsResponse,
     list_artifacts(ListArtifactsRequest) -> v1::ListArtifactsResponse,
     get_log(GetLogRequest) -> v1::GetLogResponse,
     ;
@@ -264,6 +264,19 @@ datasets! {
     render_sample(RenderSampleRequest) -> v1::RenderedRow,
     split_dataset(SplitDatasetRequest) -> v1::SplitDatasetResponse,
     delete_dataset(DeleteDatasetRequest) -> (),
+}
+
+service! {
+    CheckpointService:
+    list_checkpoints(ListCheckpointsRequest) -> v1::ListCheckpointsResponse,
+    get_checkpoint(GetCheckpointRequest) -> v1::Checkpoint,
+    create_checkpoint(CreateCheckpointRequest) -> v1::Checkpoint,
+    pin_checkpoint(PinCheckpointRequest) -> v1::Checkpoint,
+    unpin_checkpoint(UnpinCheckpointRequest) -> v1::Checkpoint,
+    delete_checkpoint(DeleteCheckpointRequest) -> (),
+    verify_checkpoint(VerifyCheckpointRequest) -> v1::Checkpoint,
+    export_checkpoint(ExportCheckpointRequest) -> v1::ExportCheckpointResponse,
+    ;
 }
 
 service! {
@@ -373,6 +386,7 @@ impl Drop for Running {
 fn router(fake: &Fake) -> Router {
     Server::builder()
         .add_service(JobServiceServer::new(fake.clone()))
+        .add_service(CheckpointServiceServer::new(fake.clone()))
         .add_service(DatasetServiceServer::new(fake.clone()))
         .add_service(ModelServiceServer::new(fake.clone()))
         .add_service(ConfigServiceServer::new(fake.clone()))

@@ -269,6 +269,10 @@ fn every_topic_names_its_message() {
             "Checkpoint.create_time: must be given",
         ),
         (
+            refusal::<Checkpoint, _>(v1::Checkpoint { state: 0, ..full(Draw::checkpoint).into() }),
+            "Checkpoint.state: must be given",
+        ),
+        (
             refusal::<Artifact, _>(v1::Artifact { create_time: None, ..full(Draw::artifact).into() }),
             "Artifact.create_time: must be given",
         ),

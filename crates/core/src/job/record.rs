@@ -127,18 +127,3 @@ pub struct Artifact {
     /// When it was complete.
     pub created_unix_ms: u64,
 }
-
-/// A checkpoint that is complete on disk.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Checkpoint {
-    /// The step it was taken after.
-    pub step: u64,
-    /// The attempt that wrote it.
-    pub attempt: u32,
-    /// Its directory.
-    pub path: PathBuf,
-    /// All its files.
-    pub bytes: u64,
-    /// When it was complete.
-    pub created_unix_ms: u64,
-}

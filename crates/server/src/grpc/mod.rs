@@ -5,9 +5,10 @@
 //! |---|---|
 //! | this one | what all handlers share, and the router of all services |
 //! | `request` | what every request must fulfil: ids, names, pages |
-//! | `follow` | streams of a job's events |
+//! | `follow`, `tail` | streams of a job's events |
 //! | the others | one service each |
 
+mod checkpoint;
 mod config;
 mod dataset;
 mod follow;
@@ -17,11 +18,13 @@ mod model;
 mod prediction;
 mod request;
 mod system;
+mod tail;
 
 use std::future::Future;
 use std::sync::Arc;
 
 use ftl_client::wire::FILE_DESCRIPTOR_SET;
+use ftl_client::wire::v1::checkpoint_service_server::CheckpointServiceServer;
 use ftl_client::wire::v1::config_service_server::ConfigServiceServer;
 use ftl_client::wire::v1::dataset_service_server::DatasetServiceServer;
 use ftl_client::wire::v1::inference_service_server::InferenceServiceServer;
@@ -38,6 +41,8 @@ use tonic::Status;
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
+use follow::Following;
+
 use crate::commits::Commits;
 use crate::data_dir::{DataDir, now_unix_ms};
 use crate::datasets::Datasets;
@@ -46,11 +51,14 @@ use crate::hugging_face::Cache;
 use crate::jobs::Jobs;
 use crate::resolve::Resolver;
 use crate::telemetry::gpus::GpuReader;
+use crate::telemetry::metrics::{Metrics, Sources};
 use crate::worker::Workers;
 
 /// Largest message that is taken. A spec has some KiB, a long conversation some hundred.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
-/// Streams that may be open at once. Each that replays holds up to a thousand events.
+pub use follow::MAX_FOLLOWERS;
+
+/// Streams that may be open at once, those of events aside: they hold files, prompts and answers.
 pub const MAX_STREAMS: usize = 256;
 
 /// The handlers of all services. Clones share everything.
@@ -83,6 +91,7 @@ struct Shared {
     parts: Parts,
     gpus: GpuReader,
     streams: Arc<Semaphore>,
+    following: Following,
     started_unix_ms: u64,
 }
 
@@ -95,6 +104,8 @@ pub struct Services {
     pub routes: Routes,
     /// Whether the service says that it serves.
     pub health: HealthReporter,
+    /// What it counts.
+    pub metrics: Metrics,
 }
 
 impl Services {
@@ -103,9 +114,21 @@ impl Services {
         let api = Api(Arc::new(Shared {
             gpus: GpuReader::new(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            following: Following::new(),
             started_unix_ms: now_unix_ms(),
             parts,
         }));
+        let metrics = Metrics::default();
+        metrics.look_at(Sources {
+            store: api.store().clone(),
+            dir: api.0.parts.dir.clone(),
+            gpus: api.0.gpus.clone(),
+            streams: vec![
+                (Arc::clone(&api.0.streams), MAX_STREAMS),
+                (Arc::clone(&api.0.following.open), MAX_FOLLOWERS),
+            ],
+            started_unix_ms: api.0.started_unix_ms,
+        });
         let (health, health_server) = tonic_health::server::health_reporter();
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -118,6 +141,7 @@ impl Services {
             };
         }
         let routes = Routes::new(limited!(JobServiceServer))
+            .add_service(limited!(CheckpointServiceServer))
             .add_service(limited!(DatasetServiceServer))
             .add_service(limited!(ModelServiceServer))
             .add_service(limited!(ConfigServiceServer))
@@ -126,7 +150,7 @@ impl Services {
             .add_service(limited!(SystemServiceServer))
             .add_service(health_server)
             .add_service(reflection);
-        Self { routes: routes.prepare(), health }
+        Self { routes: routes.prepare(), health, metrics }
     }
 }
 
@@ -137,11 +161,21 @@ impl Api {
 
     /// A place among the open streams, held until it is dropped.
     fn slot(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
+        self.place(&self.0.streams, MAX_STREAMS)
+    }
+
+    /// A place among the streams of events, held until it is dropped.
+    fn follower(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
+        self.place(&self.0.following.open, MAX_FOLLOWERS)
+    }
+
+    fn place(&self, places: &Arc<Semaphore>, n_places: usize) -> Result<OwnedSemaphorePermit, ServiceError> {
         if self.0.parts.shutdown.is_cancelled() {
             return Err(ServiceError::ShuttingDown);
         }
-        Arc::clone(&self.0.streams).try_acquire_owned().map_err(|_| {
-            let message = format!("{MAX_STREAMS} streams are open, which is as many as the service gives");
+        Arc::clone(places).try_acquire_owned().map_err(|_| {
+            let message =
+                format!("{n_places} streams of this kind are open, which is as many as the service gives");
             ServiceError::Exhausted(
                 Problem::new(ProblemKind::InvalidValue, message)
                     .hint("end some, or ask again later; GetJob and ListJobs need no stream"),

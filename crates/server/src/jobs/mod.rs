@@ -9,15 +9,25 @@
 //! | this one | create, stop, resume, cancel, delete |
 //! | `queue` | takes the oldest queued job, when none is worked on |
 //! | `supervisor` | one attempt: a worker, its events, its end |
-//! | `keeping` | what a worker reports, also while the store can't be written |
+//! | `keep` | keeps what a worker reports, also where the store can't for a while |
+//! | `stall` | whether a worker still gets on |
+//! | `advice` | what would take less memory |
 //! | `verdict` | what the end of a worker means for its job |
 //! | `recover` | at start: attempts that nobody saw end |
+//! | `removal` | the files of deleted jobs |
+//! | `checkpoints` | what people do with what jobs saved |
 
-mod keeping;
+mod advice;
+mod checkpoints;
+mod keep;
 mod queue;
 mod recover;
+mod removal;
+mod stall;
 mod supervisor;
 mod verdict;
+
+pub use stall::Patience;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,6 +58,7 @@ struct Shared {
     store: Store,
     workers: Workers,
     dir: DataDir,
+    patience: Patience,
     /// A job was queued, or a place became free.
     queued: Notify,
     active: Active,
@@ -63,6 +74,8 @@ struct Shared {
 enum Order {
     /// Save and stop.
     Stop,
+    /// Save and go on.
+    Save,
     /// End at once.
     Kill,
 }
@@ -80,16 +93,31 @@ impl Jobs {
     /// # Errors
     /// What the store refuses.
     pub async fn start(store: Store, workers: Workers, dir: DataDir) -> Result<Self, ServiceError> {
+        Self::start_with(store, workers, dir, Patience::default()).await
+    }
+
+    /// [`start`](Self::start) with another patience for workers that do not get on.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub async fn start_with(
+        store: Store,
+        workers: Workers,
+        dir: DataDir,
+        patience: Patience,
+    ) -> Result<Self, ServiceError> {
         let jobs = Self(Arc::new(Shared {
             store,
             workers,
             dir,
+            patience,
             queued: Notify::new(),
             active: Active::new(),
             ending: CancellationToken::new(),
             killing: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }));
+        removal::finish(&jobs).await?;
         recover::recover(&jobs).await?;
         jobs.0.tasks.spawn(queue::work(jobs.clone()));
         Ok(jobs)
@@ -153,12 +181,19 @@ impl Jobs {
     /// # Errors
     /// [`ServiceError::Precondition`] where it is not at rest, or where its files can't be removed.
     pub async fn delete(&self, id: &JobId) -> Result<(), ServiceError> {
-        if self.job(id).await?.state.is_at_rest() {
+        let job = self.job(id).await?;
+        if job.state.is_at_rest() {
             // Its worker may be about to end: it must not write into a directory that is being removed.
             self.0.active.wait_until_gone(id, WORKER_GONE_WITHIN).await?;
+            removal::mark(&job.directory);
         }
-        let job = self.0.store.delete_job(id).await?;
-        let directory = job.directory;
+        let directory = match self.0.store.delete_job(id).await {
+            Ok(job) => job.directory,
+            Err(error) => {
+                removal::unmark(&job.directory);
+                return Err(error.into());
+            }
+        };
         let removed = tokio::task::spawn_blocking(move || (std::fs::remove_dir_all(&directory), directory));
         match removed.await.map_err(|error| ServiceError::Internal(Box::new(error)))? {
             (Err(error), directory) if error.kind() != std::io::ErrorKind::NotFound => {

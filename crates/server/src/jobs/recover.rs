@@ -12,7 +12,9 @@ use ftl_store::{AttemptEnd, Change};
 use tracing::{error, info};
 
 use super::Jobs;
-use super::supervisor::{catch_up, go_on};
+use super::checkpoints::look_over;
+use super::keep::{catch_up, insist};
+use super::supervisor::go_on;
 use super::verdict::after_exit;
 use crate::error::ServiceError;
 use crate::worker::lock;
@@ -60,7 +62,8 @@ async fn settle(jobs: &Jobs, job: &Job) -> Result<(), ServiceError> {
             () = jobs.0.ending.cancelled() => return Ok(()),
         }
     }
-    catch_up(&jobs.0, job, job.n_attempts).await?;
+    insist(&jobs.0, || async { catch_up(&jobs.0, job, job.n_attempts).await }).await?;
+    look_over(&jobs.0, job, job.n_attempts).await;
     match job.state {
         State::Stopping => {
             let end = AttemptEnd {
@@ -72,7 +75,9 @@ async fn settle(jobs: &Jobs, job: &Job) -> Result<(), ServiceError> {
                     problems: Vec::new(),
                 }),
             };
-            jobs.0.store.end_attempt(&job.id, job.n_attempts, end).await?;
+            let store = &jobs.0.store;
+            insist(&jobs.0, || async { store.end_attempt(&job.id, job.n_attempts, end.clone()).await })
+                .await?;
             Ok(())
         }
         State::Queued

@@ -1,10 +1,13 @@
 //! Logs on stderr. `FTL_LOG` filters them (`debug`, `ftl_server=debug,warn`); without it the program chooses.
 
+use std::backtrace::Backtrace;
 use std::io::{self, IsTerminal};
 
 use tracing::{Level, error};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+
+use crate::crash_reports::{Crash, CrashReports};
 
 /// The variable that filters.
 const VARIABLE: &str = "FTL_LOG";
@@ -47,4 +50,17 @@ pub fn start(format: LogFormat, otherwise: Level) -> Result<(), BadFilter> {
     // Where a panic happened is known here alone; `panics` says what became of the request.
     std::panic::set_hook(Box::new(|panic| error!(%panic, "a thread panicked")));
     Ok(())
+}
+
+/// From now on a panic is not only logged but written down.
+pub fn write_panics_down(reports: CrashReports) {
+    std::panic::set_hook(Box::new(move |panic| {
+        error!(%panic, "a thread panicked");
+        let log = format!("{}\n{panic}", Backtrace::force_capture());
+        let crash = Crash { what: "the service", how: "a thread of it panicked", log: &log };
+        match reports.write(&crash) {
+            Ok(path) => error!(path = %path.display(), "the crash is written down"),
+            Err(error) => error!(%error, "the crash can't be written down"),
+        }
+    }));
 }

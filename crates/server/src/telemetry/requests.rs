@@ -1,4 +1,5 @@
-//! A span for each request, and a line with its code and time when it is answered. For a stream that is its end.
+//! A span for each request that was let in, and a line with its code and time when it is answered; the metrics count
+//! it. For a stream that is its end. Those that were not let in are the guard's to tell of.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,21 +15,24 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span, debug, info_span};
 
-/// Gives every request a span. Stands outermost, so that refused ones are seen too.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TraceRequests;
+use super::metrics::Metrics;
+
+/// Gives every request a span. Stands below what turns gRPC-Web into gRPC, so that the codes of both are seen.
+#[derive(Clone, Debug, Default)]
+pub struct TraceRequests(pub Metrics);
 
 impl<S> Layer<S> for TraceRequests {
     type Service = Traced<S>;
 
     fn layer(&self, inner: S) -> Traced<S> {
-        Traced { inner }
+        Traced { metrics: self.0.clone(), inner }
     }
 }
 
 /// A service whose requests have spans. See [`TraceRequests`].
 #[derive(Clone, Debug)]
 pub struct Traced<S> {
+    metrics: Metrics,
     inner: S,
 }
 
@@ -47,7 +51,14 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let span = info_span!("request", method = request.uri().path());
-        let mut line = Line { span: span.clone(), began: Instant::now(), code: None };
+        self.metrics.begun();
+        let mut line = Line {
+            span: span.clone(),
+            path: request.uri().path().to_owned(),
+            metrics: self.metrics.clone(),
+            began: Instant::now(),
+            code: None,
+        };
         let answer = span.in_scope(|| self.inner.call(request));
         Box::pin(
             async move {
@@ -64,6 +75,8 @@ where
 /// What is written at the end of a request, however it ends.
 struct Line {
     span: Span,
+    path: String,
+    metrics: Metrics,
     began: Instant,
     /// `None`: the caller left before.
     code: Option<Code>,
@@ -71,7 +84,8 @@ struct Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let Self { span, began, code } = self;
+        let Self { span, path, metrics, began, code } = self;
+        metrics.ended(path, *code);
         let _entered = span.enter();
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         match code {

@@ -158,7 +158,7 @@ async fn answer(
         After::End => {
             let Some(Warm { connection, log, .. }) = worker.take() else { return };
             let evidence = connection.wait().await;
-            match judge(&evidence) {
+            match judge(&evidence, log.parent().unwrap_or(&log)) {
                 Ok(()) => {
                     let message = "the worker process ended in the middle of an answer";
                     let problem = Problem::new(ProblemKind::Worker, message).hint("try again");
@@ -238,7 +238,9 @@ async fn converse(worker: &mut Warm, question: Question, parts: &mpsc::Unbounded
                 | FromWorker::Report(_)
                 | FromWorker::Rendered(_)
                 | FromWorker::Row(_)
-                | FromWorker::Plan(_),
+                | FromWorker::Plan(_)
+                | FromWorker::Verified { .. }
+                | FromWorker::Copied { .. },
             ) => {}
         }
     }

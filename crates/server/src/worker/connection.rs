@@ -52,6 +52,8 @@ impl Connection {
             | Task::SplitData { .. }
             | Task::Preview { .. }
             | Task::PlanMemory { .. }
+            | Task::VerifyCheckpoint { .. }
+            | Task::ExportCheckpoint { .. }
             | Task::Infer { .. } => Work::Task,
         };
         // Before anything is started: a path that is not UTF-8 is the caller's to mend.
@@ -140,6 +142,8 @@ impl Connection {
             | FromWorker::Rendered(_)
             | FromWorker::Row(_)
             | FromWorker::Plan(_)
+            | FromWorker::Verified { .. }
+            | FromWorker::Copied { .. }
             | FromWorker::Part { .. }
             | FromWorker::AnswerRefused { .. } => {}
         }
@@ -200,6 +204,8 @@ fn expected(frame: FromWorker, nonce: &str) -> Result<FromWorker, FrameError> {
         | FromWorker::Rendered(_)
         | FromWorker::Row(_)
         | FromWorker::Plan(_)
+        | FromWorker::Verified { .. }
+        | FromWorker::Copied { .. }
         | FromWorker::Part { .. }
         | FromWorker::AnswerRefused { .. }
         | FromWorker::Refused { .. }

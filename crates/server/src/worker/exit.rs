@@ -7,6 +7,8 @@ use std::process::ExitStatus;
 use ftl_core::job::Exit;
 use ftl_core::{Problem, ProblemKind};
 
+use crate::crash_reports::{Crash, CrashReports, is_crash};
+
 /// The task is done.
 pub const DONE: u8 = 0;
 /// It refused the spec, the model or the data; [`FromWorker::Refused`](super::message::FromWorker) says why.
@@ -121,6 +123,30 @@ pub fn classify(evidence: &Evidence) -> (Exit, Vec<Problem>) {
         }
         None => (crashed, vec![killed(status, log, *work)]),
     }
+}
+
+/// [`classify`] that writes a crash down and says where.
+pub fn explain(evidence: &Evidence, reports: &CrashReports) -> (Exit, Vec<Problem>) {
+    let (exit, mut problems) = classify(evidence);
+    if !is_crash(exit) {
+        return (exit, problems);
+    }
+    let what = match evidence.work {
+        Work::Training => "a worker that trains",
+        Work::Task => "a worker for a model, a file or an answer",
+    };
+    let how: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+    let crash = Crash { what, how: &how.join("; "), log: evidence.log.as_deref().unwrap_or_default() };
+    match reports.write(&crash) {
+        Ok(path) => {
+            if let Some(problem) = problems.last_mut() {
+                let hint = problem.hint.take().map(|hint| format!("{hint}; ")).unwrap_or_default();
+                problem.hint = Some(format!("{hint}the crash is written down in `{}`", path.display()));
+            }
+        }
+        Err(error) => tracing::warn!(%error, "a crash can't be written down"),
+    }
+    (exit, problems)
 }
 
 /// The system's count of processes that were killed for want of memory, in this control group or on the machine.

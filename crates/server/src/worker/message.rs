@@ -24,6 +24,8 @@ pub enum ToWorker {
     },
     /// A person asks the training to save and stop.
     Stop,
+    /// A person asks the training to save after the step under way and to go on.
+    Save,
     /// Answer a prompt; only for [`Task::Infer`].
     Ask {
         /// Comes back with each part of the answer.
@@ -52,6 +54,9 @@ pub enum Task {
         directory: PathBuf,
         /// Which attempt this is, from 1.
         attempt: u32,
+        /// The checkpoint of another job that the run starts from.
+        #[serde(default)]
+        from: Option<PathBuf>,
     },
     /// Describe a model directory.
     InspectModel {
@@ -105,6 +110,18 @@ pub enum Task {
         /// What it is asked to do, with absolute paths.
         spec: Box<JobSpec>,
     },
+    /// Compare a checkpoint with what was written.
+    VerifyCheckpoint {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// Copy of a checkpoint what other programs load.
+    ExportCheckpoint {
+        /// Its directory.
+        path: PathBuf,
+        /// The new directory.
+        to: PathBuf,
+    },
     /// Load weights, then answer one [`ToWorker::Ask`] after another.
     Infer {
         /// The model's directory.
@@ -135,6 +152,8 @@ pub enum FromWorker {
         step: u64,
         /// What it is busy with; `None`: it has not begun.
         phase: Option<Phase>,
+        /// Grows as the work gets on, also within a step.
+        pulse: u64,
     },
     /// The description of a model.
     Model(ModelFacts),
@@ -148,6 +167,16 @@ pub enum FromWorker {
     Row(PreviewRow),
     /// How much memory a job would take.
     Plan(MemoryPlan),
+    /// What a comparison came to.
+    Verified {
+        /// The difference, where there is one.
+        problem: Option<Problem>,
+    },
+    /// A copy is complete.
+    Copied {
+        /// The size of its files together.
+        bytes: u64,
+    },
     /// A part of an answer.
     Part {
         /// Which answer.
@@ -190,6 +219,8 @@ impl FromWorker {
             | Self::Rendered(_)
             | Self::Row(_)
             | Self::Plan(_)
+            | Self::Verified { .. }
+            | Self::Copied { .. }
             | Self::Part { .. }
             | Self::AnswerRefused { .. } => false,
         }

@@ -179,6 +179,14 @@ impl Process {
         }
     }
 
+    /// Whether somebody has paused it (SIGSTOP, a debugger); false where the system does not tell.
+    pub(super) fn is_paused(&self) -> bool {
+        // The name of the program, in parentheses, may hold anything; the state is the letter behind it (proc(5)).
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        stat.rsplit_once(')')
+            .is_some_and(|(_, rest)| matches!(rest.trim_start().chars().next(), Some('T' | 't')))
+    }
+
     /// Whether it has ended and is reaped.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.borrow().is_some()

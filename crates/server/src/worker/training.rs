@@ -7,9 +7,10 @@ use ftl_core::job::{Exit, Phase};
 use ftl_core::{EventRecord, JobSpec, Problem};
 
 use super::connection::Connection;
-use super::exit::classify;
+use super::exit::explain;
 use super::journal::{self, read_journal};
 use super::message::{FromWorker, Task, ToWorker};
+use crate::crash_reports::CrashReports;
 use crate::error::ServiceError;
 
 /// Events that are handed out at once.
@@ -26,6 +27,9 @@ pub struct TrainTask {
     pub directory: PathBuf,
     /// Which attempt this is, from 1. The first begins a run, later ones go on from the newest checkpoint.
     pub attempt: u32,
+    /// The checkpoint of another job that the run starts from, in every attempt that finds none of its own; `None`: it
+    /// starts at step 0.
+    pub from: Option<PathBuf>,
 }
 
 /// What a worker reports while it trains.
@@ -42,6 +46,8 @@ pub enum Report {
         step: u64,
         /// What it is busy with; `None`: it has not begun.
         phase: Option<Phase>,
+        /// Grows as the work gets on, also within a step.
+        pulse: u64,
     },
 }
 
@@ -62,6 +68,7 @@ pub struct Ending {
 #[derive(Debug)]
 pub struct Training {
     connection: Connection,
+    reports: CrashReports,
     directory: PathBuf,
     attempt: u32,
     /// The number of the last event that was handed out or waits here.
@@ -72,12 +79,24 @@ pub struct Training {
 }
 
 impl Training {
-    pub(super) async fn start(program: &Path, task: TrainTask) -> Result<Self, ServiceError> {
-        let TrainTask { spec, directory, attempt } = task;
+    pub(super) async fn start(
+        program: &Path,
+        reports: CrashReports,
+        task: TrainTask,
+    ) -> Result<Self, ServiceError> {
+        let TrainTask { spec, directory, attempt, from } = task;
         let log = journal::log_path(&directory, attempt);
-        let task = Task::Train { spec: Box::new(spec), directory: directory.clone(), attempt };
+        let task = Task::Train { spec: Box::new(spec), directory: directory.clone(), attempt, from };
         let connection = Connection::open(program, log, task).await?;
-        Ok(Self { connection, directory, attempt, last_seq: 0, waiting: VecDeque::new(), is_complete: false })
+        Ok(Self {
+            connection,
+            reports,
+            directory,
+            attempt,
+            last_seq: 0,
+            waiting: VecDeque::new(),
+            is_complete: false,
+        })
     }
 
     /// The worker's process.
@@ -109,8 +128,8 @@ impl Training {
     fn take(&mut self, frame: FromWorker) {
         match frame {
             FromWorker::Hello { .. } => self.waiting.push_back(Report::Started),
-            FromWorker::Heartbeat { step, phase } => {
-                self.waiting.push_back(Report::Heartbeat { step, phase });
+            FromWorker::Heartbeat { step, phase, pulse } => {
+                self.waiting.push_back(Report::Heartbeat { step, phase, pulse });
             }
             FromWorker::Events(events) => self.events(events),
             // `Connection` has taken note of how it ends.
@@ -121,6 +140,8 @@ impl Training {
             | FromWorker::Rendered(_)
             | FromWorker::Row(_)
             | FromWorker::Plan(_)
+            | FromWorker::Verified { .. }
+            | FromWorker::Copied { .. }
             | FromWorker::Part { .. }
             | FromWorker::AnswerRefused { .. } => {
                 tracing::warn!(pid = self.pid(), "a worker that trains sent the answer to another task");
@@ -162,9 +183,19 @@ impl Training {
         self.connection.send(&ToWorker::Stop).expect("a stop is a short frame");
     }
 
+    /// Asks it to save after the step under way and to go on.
+    pub fn save(&self) {
+        self.connection.send(&ToWorker::Save).expect("a request to save is a short frame");
+    }
+
     /// Asks it to save and end, with SIGTERM.
     pub fn terminate(&self) {
         self.connection.process.signal(libc::SIGTERM);
+    }
+
+    /// Whether somebody has paused its process (SIGSTOP, a debugger).
+    pub fn is_paused(&self) -> bool {
+        self.connection.process.is_paused()
     }
 
     /// Kills it. What it saved stays.
@@ -174,8 +205,9 @@ impl Training {
 
     /// Waits for its end; reports that were not taken are lost, though not from the journal.
     pub async fn wait(self) -> Ending {
-        let evidence = self.connection.wait().await;
-        let (exit, problems) = classify(&evidence);
+        let Self { connection, reports, .. } = self;
+        let evidence = connection.wait().await;
+        let (exit, problems) = explain(&evidence, &reports);
         let log_tail = match exit {
             Exit::Ok | Exit::Stopped | Exit::Data | Exit::Nan => None,
             Exit::OomGpu

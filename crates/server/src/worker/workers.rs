@@ -19,11 +19,12 @@ use tokio::sync::Semaphore;
 
 use super::answers::{Answers, InferTask};
 use super::connection::Connection;
-use super::exit::classify;
+use super::exit::{Evidence, explain};
 use super::lock;
 use super::message::{FromWorker, Task};
 use super::spawn::task_log;
 use super::training::{TrainTask, Training};
+use crate::crash_reports::CrashReports;
 use crate::error::ServiceError;
 
 /// Small tasks at once; they read whole files, and each has a tokenizer or a table of rows in memory.
@@ -103,7 +104,7 @@ impl Workers {
     /// # Errors
     /// A worker that can't be started. Whatever it refuses later shows in [`Training::wait`].
     pub async fn train(&self, task: TrainTask) -> Result<Training, ServiceError> {
-        Training::start(&self.0.program, task).await
+        Training::start(&self.0.program, crash_reports(&self.0.logs), task).await
     }
 
     /// Describes the model in a directory.
@@ -145,7 +146,7 @@ impl Workers {
                     Some(_) => {}
                 }
             }
-            judge(&worker.wait().await)?;
+            judge(&worker.wait().await, &inner.logs)?;
             fs::remove_file(log)?;
             yield CheckPart::Report(report.ok_or_else(no_answer)?);
         }
@@ -212,6 +213,36 @@ impl Workers {
         plan.ok_or_else(no_answer)
     }
 
+    /// Compares a checkpoint with what was written; gives what is wrong with it.
+    ///
+    /// # Errors
+    /// A worker that died over it.
+    pub async fn verify_checkpoint(&self, path: PathBuf) -> Result<Option<Problem>, ServiceError> {
+        let mut answer = None;
+        let take = |frame| {
+            if let FromWorker::Verified { problem } = frame {
+                answer = Some(problem);
+            }
+        };
+        self.small("verify", Task::VerifyCheckpoint { path }, take).await?;
+        answer.ok_or_else(no_answer)
+    }
+
+    /// Copies of a checkpoint what other programs load into the new directory `to`; gives the size of its files.
+    ///
+    /// # Errors
+    /// A damaged checkpoint, and a directory that can't be written.
+    pub async fn export_checkpoint(&self, path: PathBuf, to: PathBuf) -> Result<u64, ServiceError> {
+        let mut n_bytes = None;
+        let take = |frame| {
+            if let FromWorker::Copied { bytes } = frame {
+                n_bytes = Some(bytes);
+            }
+        };
+        self.small("export", Task::ExportCheckpoint { path, to }, take).await?;
+        n_bytes.ok_or_else(no_answer)
+    }
+
     /// Answers a prompt. A worker that has the same weights loaded is used again; one that has others is ended when
     /// it has given the answer that it is at. Dropping the stream stops the answer.
     ///
@@ -254,7 +285,7 @@ impl Workers {
             return Err(no_progress());
         }
         let evidence = worker.wait().await;
-        judge(&evidence)?;
+        judge(&evidence, &inner.logs)?;
         // Only what explains a death is kept.
         fs::remove_file(log)?;
         Ok(())
@@ -268,11 +299,16 @@ impl Inner {
     }
 }
 
-/// Whether a task came to its end.
-pub(super) fn judge(evidence: &super::exit::Evidence) -> Result<(), ServiceError> {
+/// Where crashes are written down: the logs of workers are in a directory of the data directory.
+fn crash_reports(logs: &Path) -> CrashReports {
+    CrashReports::of(logs.parent().unwrap_or(logs))
+}
+
+/// Whether a task came to its end; its log was in the directory `logs`.
+pub(super) fn judge(evidence: &Evidence, logs: &Path) -> Result<(), ServiceError> {
     use ftl_core::job::Exit;
 
-    let (exit, problems) = classify(evidence);
+    let (exit, problems) = explain(evidence, &crash_reports(logs));
     match exit {
         Exit::Ok => Ok(()),
         Exit::Data => Err(ServiceError::Invalid(problems)),

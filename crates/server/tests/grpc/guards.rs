@@ -1,128 +1,27 @@
-//! Who is let in, for every method there is.
+//! Who is let in. That nobody else is, for every method there is, is `matrix`'s to show.
 
 use ftl_client::wire::details::unpack;
-use tonic::Code;
+use ftl_server::connections::Peer;
+use ftl_server::guard::{Guard, Refusal};
+use ftl_server::telemetry::metrics::Metrics;
+use http::{Extensions, Request, Version};
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 
-use super::raw::{all_paths, call};
-use super::support::{Service, assert_refused};
+use super::raw::call;
+use super::support::Service;
 
-async fn tcp(port: u16, origin: &str) -> Channel {
+pub async fn tcp(port: u16, origin: &str) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).expect("an address");
     endpoint.origin(origin.parse().expect("a URI")).connect().await.expect("it listens")
 }
 
-fn metadata(pairs: &[(&'static str, &str)]) -> MetadataMap {
+pub fn metadata(pairs: &[(&'static str, &str)]) -> MetadataMap {
     let mut metadata = MetadataMap::new();
     for (key, value) in pairs {
         metadata.append(*key, value.parse().expect("ASCII"));
     }
     metadata
-}
-
-struct Stranger {
-    origin: String,
-    metadata: Vec<(&'static str, String)>,
-    code: Code,
-    reason: &'static str,
-    message: &'static str,
-}
-
-#[tokio::test]
-async fn every_method_refuses_every_stranger_on_tcp() {
-    let service = Service::start().await;
-    let (port, token) = (service.port, service.token.clone());
-    let ours = format!("http://127.0.0.1:{port}");
-    let bearer = || ("authorization", format!("Bearer {token}"));
-    let wrong = format!("Bearer {}", "0".repeat(token.len()));
-    let stranger = |origin: &str, metadata: Vec<(&'static str, String)>, code, reason, message| Stranger {
-        origin: origin.to_owned(),
-        metadata,
-        code,
-        reason,
-        message,
-    };
-    let no_token = "a token is needed";
-    let other_token = "the token is not that of this service";
-    let strangers = [
-        stranger(&ours, vec![], Code::Unauthenticated, "TOKEN_MISSING", no_token),
-        stranger(
-            &ours,
-            vec![("authorization", token.clone())],
-            Code::Unauthenticated,
-            "TOKEN_MISSING",
-            no_token,
-        ),
-        stranger(
-            &ours,
-            vec![("authorization", format!("Basic {token}"))],
-            Code::Unauthenticated,
-            "TOKEN_MISSING",
-            no_token,
-        ),
-        stranger(&ours, vec![bearer(), bearer()], Code::Unauthenticated, "TOKEN_MISSING", no_token),
-        stranger(&ours, vec![("authorization", wrong)], Code::Unauthenticated, "TOKEN_WRONG", other_token),
-        stranger(
-            &ours,
-            vec![("authorization", format!("Bearer {}", &token[1..]))],
-            Code::Unauthenticated,
-            "TOKEN_WRONG",
-            other_token,
-        ),
-        stranger(
-            &format!("http://finetunelab.example:{port}"),
-            vec![bearer()],
-            Code::PermissionDenied,
-            "HOST_NOT_ALLOWED",
-            "the request names another host",
-        ),
-        stranger(
-            "http://127.0.0.1:1",
-            vec![bearer()],
-            Code::PermissionDenied,
-            "HOST_NOT_ALLOWED",
-            "the request names another host",
-        ),
-        stranger(
-            &ours,
-            vec![bearer(), ("host", format!("finetunelab.example:{port}"))],
-            Code::PermissionDenied,
-            "HOST_NOT_ALLOWED",
-            "the request names another host",
-        ),
-        stranger(
-            &ours,
-            vec![bearer(), ("origin", ours.clone())],
-            Code::PermissionDenied,
-            "ORIGIN_NOT_ALLOWED",
-            "carries an `Origin`",
-        ),
-        stranger(
-            &ours,
-            vec![bearer(), ("sec-fetch-site", "cross-site".to_owned())],
-            Code::PermissionDenied,
-            "SITE_NOT_ALLOWED",
-            "says `Sec-Fetch-Site`",
-        ),
-        stranger(
-            &ours,
-            vec![bearer(), ("sec-fetch-site", "same-origin".to_owned())],
-            Code::PermissionDenied,
-            "SITE_NOT_ALLOWED",
-            "says `Sec-Fetch-Site`",
-        ),
-    ];
-    let paths = all_paths();
-    assert!(paths.len() > 35, "{paths:?}");
-    for Stranger { origin, metadata: pairs, code, reason, message } in &strangers {
-        let channel = tcp(port, origin).await;
-        let pairs: Vec<_> = pairs.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        for path in &paths {
-            let status = call(&channel, path, None, metadata(&pairs)).await.expect_err(path);
-            assert_refused(&status, *code, reason, ("", message));
-        }
-    }
 }
 
 #[tokio::test]
@@ -150,22 +49,33 @@ async fn processes_of_our_user_need_no_token_on_the_socket() {
         .expect("it is let in");
 }
 
-/// What a peer of another user would be is a connection whose credentials say so, or say nothing. A TCP connection
-/// has none.
-#[tokio::test]
-async fn guard_of_the_socket_refuses_whoever_has_no_credentials() {
-    let tcp_listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let port = tcp_listener.local_addr().expect("an address").port();
-    let (_, health) = tonic_health::server::health_reporter();
-    tokio::spawn(
-        ftl_server::server(ftl_server::guard::Guard::unix())
-            .add_service(health)
-            .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(tcp_listener)),
+fn on_the_socket(peer: Option<Peer>) -> Request<()> {
+    let mut request = Request::new(());
+    *request.version_mut() = Version::HTTP_2;
+    *request.uri_mut() = "http://localhost/ftl.v1.SystemService/GetSystemInfo".parse().expect("a URI");
+    request.extensions_mut().extend(
+        peer.map(|peer| {
+            let mut extensions = Extensions::new();
+            extensions.insert(peer);
+            extensions
+        })
+        .unwrap_or_default(),
     );
-    let channel = tcp(port, &format!("http://127.0.0.1:{port}")).await;
-    let status =
-        call(&channel, "/grpc.health.v1.Health/Check", None, MetadataMap::new()).await.expect_err("refused");
-    assert_refused(&status, Code::PermissionDenied, "OTHER_USER", ("", "only the user who runs the service"));
+    request
+}
+
+#[test]
+fn guard_of_the_socket_lets_in_our_user_alone() {
+    let guard = Guard::unix(&Metrics::default());
+    // SAFETY: geteuid always succeeds.
+    let own = unsafe { libc::geteuid() };
+    assert_eq!(guard.check(&on_the_socket(Some(Peer::of_user(Some(own))))), Ok(()));
+    // Another user, root for everybody else, a peer of whom the kernel says nothing, and no Unix socket at all.
+    let strangers = [Some(own + 1), Some(u32::MAX), if own == 0 { Some(65_534) } else { Some(0) }, None];
+    for uid in strangers {
+        assert_eq!(guard.check(&on_the_socket(Some(Peer::of_user(uid)))), Err(Refusal::OtherUser), "{uid:?}");
+    }
+    assert_eq!(guard.check(&on_the_socket(None)), Err(Refusal::OtherUser));
 }
 
 #[tokio::test]

@@ -1,13 +1,16 @@
 //! `JobService` but for its streams.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use ftl_client::wire::details::{STATE, unpack};
 use ftl_client::wire::v1;
 use ftl_client::wire::v1::job_service_client::JobServiceClient;
 use ftl_core::job::{Exit, State};
 use ftl_core::spec::TrainFileSpec;
-use ftl_core::{Event, EventRecord, JobId, JobSpec};
+use ftl_core::{JobId, JobSpec};
+use ftl_server::jobs::Jobs;
+use ftl_server::worker::Workers;
 use ftl_store::{AttemptEnd, Change};
 use tonic::Code;
 use tonic::transport::Channel;
@@ -140,7 +143,6 @@ async fn ids_of_nothing_are_not_found() {
         client.delete_job(v1::DeleteJobRequest { id: id.clone() }).await.map(|_| ()),
         client.watch_events(v1::WatchEventsRequest { job_id: id.clone(), after_seq: 0 }).await.map(|_| ()),
         client.list_attempts(v1::ListAttemptsRequest { job_id: id.clone() }).await.map(|_| ()),
-        client.list_checkpoints(v1::ListCheckpointsRequest { job_id: id.clone() }).await.map(|_| ()),
         client.list_artifacts(v1::ListArtifactsRequest { job_id: id.clone() }).await.map(|_| ()),
         client.get_log(v1::GetLogRequest { job_id: id.clone(), attempt: 0 }).await.map(|_| ()),
         client
@@ -286,24 +288,27 @@ async fn attempt_without_a_log_file_has_the_end_that_was_kept() {
 }
 
 #[tokio::test]
-async fn checkpoints_that_are_gone_from_the_disk_are_not_listed() {
+async fn files_of_a_job_whose_deletion_a_dead_service_began_are_removed_and_no_others() {
     let service = Service::start().await;
-    let id = service.running_job().await;
-    let mut records = Vec::new();
-    for step in [1_u64, 2] {
-        let path = service.dir.job(&id).join(format!("checkpoint-{step}"));
-        fs::create_dir_all(&path).expect("made");
-        let event = Event::Saved { step, path: path.display().to_string(), bytes: 10 };
-        records.push(EventRecord { seq: step, time_unix_ms: 1, event });
-    }
-    service.store.append_events(&id, 1, records).await.expect("kept");
-    let mut client = client(&service).await;
-    let request = v1::ListCheckpointsRequest { job_id: id.to_string() };
-    let mut steps = async || {
-        let answer = client.list_checkpoints(request.clone()).await.expect("a list").into_inner();
-        answer.checkpoints.into_iter().map(|checkpoint| checkpoint.step).collect::<Vec<_>>()
+    let directory = |id: &JobId| {
+        let directory = service.dir.job(id);
+        fs::create_dir_all(directory.join("checkpoint-5")).expect("a directory");
+        directory
     };
-    assert_eq!(steps().await, [1, 2]);
-    fs::remove_dir(service.dir.job(&id).join("checkpoint-1")).expect("removed");
-    assert_eq!(steps().await, [2]);
+    let marked = |directory: &Path| fs::write(directory.join("deleted"), "").expect("written");
+    let id = service.job().await;
+    service.transition(&id, State::Cancelled).await;
+    let stays = directory(&id);
+    marked(&stays);
+    let deleted = directory(&JobId::from_bits(1));
+    marked(&deleted);
+    // Of a database that was put back by an older one.
+    let unknown = directory(&JobId::from_bits(2));
+
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_ftl-server"));
+    let workers = Workers::start(program, service.dir.workers()).expect("a place for logs");
+    Jobs::start(service.store.clone(), workers, service.dir.clone()).await.expect("it takes over");
+    assert!(!deleted.exists());
+    assert!(unknown.join("checkpoint-5").is_dir());
+    assert!(stays.join("checkpoint-5").is_dir() && !stays.join("deleted").exists());
 }

@@ -92,6 +92,7 @@ async fn reflection_lists_every_service() {
     let mut names: Vec<String> = services.service.into_iter().map(|service| service.name).collect();
     names.sort_unstable();
     let expected = [
+        "ftl.v1.CheckpointService",
         "ftl.v1.ConfigService",
         "ftl.v1.DatasetService",
         "ftl.v1.InferenceService",

@@ -6,10 +6,11 @@ use ftl_client::wire::details::{INCIDENT_ID, unpack};
 use ftl_client::wire::v1;
 use ftl_client::wire::v1::system_service_client::SystemServiceClient;
 use ftl_client::wire::v1::system_service_server::{SystemService, SystemServiceServer};
+use ftl_server::connections::Connections;
 use ftl_server::guard::Guard;
+use ftl_server::telemetry::metrics::Metrics;
 use futures_util::{Stream, StreamExt};
 use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Code, Request, Response, Status, async_trait};
 
 use super::support::channel;
@@ -77,10 +78,11 @@ async fn client() -> (tempfile::TempDir, SystemServiceClient<tonic::transport::C
     let home = tempfile::tempdir().expect("a directory");
     let socket = home.path().join("s");
     let listener = UnixListener::bind(&socket).expect("a socket");
+    let metrics = Metrics::default();
     tokio::spawn(
-        ftl_server::server(Guard::unix())
+        ftl_server::server(Guard::unix(&metrics), &metrics)
             .add_service(SystemServiceServer::new(Clumsy))
-            .serve_with_incoming(UnixListenerStream::new(listener)),
+            .serve_with_incoming(Connections::new(8).over_unix(listener)),
     );
     let client = SystemServiceClient::new(channel(&socket).await);
     (home, client)

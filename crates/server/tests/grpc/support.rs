@@ -10,6 +10,7 @@ use ftl_core::metrics::Stepped;
 use ftl_core::spec::{AdapterKind, AdapterSpec, DataSpec, MethodKind, MethodSpec, ModelSpec};
 use ftl_core::{Event, EventRecord, JobId, JobSpec};
 use ftl_server::commits::Commits;
+use ftl_server::connections::Connections;
 use ftl_server::data_dir::DataDir;
 use ftl_server::datasets::Datasets;
 use ftl_server::grpc::{Parts, Services};
@@ -24,7 +25,6 @@ use ftl_store::{Change, NewJob, Store};
 use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Uri};
 use tonic::{Code, Status};
@@ -70,16 +70,21 @@ impl Service {
             shutdown: shutdown.clone(),
         });
         let unix = UnixListener::bind(home.path().join("ftl.sock")).expect("a socket");
-        let over_unix = server(Guard::unix())
+        let metrics = services.metrics;
+        let connections = Connections::with_time(256, LONG);
+        metrics.listens("unix", connections.clone());
+        let over_unix = server(Guard::unix(&metrics), &metrics)
             .add_routes(services.routes.clone())
-            .serve_with_incoming_shutdown(UnixListenerStream::new(unix), shutdown.clone().cancelled_owned());
+            .serve_with_incoming_shutdown(connections.over_unix(unix), shutdown.clone().cancelled_owned());
         tokio::spawn(over_unix);
         let token = Token::read_or_make(&dir.token()).expect("a token");
         let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = tcp.local_addr().expect("an address").port();
-        let over_tcp = server(Guard::tcp(port, token))
+        let connections = Connections::with_time(256, LONG);
+        metrics.listens("tcp", connections.clone());
+        let over_tcp = server(Guard::tcp(port, token, &metrics), &metrics)
             .add_routes(services.routes)
-            .serve_with_incoming_shutdown(TcpListenerStream::new(tcp), shutdown.clone().cancelled_owned());
+            .serve_with_incoming_shutdown(connections.over_tcp(tcp), shutdown.clone().cancelled_owned());
         tokio::spawn(over_tcp);
         let token = std::fs::read_to_string(dir.token()).expect("a token").trim().to_owned();
         Self { home, store, dir, port, token, shutdown, jobs }

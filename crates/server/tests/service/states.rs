@@ -81,12 +81,14 @@ impl Scene {
                 Self { job: reaches(&client, &job.id, state).await, service, held: Held::Worker(worker) }
             }
             State::Interrupted => {
-                // The worker outlives its service and keeps the job's lock.
                 let (job, worker) = frozen(&service, &client, &endless).await;
                 service.kill();
+                // A worker that is paused would be woken by the system, which ends it in its own way.
+                signal(worker, libc::SIGKILL);
+                let lock = HeldLock::of(&job.directory);
                 let service = Service::start(home).await;
                 let client = service.client().await;
-                Self { job: reaches(&client, &job.id, state).await, service, held: Held::Worker(worker) }
+                Self { job: reaches(&client, &job.id, state).await, service, held: Held::Lock(lock) }
             }
             State::Stopped => {
                 let job = submit(&client, &endless).await;

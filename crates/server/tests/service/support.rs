@@ -177,6 +177,8 @@ pub fn steps(events: &[JobEvent]) -> Vec<u64> {
             | Event::Evaluated(_)
             | Event::Sampled(_)
             | Event::Saved { .. }
+            | Event::Removed { .. }
+            | Event::Damaged { .. }
             | Event::Exported { .. } => None,
         })
         .collect()
@@ -196,7 +198,12 @@ impl HeldLock {
     pub fn of(directory: &Path) -> Self {
         std::fs::create_dir_all(directory).expect("a writable directory");
         let file = std::fs::File::create(directory.join("lock")).expect("a writable directory");
-        file.try_lock().unwrap_or_else(|error| panic!("descriptor {}: {error}", file.as_raw_fd()));
+        // A worker that was killed may need a moment to be gone.
+        let until = Instant::now() + LONG;
+        while let Err(error) = file.try_lock() {
+            assert!(Instant::now() < until, "descriptor {}: {error}", file.as_raw_fd());
+            std::thread::sleep(Duration::from_millis(10));
+        }
         Self(file)
     }
 }

@@ -1,33 +1,11 @@
-//! What a job left on disk: checkpoints and artifacts.
+//! Artifacts.
 
 use diesel::prelude::*;
-use ftl_core::job::{Artifact, Checkpoint};
+use ftl_core::job::Artifact;
 
 use super::value::{count, path};
 use crate::error::StoreError;
-use crate::schema::{artifacts, checkpoints};
-
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = checkpoints, check_for_backend(diesel::sqlite::Sqlite))]
-pub(crate) struct CheckpointRow {
-    step: i64,
-    attempt: i64,
-    path: String,
-    bytes: i64,
-    created_unix_ms: i64,
-}
-
-#[derive(Insertable)]
-#[diesel(table_name = checkpoints)]
-pub(crate) struct NewCheckpointRow<'a> {
-    pub(crate) job: &'a str,
-    pub(crate) path: &'a str,
-    pub(crate) seq: i64,
-    pub(crate) attempt: i64,
-    pub(crate) step: i64,
-    pub(crate) bytes: i64,
-    pub(crate) created_unix_ms: i64,
-}
+use crate::schema::artifacts;
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = artifacts, check_for_backend(diesel::sqlite::Sqlite))]
@@ -47,21 +25,6 @@ pub(crate) struct NewArtifactRow<'a> {
     pub(crate) kind: &'a str,
     pub(crate) bytes: i64,
     pub(crate) created_unix_ms: i64,
-}
-
-impl TryFrom<CheckpointRow> for Checkpoint {
-    type Error = StoreError;
-
-    fn try_from(row: CheckpointRow) -> Result<Self, StoreError> {
-        let CheckpointRow { step, attempt, path: text, bytes, created_unix_ms } = row;
-        Ok(Self {
-            step: count("checkpoints.step", step)?,
-            attempt: count("checkpoints.attempt", attempt)?,
-            path: path(text),
-            bytes: count("checkpoints.bytes", bytes)?,
-            created_unix_ms: count("checkpoints.created_unix_ms", created_unix_ms)?,
-        })
-    }
 }
 
 impl TryFrom<ArtifactRow> for Artifact {

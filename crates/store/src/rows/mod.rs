@@ -3,6 +3,7 @@
 //! A row is taken apart with a full pattern, and what can't be understood is named by table and column.
 
 pub(crate) mod attempt;
+pub(crate) mod checkpoint;
 pub(crate) mod config;
 pub(crate) mod dataset;
 pub(crate) mod dataset_report;

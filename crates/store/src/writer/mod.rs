@@ -39,6 +39,8 @@ pub(crate) enum Message {
     Now(Box<dyn Task>),
     /// To be committed with others.
     Append(Append),
+    /// Nothing to be written: somebody asks whether the thread lives.
+    Answer(Answer<()>),
 }
 
 /// Something to write in a transaction. It may be run twice, since a COMMIT may fail; what the first run found out is
@@ -125,6 +127,7 @@ impl Writer {
                         self.perform(task);
                     }
                 }
+                Message::Answer(answer) => lives(answer),
             }
         }
     }
@@ -156,10 +159,17 @@ fn gather(first: Append, messages: &Receiver<Message>) -> (Batch, Option<Box<dyn
         match messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(Message::Append(append)) => batch.push(append),
             Ok(Message::Now(task)) => return (batch, Some(task)),
+            Ok(Message::Answer(answer)) => lives(answer),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
         }
     }
     (batch, None)
+}
+
+/// Tells who asked that this thread works.
+fn lives(answer: Answer<()>) {
+    // Nobody waits any more.
+    let _ = answer.send(Ok(()));
 }
 
 /// What a panic says.

@@ -5,6 +5,7 @@
 mod append;
 mod attempts;
 mod check;
+mod checkpoints;
 mod configs;
 mod crash;
 mod dataset_reports;
@@ -18,7 +19,6 @@ mod model_based;
 mod models;
 mod opening;
 mod pages;
-mod rates;
 mod replay;
 mod settings;
 mod threads;

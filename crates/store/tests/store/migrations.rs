@@ -14,7 +14,7 @@ use ftl_core::{DatasetId, Event, JobId, PageRequest};
 use ftl_store::Store;
 
 use crate::datasets::dataset;
-use crate::given::{created_in, note, record, running, saved, stepped, store};
+use crate::given::{created_in, evaluated, note, record, running, saved, stepped, store};
 
 #[path = "../../src/schema.rs"]
 mod schema;
@@ -109,10 +109,36 @@ fn migrations_go_up_down_and_up_again_on_a_filled_database() {
     assert!(broken.is_empty());
 }
 
+/// Reverts the migration of this version and all that came after it.
+fn revert_to(connection: &mut SqliteConnection, version: &str) {
+    while connection.revert_last_migration(migrations()).unwrap().to_string() != version {}
+}
+
+#[test]
+fn a_checkpoint_of_before_is_complete_and_has_the_loss_after_its_step() {
+    let given = store();
+    let (id, attempt) = running(&given.store, 1);
+    let evaluated = [evaluated(10, 2.0), evaluated(10, 1.5), evaluated(20, f64::NAN)];
+    let records = [saved(10), saved(20), saved(30)].into_iter().chain(evaluated);
+    let records = (1..).zip(records).map(|(seq, event)| record(seq, event)).collect();
+    given.store.append_events(&id, attempt.number, records).wait().unwrap();
+    let before = given.store.checkpoints(&id).wait().unwrap();
+    let path = given.path();
+    drop(given.store);
+    let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    revert_to(&mut connection, "20261128000002");
+    drop(connection);
+    let store = Store::open(&path, |_, _| {}).unwrap();
+    let after = store.checkpoints(&id).wait().unwrap();
+    assert_eq!(after, before);
+    assert_eq!(after[0].eval_loss_nats, Some(1.5));
+    assert_eq!((after[1].eval_loss_nats, after[2].eval_loss_nats), (None, None));
+}
+
 #[test]
 fn a_dataset_of_before_there_were_reports_is_the_users_and_has_none() {
     let (folder, mut connection) = filled();
-    while connection.revert_last_migration(migrations()).unwrap().to_string() != "20261128000000" {}
+    revert_to(&mut connection, "20261128000000");
     drop(connection);
     let store = Store::open(&folder.path().join("ftl.db"), |_, _| {}).unwrap();
     let found = store.dataset(&DatasetId::from_bits(1)).wait().unwrap().unwrap();
@@ -124,7 +150,7 @@ fn a_dataset_of_before_there_were_reports_is_the_users_and_has_none() {
 #[test]
 fn answers_of_before_they_had_a_table_are_found_in_the_events() {
     let (folder, mut connection) = filled();
-    while connection.revert_last_migration(migrations()).unwrap().to_string() != "20261128000003" {}
+    revert_to(&mut connection, "20261128000003");
     drop(connection);
     let store = Store::open(&folder.path().join("ftl.db"), |_, _| {}).unwrap();
     let id = JobId::from_bits(1);
@@ -160,6 +186,10 @@ fn rows_that_make_no_sense_are_refused() {
         "UPDATE metrics SET tokens = 'many'",
         "UPDATE job_events SET job = 'job-0000000000'",
         "INSERT INTO attempts (job, number, started_unix_ms) VALUES ('job-0000000000', 1, 0)",
+        "UPDATE checkpoints SET state = 'LOST'",
+        "UPDATE checkpoints SET state = 'DAMAGED'",
+        "UPDATE checkpoints SET damage = 'cut'",
+        "UPDATE checkpoints SET pinned = 2",
         "UPDATE datasets SET owner = 'nobody'",
         "UPDATE dataset_reports SET number = 0",
         "UPDATE dataset_reports SET dataset = 'data-0000000000'",

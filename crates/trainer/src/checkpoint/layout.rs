@@ -6,6 +6,8 @@ pub const SPEC_RESOLVED_JSON: &str = "spec.resolved.json";
 pub const REPORT_JSON: &str = "report.json";
 /// One event per line.
 pub const EVENTS_JSONL: &str = "events.jsonl";
+/// The checkpoint of another run that this one started from.
+pub const START_JSON: &str = "start.json";
 /// The result of a run.
 pub const FINAL: &str = "final";
 /// What DPO's reference model says to the pairs.
@@ -36,6 +38,10 @@ pub const CHAT_TEMPLATE_JINJA: &str = "chat_template.jinja";
 pub const README_MD: &str = "README.md";
 
 const CHECKPOINT: &str = "checkpoint-";
+/// What follows a checkpoint's name in that of the empty file beside it that keeps it.
+const PINNED: &str = ".pinned";
+/// A checkpoint that is not what was written, out of the way of the one that takes its place.
+const DAMAGED: &str = "damaged-";
 /// A directory that is being filled.
 const TEMPORARY: &str = ".tmp-";
 /// A directory that gives way to a new one of its name.
@@ -55,6 +61,35 @@ pub fn step_of(name: &str) -> Option<u64> {
     (checkpoint_name(step) == name).then_some(step)
 }
 
+/// The name of the file that keeps the checkpoint after a step: `checkpoint-500.pinned`. It lies beside the checkpoint,
+/// whose own files are as they were written, and holds nothing.
+pub fn pin_name(step: u64) -> String {
+    format!("{CHECKPOINT}{step}{PINNED}")
+}
+
+/// The step in the name of a pin; `None` for any other name.
+pub fn pinned_step(name: &str) -> Option<u64> {
+    step_of(name.strip_suffix(PINNED)?)
+}
+
+/// A name for a damaged checkpoint: `damaged-checkpoint-500`, then `damaged-checkpoint-500.2`.
+pub(super) fn damaged_name(step: u64, number: u32) -> String {
+    let name = checkpoint_name(step);
+    match number {
+        0 | 1 => format!("{DAMAGED}{name}"),
+        number => format!("{DAMAGED}{name}.{number}"),
+    }
+}
+
+/// The step of a checkpoint by its name, that of a damaged one included; `None` for any other name.
+pub fn step_of_any(name: &str) -> Option<u64> {
+    let Some(damaged) = name.strip_prefix(DAMAGED) else { return step_of(name) };
+    let Some((name, number)) = damaged.split_once('.') else { return step_of(damaged) };
+    let (step, number) = (step_of(name)?, number.parse().ok()?);
+    // Only what `damaged_name` makes.
+    (number > 1 && damaged_name(step, number) == format!("{DAMAGED}{damaged}")).then_some(step)
+}
+
 /// Where a directory is filled before it appears under its name.
 pub fn temporary_name(name: &str) -> String {
     format!("{TEMPORARY}{name}")
@@ -71,18 +106,22 @@ pub(super) fn removed_name(name: &str) -> String {
 /// What an unfinished act left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leftover<'a> {
-    /// Half written or half deleted.
+    /// Half written.
     Rubbish,
+    /// The checkpoint of this name, half deleted.
+    Removed(&'a str),
     /// The directory that stood under this name before it was to be replaced.
     Retired(&'a str),
 }
 
 /// What a name says about an unfinished act; `None` for names that are not ours.
 pub(super) fn leftover(name: &str) -> Option<Leftover<'_>> {
-    let ours = |name: &str| [FINAL, REFERENCE].contains(&name) || step_of(name).is_some();
+    let ours = |name: &str| [FINAL, REFERENCE, START_JSON].contains(&name) || step_of(name).is_some();
     if let Some(retired) = name.strip_prefix(RETIRED) {
         return ours(retired).then_some(Leftover::Retired(retired));
     }
-    let rest = name.strip_prefix(REMOVED).or_else(|| name.strip_prefix(TEMPORARY))?;
-    ours(rest).then_some(Leftover::Rubbish)
+    if let Some(removed) = name.strip_prefix(REMOVED) {
+        return step_of_any(removed).map(|_| Leftover::Removed(removed));
+    }
+    ours(name.strip_prefix(TEMPORARY)?).then_some(Leftover::Rubbish)
 }

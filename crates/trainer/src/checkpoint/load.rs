@@ -10,6 +10,7 @@ use ftl_core::{Problem, ProblemKind};
 
 use crate::checkpoint::layout::{self, MANIFEST_JSON};
 use crate::checkpoint::manifest::{Manifest, ManifestFile};
+use crate::checkpoint::save::sync_dir;
 use crate::error::TrainError;
 
 /// A directory with a checkpoint's name.
@@ -61,6 +62,18 @@ pub fn newest_valid(out: &Path) -> Result<Found, TrainError> {
 /// # Errors
 /// [`TrainError::File`] if `out` can't be listed.
 pub fn list(out: &Path) -> Result<Vec<Checkpoint>, TrainError> {
+    named(out, layout::step_of)
+}
+
+/// As [`list`], with the damaged ones that were set aside.
+///
+/// # Errors
+/// As [`list`].
+pub fn list_with_damaged(out: &Path) -> Result<Vec<Checkpoint>, TrainError> {
+    named(out, layout::step_of_any)
+}
+
+fn named(out: &Path, step_of: fn(&str) -> Option<u64>) -> Result<Vec<Checkpoint>, TrainError> {
     let entries = match fs::read_dir(out) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -69,12 +82,26 @@ pub fn list(out: &Path) -> Result<Vec<Checkpoint>, TrainError> {
     let mut checkpoints = Vec::new();
     for entry in entries {
         let entry = entry.map_err(TrainError::file("list", out))?;
-        if let Some(step) = entry.file_name().to_str().and_then(layout::step_of) {
+        if let Some(step) = entry.file_name().to_str().and_then(step_of) {
             checkpoints.push(Checkpoint { step, path: entry.path() });
         }
     }
     checkpoints.sort_unstable_by_key(|checkpoint| checkpoint.step);
     Ok(checkpoints)
+}
+
+/// Gives a damaged checkpoint in `out` another name and returns where it is then, so that the one that takes its place
+/// does not overwrite what may still be of use.
+///
+/// # Errors
+/// [`TrainError::File`] if the operating system refuses.
+pub fn set_aside(out: &Path, damaged: &Checkpoint) -> Result<PathBuf, TrainError> {
+    let free = (1..).map(|number| out.join(layout::damaged_name(damaged.step, number)));
+    let aside =
+        free.into_iter().find(|path| path.symlink_metadata().is_err()).expect("there are endless names");
+    fs::rename(&damaged.path, &aside).map_err(TrainError::file("rename", &damaged.path))?;
+    sync_dir(out)?;
+    Ok(aside)
 }
 
 /// Compares a saved directory, byte for byte, with its manifest.

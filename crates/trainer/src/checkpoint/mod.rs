@@ -1,8 +1,11 @@
 //! What a run leaves on disk so that it can go on: written whole or not at all, checked before it is used.
 //!
 //! ```text
-//! DIR/spec.resolved.json  events.jsonl
+//! DIR/spec.resolved.json  events.jsonl  report.json
+//! DIR/start.json          the checkpoint of another run that this one started from
 //! DIR/checkpoint-500/     model or adapter, optimizer, states, MANIFEST.json
+//! DIR/checkpoint-500.pinned       it stays, whatever `train.save_total_limit` says
+//! DIR/damaged-checkpoint-600/     one that was not what was written when the run went on
 //! DIR/final/              the result, MANIFEST.json
 //! DIR/reference/          dpo: what the reference model says to the pairs, MANIFEST.json
 //! ```
@@ -13,10 +16,15 @@
 pub mod layout;
 mod load;
 mod manifest;
+mod pin;
+mod remove;
 mod retain;
 mod save;
 
-pub use load::{Checkpoint, Damaged, Found, list, newest_valid, verify};
+pub use load::{Checkpoint, Damaged, Found, list, list_with_damaged, newest_valid, set_aside, verify};
 pub use manifest::{Manifest, ManifestFile};
+pub use pin::{Pinning, pin, pinned_steps, unpin};
+pub use remove::{Removal, Removing, take_away};
 pub use retain::retain_newest;
+pub(crate) use save::sync_below;
 pub use save::{Saved, remove_leftovers, save, write_file};

@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::layout::{self, Leftover, MANIFEST_JSON};
+use crate::checkpoint::load::Checkpoint;
 use crate::checkpoint::manifest::Manifest;
+use crate::checkpoint::pin::is_pinned;
 use crate::error::TrainError;
 
 /// A directory that was saved.
@@ -55,13 +57,15 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
     fs::write(path, bytes).map_err(TrainError::file("write", path))
 }
 
-/// Removes what earlier processes left unfinished in `out`. Call it while nothing else writes there.
+/// Removes what earlier processes left unfinished in `out`, and returns the checkpoints that they were deleting. Call it
+/// while nothing else writes there.
 ///
 /// # Errors
 /// [`TrainError::File`] if the operating system refuses.
-pub fn remove_leftovers(out: &Path) -> Result<(), TrainError> {
+pub fn remove_leftovers(out: &Path) -> Result<Vec<Checkpoint>, TrainError> {
+    let mut removed = Vec::new();
     if !out.exists() {
-        return Ok(());
+        return Ok(removed);
     }
     for entry in fs::read_dir(out).map_err(TrainError::file("list", out))? {
         let entry = entry.map_err(TrainError::file("list", out))?;
@@ -74,10 +78,27 @@ pub fn remove_leftovers(out: &Path) -> Result<(), TrainError> {
                 let back = out.join(name);
                 fs::rename(&path, &back).map_err(TrainError::file("rename", &path))?;
             }
+            // Pinned while it was being deleted: a pin that was said to be there holds.
+            Leftover::Removed(name) if is_kept(out, name) => {
+                let back = out.join(name);
+                fs::rename(&path, &back).map_err(TrainError::file("rename", &path))?;
+            }
+            Leftover::Removed(name) => {
+                remove(&path)?;
+                let of_name = out.join(name);
+                if let Some(step) = layout::step_of_any(name).filter(|_| !of_name.exists()) {
+                    removed.push(Checkpoint { step, path: of_name });
+                }
+            }
             Leftover::Retired(_) | Leftover::Rubbish => remove(&path)?,
         }
     }
-    Ok(())
+    Ok(removed)
+}
+
+/// Whether the checkpoint of this name, which was being deleted, is pinned and has no successor.
+fn is_kept(out: &Path, name: &str) -> bool {
+    layout::step_of(name).is_some_and(|step| is_pinned(out, step)) && !out.join(name).exists()
 }
 
 /// A directory that is removed when dropped: unfinished if `save` failed, the replaced one if it did not, nothing if
@@ -153,7 +174,8 @@ fn exchange(_a: &Path, _b: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-fn sync_below(dir: &Path) -> Result<(), TrainError> {
+/// Makes the files below a directory last.
+pub(crate) fn sync_below(dir: &Path) -> Result<(), TrainError> {
     for entry in fs::read_dir(dir).map_err(TrainError::file("list", dir))? {
         let path = entry.map_err(TrainError::file("list", dir))?.path();
         if path.is_dir() {

@@ -2,6 +2,7 @@
 //! CUDA, so nothing can hang or bring the process down.
 
 mod gpu;
+mod text;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -120,7 +121,8 @@ fn data_cache() -> Option<DataCache> {
     }
 }
 
-fn finding(level: Level, message: impl Into<String>, hint: &str) -> Finding {
+/// Something worth knowing; without a `hint` there is nothing to be done.
+pub fn finding(level: Level, message: impl Into<String>, hint: &str) -> Finding {
     Finding { level, message: message.into(), hint: (!hint.is_empty()).then(|| hint.to_owned()) }
 }
 

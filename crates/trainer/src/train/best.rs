@@ -3,23 +3,16 @@
 //! Best is one thing everywhere: the lowest mean loss on the held-out data, of the evaluations after a step, and of
 //! equals the first.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use ftl_core::metrics::Evaluated;
 use ftl_core::spec::resolved::FinalWeights;
 use ftl_core::{CheckedSpec, Problem, ProblemKind};
 
-use crate::checkpoint::layout::{
-    FTL_STATE_JSON, MANIFEST_JSON, OPTIMIZER_SAFETENSORS, TRAINER_STATE_JSON, checkpoint_name,
-};
+use crate::checkpoint::layout::checkpoint_name;
 use crate::checkpoint::verify;
-use crate::error::TrainError;
 use crate::train::eval::Scores;
 use crate::train::snapshot::State;
-
-/// Files of a checkpoint that say where a run stands rather than what it made.
-const NOT_COPIED: [&str; 4] = [MANIFEST_JSON, FTL_STATE_JSON, TRAINER_STATE_JSON, OPTIMIZER_SAFETENSORS];
 
 /// The evaluation of the result of a run that ended in `state`.
 pub fn of_result<'a>(spec: &CheckedSpec, state: &'a State) -> Option<&'a Evaluated> {
@@ -84,19 +77,4 @@ pub fn check(checkpoint: Option<&Path>) -> Result<(), Problem> {
             .at(checkpoint.display().to_string())
             .hint("put the checkpoint back, or start the run anew")
     })
-}
-
-/// Copies the weights of a checkpoint, with all that other programs need to load them.
-///
-/// # Errors
-/// [`TrainError::File`] if the operating system refuses.
-pub fn copy_weights(checkpoint: &Path, dir: &Path) -> Result<(), TrainError> {
-    for entry in fs::read_dir(checkpoint).map_err(TrainError::file("list", checkpoint))? {
-        let entry = entry.map_err(TrainError::file("list", checkpoint))?;
-        let (from, name) = (entry.path(), entry.file_name());
-        if name.to_str().is_none_or(|name| !NOT_COPIED.contains(&name)) {
-            fs::copy(&from, dir.join(&name)).map_err(TrainError::file("copy", &from))?;
-        }
-    }
-    Ok(())
 }

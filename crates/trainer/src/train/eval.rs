@@ -28,11 +28,11 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// Takes note of the next evaluation.
-    pub fn add(&mut self, evaluated: Evaluated) {
+    /// Takes note of the next evaluation of a run that began after `start` steps.
+    pub fn add(&mut self, evaluated: Evaluated, start: u64) {
         // A loss that is no number compares with none, and must not stay the best.
         let improves = |best: &Evaluated| best.loss_nats.is_nan() || evaluated.loss_nats < best.loss_nats;
-        if evaluated.step == 0 {
+        if evaluated.step == start {
             self.first = Some(evaluated.clone());
         } else if self.best.as_ref().is_none_or(improves) {
             self.best = Some(evaluated.clone());

@@ -10,6 +10,7 @@ use crate::checkpoint::layout::{FINAL, FTL_STATE_JSON, README_MD};
 use crate::checkpoint::verify;
 use crate::checkpoint::{save, write_file};
 use crate::error::TrainError;
+use crate::export::checkpoint::copy_weights;
 use crate::model::json_file;
 use crate::train::best;
 use crate::train::run::Run;
@@ -21,7 +22,7 @@ pub(super) fn write_final(run: &Run<'_, '_>) -> Result<PathBuf, TrainError> {
     best::check(best.as_deref())?;
     let saved = save(run.out, FINAL, |dir| {
         match &best {
-            Some(checkpoint) => best::copy_weights(checkpoint, dir)?,
+            Some(checkpoint) => copy_weights(checkpoint, dir)?,
             None => write_weights(dir, &run.decoder, run.adapter.as_ref(), run.spec)?,
         }
         json_file::write(&dir.join(FTL_STATE_JSON), &run.state())?;

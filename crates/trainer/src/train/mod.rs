@@ -17,12 +17,13 @@ mod reference;
 pub mod report;
 pub mod run;
 pub mod snapshot;
+pub mod start;
 
 use std::path::{Path, PathBuf};
 
 use ftl_core::job::State;
 use ftl_core::metrics::Evaluated;
-use ftl_core::{CheckedSpec, Event, Observer, StopSignal};
+use ftl_core::{CheckedSpec, Event, Observer, Signals};
 
 use crate::checkpoint::layout::step_of;
 use crate::error::TrainError;
@@ -35,12 +36,17 @@ use run::Run;
 use snapshot::Identity;
 
 /// Where a run begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Begin {
     /// At step 0, in a directory that holds no run.
     New,
-    /// After the newest valid checkpoint in the directory, or at step 0 where there is none.
+    /// After the newest valid checkpoint in the directory. Where there is none at all, at the checkpoint of another run
+    /// that this one started from, or at step 0.
     Resume,
+    /// At this checkpoint of another run, in a directory that holds no run. Weights, optimizer moments, loss scale and
+    /// the count of steps are the checkpoint's; what [`start`] lists may be set anew. Order of data and learning rate
+    /// are those that the spec has at that step, and held-out scores count from there.
+    From(PathBuf),
 }
 
 /// How a run ended.
@@ -108,7 +114,8 @@ impl Summary {
     }
 }
 
-/// Trains as `spec` says, in the directory `out`.
+/// Trains as `spec` says, in the directory `out`. `signals` are [`Signals`], or a
+/// [`StopSignal`](ftl_core::StopSignal) where nobody asks for more checkpoints than the spec.
 ///
 /// # Errors
 /// [`TrainError::Refused`] before anything is written; [`TrainError::Diverged`] and [`TrainError::File`] later,
@@ -117,29 +124,33 @@ pub fn train(
     spec: &CheckedSpec,
     (out, begin): (&Path, Begin),
     observer: &mut dyn Observer,
-    stop: &StopSignal,
+    signals: impl Into<Signals>,
 ) -> Result<Outcome, TrainError> {
+    let signals = signals.into();
     let mut reporter = Reporter::new(observer);
-    let weights = match output::inspect(out, begin, spec, &mut reporter)? {
-        Found::Nothing => Weights::Spec,
-        Found::Checkpoint(path) => Weights::Checkpoint(path),
+    let (weights, damaged) = match output::inspect(out, begin, spec, &mut reporter)? {
+        Found::Nothing => (Weights::Spec, Vec::new()),
+        Found::Checkpoint { path, damaged } => (Weights::Checkpoint(path), damaged),
+        Found::Start(start) => (Weights::Start(start), Vec::new()),
         Found::Result { path, state } => {
             return Ok(Outcome::Finished(Summary::new(spec, *state, None, path)));
         }
     };
-    let Some(ready) = ready(spec, &weights, &mut reporter, stop)? else {
+    let Some(ready) = ready(spec, &weights, &mut reporter, &signals.stop)? else {
         return Ok(unbegun(weights));
     };
     let identity = Identity::of(spec, &ready.data, fingerprint(&spec.model.path)?);
     let mut run = Run::new((spec, out), ready, identity, &mut reporter)?;
-    if let Weights::Checkpoint(checkpoint) = &weights {
-        run.restore(checkpoint)?;
+    match &weights {
+        Weights::Spec => {}
+        Weights::Checkpoint(checkpoint) => run.restore(checkpoint)?,
+        Weights::Start(start) => run.start_from(start)?,
     }
     run.verify_memory()?;
-    output::begin(out, spec, &run.data.report)?;
+    output::begin((out, spec), &weights, (&run.data.report, &damaged), run.reporter)?;
     run.open_log()?;
     run.observe(Event::State { state: State::Running, reason: None });
-    let outcome = run.all_steps(stop);
+    let outcome = run.all_steps(&signals);
     let (state, reason) = match &outcome {
         Ok(Outcome::Finished(_)) => (State::Succeeded, None),
         Ok(Outcome::Stopped { .. }) => (State::Stopped, None),
@@ -153,6 +164,7 @@ pub fn train(
 fn unbegun(weights: Weights) -> Outcome {
     match weights {
         Weights::Spec => Outcome::Stopped { step: 0, checkpoint: None },
+        Weights::Start(start) => Outcome::Stopped { step: start.step, checkpoint: None },
         Weights::Checkpoint(path) => {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
             let step = name.as_deref().and_then(step_of).unwrap_or(0);

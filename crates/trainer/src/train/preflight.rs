@@ -22,6 +22,7 @@ use crate::train::expectation;
 use crate::train::memory_plan::Before;
 use crate::train::predict::Predictor;
 use crate::train::report::{note, phase, warn};
+use crate::train::start::Start as StartedFrom;
 
 /// Longest sample where neither spec nor model says less.
 const DEFAULT_MAX_LENGTH: usize = 2048;
@@ -44,13 +45,26 @@ pub struct Ready {
     pub memory: Before,
 }
 
-/// Where weights are read from that the spec does not name: the checkpoint of a resumed run.
+/// Where the trained weights are read from.
 #[derive(Clone, Debug)]
 pub enum Weights {
     /// Where the spec says.
     Spec,
     /// A checkpoint of this run.
     Checkpoint(PathBuf),
+    /// A checkpoint of another run.
+    Start(StartedFrom),
+}
+
+impl Weights {
+    /// The checkpoint, if it is one.
+    fn checkpoint(&self) -> Option<&Path> {
+        match self {
+            Self::Spec => None,
+            Self::Checkpoint(path) => Some(path),
+            Self::Start(start) => Some(&start.checkpoint),
+        }
+    }
 }
 
 /// Reads and judges everything. `None`: it was asked to stop before the data were read.
@@ -69,9 +83,9 @@ pub fn ready(
     let memory = Before::loading(spec, &device)?;
 
     phase(observer, Phase::Loading);
-    let mut decoder = match (&spec.adapter, weights) {
-        (Adapter::None, Weights::Checkpoint(dir)) => open_decoder(dir, Start::Pretrained, &device)?,
-        (Adapter::None, Weights::Spec) | (Adapter::Lora(_), _) => base(spec, &device)?,
+    let mut decoder = match (&spec.adapter, weights.checkpoint()) {
+        (Adapter::None, Some(dir)) => open_decoder(dir, Start::Pretrained, &device)?,
+        (Adapter::None, None) | (Adapter::Lora(_), _) => base(spec, &device)?,
     };
     let encoder = Encoder::load(&spec.model.path, spec.data.chat_template.as_deref())?;
     let shape = match &spec.adapter {
@@ -204,10 +218,7 @@ pub(crate) fn adapter_shape(
             (config, Some(path.clone()))
         }
     };
-    Ok(match weights {
-        Weights::Spec => (config, dir),
-        Weights::Checkpoint(checkpoint) => (config, Some(checkpoint.clone())),
-    })
+    Ok((config, weights.checkpoint().map(Path::to_owned).or(dir)))
 }
 
 /// The tokens of a sample or a packed row at most, for a model with so much context.

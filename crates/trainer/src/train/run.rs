@@ -6,12 +6,11 @@ use std::time::Instant;
 use ftl_core::job::{Phase, State};
 use ftl_core::metrics::{Rewards, Stepped};
 use ftl_core::spec::resolved::{Every, FinalWeights, PredictionTimes};
-use ftl_core::{CheckedSpec, Event, Observer, Problem, ProblemKind, StopSignal};
+use ftl_core::{CheckedSpec, Event, Observer, Problem, ProblemKind, Signals, StopSignal};
 
 use crate::adapter::peft::AdapterConfig;
 use crate::checkpoint::layout::{EVENTS_JSONL, checkpoint_name};
-use crate::checkpoint::retain_newest;
-use crate::checkpoint::save;
+use crate::checkpoint::{Checkpoint, retain_newest, save};
 use crate::data::load::Prepared;
 use crate::data::order::{Plan, Pool};
 use crate::device::OpenDevice;
@@ -38,6 +37,7 @@ use crate::train::preflight::Ready;
 use crate::train::reference;
 use crate::train::report::{Reporter, note, phase, warn};
 use crate::train::snapshot::{self, Identity};
+use crate::train::start::Start;
 use crate::train::{MemoryUse, Outcome, Summary};
 
 /// The stream of a microbatch's noise on the embeddings; those of dropout are numbered by layer, from 0.
@@ -55,6 +55,8 @@ pub struct Run<'a, 'b> {
     pub(super) identity: Identity,
     pub(super) scores: Scores,
     pub(super) method: Method,
+    /// Steps that were taken when the run began: those of the checkpoint of another run, or none.
+    start: u64,
     /// Steps taken.
     pub(super) step: u64,
     /// The steps taken when the last checkpoint was written.
@@ -108,6 +110,7 @@ impl<'a, 'b> Run<'a, 'b> {
             scores: Scores::default(),
             predictor,
             predicted: None,
+            start: 0,
             step: 0,
             saved: None,
             history: Vec::new(),
@@ -148,15 +151,33 @@ impl<'a, 'b> Run<'a, 'b> {
     pub fn restore(&mut self, checkpoint: &Path) -> Result<(), TrainError> {
         let state = snapshot::read_state(checkpoint)?;
         self.identity.check(&state, checkpoint)?;
+        self.take_over(checkpoint, &state)?;
+        self.start = state.start;
+        self.saved = Some(state.step);
+        self.scores = state.scores;
+        self.predicted = state.predicted;
+        best::check(best::checkpoint(self.spec, (self.out, self.step), &self.scores).as_deref())?;
+        Ok(())
+    }
+
+    /// Starts where a checkpoint of another run ended; its weights are in place already.
+    ///
+    /// # Errors
+    /// A checkpoint after which the spec asks for no step more, or whose moments can't be read.
+    pub fn start_from(&mut self, start: &Start) -> Result<(), TrainError> {
+        start.check_steps(self.spec, self.plan.total_steps())?;
+        self.take_over(&start.checkpoint, &snapshot::read_state(&start.checkpoint)?)?;
+        self.start = self.step;
+        Ok(())
+    }
+
+    /// Takes over what the optimizer knew, and the steps.
+    fn take_over(&mut self, checkpoint: &Path, state: &snapshot::State) -> Result<(), TrainError> {
         read_optimizer(checkpoint, &self.decoder.device, &mut self.optimizer)?;
         self.history = snapshot::read_history(checkpoint);
         self.step = state.step;
         self.optimizer.n_steps = state.step;
         self.optimizer.loss_scale = self.optimizer.loss_scale.resumed_from(state.loss_scale);
-        self.saved = Some(state.step);
-        self.scores = state.scores;
-        self.predicted = state.predicted;
-        best::check(best::checkpoint(self.spec, (self.out, self.step), &self.scores).as_deref())?;
         Ok(())
     }
 
@@ -177,7 +198,8 @@ impl<'a, 'b> Run<'a, 'b> {
     ///
     /// # Errors
     /// A loss that is no number any more, and files that can't be written.
-    pub fn all_steps(&mut self, stop: &StopSignal) -> Result<Outcome, TrainError> {
+    pub fn all_steps(&mut self, signals: &Signals) -> Result<Outcome, TrainError> {
+        let Signals { stop, save } = signals;
         let total_steps = self.plan.total_steps();
         let mut loss_nats = None;
         if !reference::make_ready(self, stop)? {
@@ -205,7 +227,9 @@ impl<'a, 'b> Run<'a, 'b> {
             if self.evaluate_if_due(stop) {
                 self.training();
             }
-            if due(self.spec.train.save, self.step, &self.plan) || self.has_new_best() {
+            // Taken in any case, so that what is saved by the spec counts as what was asked for.
+            let is_asked = save.take();
+            if is_asked || due(self.spec.train.save, self.step, &self.plan) || self.has_new_best() {
                 self.save()?;
             }
             // After saving, so that long answers put no step at risk.
@@ -350,7 +374,7 @@ impl<'a, 'b> Run<'a, 'b> {
         let (model, how) = ((&self.decoder, &self.method), (self.plan.most_tokens(), self.step));
         let evaluated = evaluate(model, &self.data.eval, how, (&mut *self.reporter, stop));
         if let Some(evaluated) = evaluated {
-            self.scores.add(evaluated.clone());
+            self.scores.add(evaluated.clone(), self.start);
             self.observe(Event::Evaluated(evaluated));
         }
         true
@@ -358,7 +382,7 @@ impl<'a, 'b> Run<'a, 'b> {
 
     fn evaluates_here(&self) -> bool {
         let asked = self.spec.train.eval;
-        let ends = self.step == 0 || self.step == self.plan.total_steps();
+        let ends = self.step == self.start || self.step == self.plan.total_steps();
         asked != Every::Never && (ends || due(asked, self.step, &self.plan))
     }
 
@@ -369,7 +393,7 @@ impl<'a, 'b> Run<'a, 'b> {
             PredictionTimes::Evaluations => self.evaluates_here(),
             PredictionTimes::Steps(n) => self.step.is_multiple_of(n),
         };
-        let wanted = is_asked || self.step == 0 || self.is_over();
+        let wanted = is_asked || self.step == self.start || self.is_over();
         if !wanted || self.predicted == Some(self.step) || stop.raised().is_some() {
             return Ok(false);
         }
@@ -393,7 +417,10 @@ impl<'a, 'b> Run<'a, 'b> {
         self.observe(Event::Saved { step: self.step, path, bytes: saved.n_bytes });
         if let Some(limit) = self.spec.train.save_total_limit {
             let best = self.scores.best.as_ref().map(|best| self.out.join(checkpoint_name(best.step)));
-            retain_newest(self.out, limit, best.as_slice())?;
+            let reporter = &mut *self.reporter;
+            retain_newest(self.out, limit, best.as_slice(), &mut |Checkpoint { step, path }| {
+                reporter.observe(&Event::Removed { step: *step, path: path.display().to_string() });
+            })?;
         }
         self.saved = Some(self.step);
         self.training();
@@ -413,7 +440,7 @@ impl<'a, 'b> Run<'a, 'b> {
 
     /// The state that goes with the result.
     pub(super) fn state(&self) -> snapshot::State {
-        let state = self.identity.state(self.step, self.scores.clone());
+        let state = self.identity.state((self.start, self.step), self.scores.clone());
         let (predicted, loss_scale) = (self.predicted, self.optimizer.loss_scale);
         snapshot::State { stopped_early: self.is_early(), predicted, loss_scale, ..state }
     }

@@ -51,6 +51,9 @@ pub struct State {
     pub build: String,
     /// Steps taken.
     pub step: u64,
+    /// Of them, those that another run had taken, from whose checkpoint this one started.
+    #[serde(default)]
+    pub start: u64,
     /// The resolved spec.
     pub spec: Value,
     /// SHA-256 of all samples.
@@ -84,8 +87,8 @@ impl Identity {
         Self { spec: spec_value(spec), data_sha256: data_sha256(data), base_sha256: base }
     }
 
-    /// The state after `step`.
-    pub fn state(&self, step: u64, scores: Scores) -> State {
+    /// The state after `step` of a run that began after `start`.
+    pub fn state(&self, (start, step): (u64, u64), scores: Scores) -> State {
         let Self { spec, data_sha256, base_sha256 } = self.clone();
         let build = format!("ftl {}", env!("CARGO_PKG_VERSION"));
         let version = STATE_VERSION;
@@ -94,6 +97,7 @@ impl Identity {
             version,
             build,
             step,
+            start,
             spec,
             data_sha256,
             base_sha256,
@@ -133,11 +137,7 @@ impl Identity {
         let broken = |message: String| {
             Problem::new(ProblemKind::BrokenCheckpoint, message).at(checkpoint.display().to_string())
         };
-        if state.version != STATE_VERSION {
-            let message =
-                format!("was written in state format {}, this program reads {STATE_VERSION}", state.version);
-            return Err(vec![broken(message).hint("resume with the program that wrote it")]);
-        }
+        check_version(state, checkpoint).map_err(|problem| vec![problem])?;
         let mut problems = spec_problems(&state.spec, &self.spec, checkpoint);
         if state.base_sha256 != self.base_sha256 {
             problems.push(
@@ -155,6 +155,21 @@ impl Identity {
     }
 }
 
+/// Whether this program knows what the state means.
+///
+/// # Errors
+/// `BrokenCheckpoint` if not.
+pub(super) fn check_version(state: &State, checkpoint: &Path) -> Result<(), Problem> {
+    if state.version == STATE_VERSION {
+        return Ok(());
+    }
+    let message =
+        format!("was written in state format {}, this program reads {STATE_VERSION}", state.version);
+    Err(Problem::new(ProblemKind::BrokenCheckpoint, message)
+        .at(checkpoint.display().to_string())
+        .hint("resume with the program that wrote it"))
+}
+
 /// Compares the spec of a finished run with the one that is asked for.
 ///
 /// # Errors
@@ -164,12 +179,12 @@ pub fn check_spec(was: &Value, spec: &CheckedSpec, path: &Path) -> Result<(), Ve
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-fn spec_value(spec: &CheckedSpec) -> Value {
+pub(super) fn spec_value(spec: &CheckedSpec) -> Value {
     serde_json::to_value(spec.to_spec()).expect("a spec is plain data")
 }
 
 fn spec_problems(was: &Value, is: &Value, path: &Path) -> Vec<Problem> {
-    let differences = spec_differences(was, is).into_iter();
+    let differences = resume_differences(was, is).into_iter();
     let problems = differences.map(|Difference { key, was, is }| {
         let message = format!("was written with {key} = {was}, the job asks for {is}");
         Problem::new(ProblemKind::BrokenCheckpoint, message)
@@ -179,34 +194,50 @@ fn spec_problems(was: &Value, is: &Value, path: &Path) -> Vec<Problem> {
     problems.collect()
 }
 
-struct Difference {
-    key: String,
-    was: String,
-    is: String,
+/// A key whose value differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The key, with dots.
+    pub key: String,
+    /// Its value in the first of two specs, as JSON; `nothing` where it has none.
+    pub was: String,
+    /// Its value in the second.
+    pub is: String,
 }
 
-/// Leaves of the two trees that differ, without those that may.
-fn spec_differences(was: &Value, is: &Value) -> Vec<Difference> {
+/// Whether `key` is one of `keys` or below one.
+pub(super) fn is_within(key: &str, keys: &[&str]) -> bool {
+    keys.iter().any(|of| key == *of || key.strip_prefix(of).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// Leaves of the two specs that differ, without those that may when a run is resumed.
+fn resume_differences(was: &Value, is: &Value) -> Vec<Difference> {
+    let chosen_by_scores = [was, is].into_iter().any(is_chosen_by_scores);
+    let mut differences = spec_differences(was, is);
+    differences.retain(|Difference { key, .. }| {
+        (chosen_by_scores && key == EVAL_STEPS) || !is_within(key, &FREE_KEYS)
+    });
+    differences
+}
+
+/// Leaves of the two specs that differ.
+pub fn spec_differences(was: &Value, is: &Value) -> Vec<Difference> {
     let (mut old, mut new) = (Map::new(), Map::new());
     flatten(was, String::new(), &mut old);
     flatten(is, String::new(), &mut new);
-    let chosen_by_scores = [&old, &new].into_iter().any(is_chosen_by_scores);
-    let free = |key: &str| {
-        !(chosen_by_scores && key == EVAL_STEPS)
-            && FREE_KEYS.iter().any(|free| key == *free || key.starts_with(&format!("{free}.")))
-    };
     let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let text = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), Value::to_string);
     keys.into_iter()
-        .filter(|key| !free(key) && old.get(*key) != new.get(*key))
+        .filter(|key| old.get(*key) != new.get(*key))
         .map(|key| Difference { key: key.clone(), was: text(old.get(key)), is: text(new.get(key)) })
         .collect()
 }
 
 /// Whether it matters for the result when the held-out data is scored.
-fn is_chosen_by_scores(leaves: &Map<String, Value>) -> bool {
-    leaves.get("train.load_best_model_at_end") == Some(&Value::Bool(true))
-        || leaves.get("train.early_stopping_patience").is_some_and(|patience| *patience != 0)
+fn is_chosen_by_scores(spec: &Value) -> bool {
+    let train = &spec["train"];
+    train["load_best_model_at_end"] == true
+        || train["early_stopping_patience"].as_u64().is_some_and(|patience| patience != 0)
 }
 
 fn flatten(value: &Value, path: String, leaves: &mut Map<String, Value>) {

@@ -23,6 +23,23 @@ pub struct ServerArgs {
     token_file: Option<PathBuf>,
 }
 
+impl ServerArgs {
+    /// For a command that talks to no service.
+    ///
+    /// # Errors
+    /// A [`Problem`] where one was named.
+    pub fn must_be_absent(&self) -> Result<(), Failure> {
+        let Self { server, token_file } = self;
+        let flag = match (server, token_file) {
+            (None, None) => return Ok(()),
+            (Some(_), _) => "--server",
+            (None, Some(_)) => "--token-file",
+        };
+        let problem = Problem::new(ProblemKind::InvalidValue, "this command looks at this machine alone");
+        Err(problem.at(flag).hint("drop it").into())
+    }
+}
+
 /// What every command is given.
 pub struct Context {
     address: Address,

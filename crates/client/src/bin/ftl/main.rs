@@ -3,11 +3,13 @@
 
 mod backup;
 mod chat;
+mod checkpoints;
 mod completions;
 mod config;
 mod confirm;
 mod connection;
 mod data;
+mod doctor;
 mod find;
 mod follow;
 mod generate;
@@ -56,6 +58,9 @@ enum Command {
     /// List, follow, stop, resume and remove jobs.
     #[command(subcommand)]
     Jobs(jobs::Command),
+    /// List, make, pin, verify, export and remove what jobs saved on their way.
+    #[command(subcommand)]
+    Checkpoints(checkpoints::Command),
     /// Check data, and import, look into, split and forget datasets.
     #[command(subcommand)]
     Data(data::Command),
@@ -75,6 +80,9 @@ enum Command {
     Gpus(gpus::Args),
     /// Copy the service's database to a file.
     Backup(backup::Args),
+    /// Say what this machine can train on, and how the service stands, also where none runs. Exits with 1 where something
+    /// is broken.
+    Doctor,
     /// Print a script that completes this command line in a shell.
     Completions(completions::Args),
 }
@@ -95,11 +103,16 @@ fn main() -> ExitCode {
 }
 
 async fn run(command: Command, server: ServerArgs, format: Format) -> CommandResult {
+    if let Command::Doctor = command {
+        server.must_be_absent()?;
+        return doctor::run(format);
+    }
     let context = Context::new(server, format)?;
     match command {
         Command::Train(args) => train::run(args, &context).await,
         Command::Plan(spec) => plan::run(spec, &context).await,
         Command::Jobs(command) => jobs::run(command, &context).await,
+        Command::Checkpoints(command) => checkpoints::run(command, &context).await,
         Command::Data(command) => data::run(command, &context).await,
         Command::Models(command) => models::run(command, &context).await,
         Command::Config(command) => config::run(command, &context).await,
@@ -108,6 +121,8 @@ async fn run(command: Command, server: ServerArgs, format: Format) -> CommandRes
         Command::Status => status::run(&context).await,
         Command::Gpus(args) => gpus::run(args, &context).await,
         Command::Backup(args) => backup::run(args, &context).await,
+        // Done before a service was looked for.
+        Command::Doctor => doctor::run(format),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -41,7 +41,7 @@ pub async fn server(endpoint: &Endpoint) -> Result<Client, Failure> {
     if let Some(client) = answer(endpoint).await? {
         return Ok(client);
     }
-    let program = find().ok_or_else(|| {
+    let program = program().ok_or_else(|| {
         let problem = Problem::new(
             ProblemKind::NotFound,
             "no service runs, and `ftl-server` is neither beside `ftl` nor on the PATH",
@@ -94,7 +94,7 @@ async fn lock(data_dir: &Path, deadline: Instant) -> Result<Option<File>, Failur
 }
 
 /// The program beside this one, or else on the PATH.
-fn find() -> Option<PathBuf> {
+pub fn program() -> Option<PathBuf> {
     let beside = std::env::current_exe().ok().map(|own| own.with_file_name(PROGRAM));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(PROGRAM));

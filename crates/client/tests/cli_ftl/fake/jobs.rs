@@ -159,16 +159,6 @@ impl JobService for Service {
         Ok(Response::new(v1::ListAttemptsResponse { attempts }))
     }
 
-    async fn list_checkpoints(
-        &self,
-        request: Request<v1::ListCheckpointsRequest>,
-    ) -> Result<Response<v1::ListCheckpointsResponse>, Status> {
-        let mut world = self.world();
-        world.job(&request.into_inner().job_id)?;
-        let checkpoints = world.checkpoints.iter().cloned().map(v1::Checkpoint::from).collect();
-        Ok(Response::new(v1::ListCheckpointsResponse { checkpoints }))
-    }
-
     async fn list_artifacts(
         &self,
         request: Request<v1::ListArtifactsRequest>,

@@ -1,5 +1,6 @@
 //! A service that keeps everything in memory: the generated stubs over a [`World`] that a test fills and reads.
 
+mod checkpoints;
 mod data;
 mod jobs;
 mod kept;
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::Server;
 use tonic::{Code, Status};
+use v1::checkpoint_service_server::CheckpointServiceServer;
 use v1::config_service_server::ConfigServiceServer;
 use v1::dataset_service_server::DatasetServiceServer;
 use v1::inference_service_server::InferenceServiceServer;
@@ -41,7 +43,10 @@ pub struct World {
     pub jobs: Vec<Job>,
     pub events: HashMap<JobId, Vec<JobEvent>>,
     pub attempts: Vec<Attempt>,
+    /// Of every job, newest first.
     pub checkpoints: Vec<Checkpoint>,
+    /// Every export that was asked for.
+    pub exports: Vec<(String, String)>,
     pub artifacts: Vec<Artifact>,
     pub log: String,
     pub datasets: Vec<Dataset>,
@@ -213,6 +218,7 @@ fn routes(service: &Service) -> tonic::transport::server::Router {
             guard(service),
         ))
         .add_service(JobServiceServer::new(service.clone()))
+        .add_service(CheckpointServiceServer::new(service.clone()))
         .add_service(DatasetServiceServer::new(service.clone()))
         .add_service(ModelServiceServer::new(service.clone()))
         .add_service(ConfigServiceServer::new(service.clone()))

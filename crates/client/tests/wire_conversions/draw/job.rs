@@ -1,7 +1,7 @@
 //! Jobs, their attempts and what they report.
 
 use ftl_core::event::{NoteLevel, Sampled};
-use ftl_core::job::{Artifact, Attempt, Checkpoint, Exit, Job, JobEvent, Progress, State};
+use ftl_core::job::{Artifact, Attempt, Checkpoint, CheckpointState, Exit, Job, JobEvent, Progress, State};
 use ftl_core::metrics::{Evaluated, Rewards, Stepped};
 use ftl_core::{Event, EventRecord, JobId};
 
@@ -61,9 +61,17 @@ impl Draw {
         Checkpoint {
             step: self.number(),
             attempt: self.small(),
+            seq: self.number(),
             path: self.path(),
             bytes: self.number(),
             created_unix_ms: self.time(),
+            state: self.one(&[CheckpointState::Complete, CheckpointState::Damaged, CheckpointState::Removed]),
+            damage: self.maybe(Self::text),
+            verified_unix_ms: self.maybe(Self::time),
+            eval_loss_nats: self.maybe(Self::float),
+            pinned: self.one(&[true, false]),
+            last: self.one(&[true, false]),
+            best: self.one(&[true, false]),
         }
     }
 
@@ -72,7 +80,7 @@ impl Draw {
     }
 
     pub fn event(&mut self) -> JobEvent {
-        let event = match self.below(8) {
+        let event = match self.below(10) {
             0 => Event::State { state: self.one(&State::ALL), reason: self.maybe(Self::text) },
             1 => Event::Phase {
                 phase: self.one(&PHASES),
@@ -113,6 +121,13 @@ impl Draw {
                 reference: self.maybe(Self::text),
             }),
             6 => Event::Saved { step: self.number(), path: self.text(), bytes: self.number() },
+            7 => Event::Removed { step: self.number(), path: self.text() },
+            8 => Event::Damaged {
+                step: self.number(),
+                path: self.text(),
+                kept_at: self.text(),
+                message: self.text(),
+            },
             _ => Event::Exported { path: self.text(), kind: self.text() },
         };
         let record = EventRecord { seq: self.number(), time_unix_ms: self.time(), event };

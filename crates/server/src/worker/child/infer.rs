@@ -58,7 +58,8 @@ fn answer_all(link: &Link, nonce: String, weights: &Weights) -> Result<(), Troub
     let no_thread = |error: std::io::Error| {
         Problem::new(ProblemKind::Worker, format!("a thread can't be started: {error}"))
     };
-    link.beat(Arc::new(Standing::default())).map_err(no_thread)?;
+    // How long an answer takes is judged by whoever waits for it.
+    link.beat(Arc::new(Standing::default()), StopSignal::new()).map_err(no_thread)?;
     let questions = listen(link).map_err(no_thread)?;
     let mut speaker = Speaker::load(weights)?;
     for question in questions {
@@ -83,7 +84,7 @@ fn listen(link: &Link) -> std::io::Result<mpsc::Receiver<Question>> {
                 stop.raise(StopReason::User);
             }
         }
-        Some(ToWorker::Task { .. } | ToWorker::Stop) => {
+        Some(ToWorker::Task { .. } | ToWorker::Stop | ToWorker::Save) => {
             eprintln!("the server sent a frame that is meant for another task");
         }
         None => std::process::exit(i32::from(exit::DONE)),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use ftl_core::StopSignal;
 use ftl_core::job::Phase;
 
 use crate::worker::frame::{self, FrameError};
@@ -78,14 +79,16 @@ impl Link {
         Ok(())
     }
 
-    /// Tells the server every two seconds that this process is alive, and where it stands.
-    pub(super) fn beat(&self, standing: Arc<Standing>) -> io::Result<()> {
+    /// Tells the server every two seconds that this process is alive, where it stands, and whether it gets on, which
+    /// shows in how often `work` was looked at.
+    pub(super) fn beat(&self, standing: Arc<Standing>, work: StopSignal) -> io::Result<()> {
         let link = self.clone();
         thread::Builder::new().name("heartbeat".to_owned()).spawn(move || {
             loop {
                 let (step, phase) = *lock(&standing.0);
                 // Whoever listens finds out about the end of the server.
-                if link.send(&FromWorker::Heartbeat { step, phase }).is_err() {
+                let pulse = work.n_looks();
+                if link.send(&FromWorker::Heartbeat { step, phase, pulse }).is_err() {
                     return;
                 }
                 thread::sleep(BEAT);

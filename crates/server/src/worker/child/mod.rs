@@ -1,5 +1,6 @@
 //! The worker's side: reads its task from fd 3, does it, and ends with one of the codes of [`exit`](super::exit).
 
+mod checkpoint;
 mod data;
 mod infer;
 mod link;
@@ -32,7 +33,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let (nonce, task) = match frame::read::<ToWorker>(&mut socket) {
         Ok(Some(ToWorker::Task { nonce, task })) => (nonce, task),
-        Ok(Some(ToWorker::Stop | ToWorker::Ask { .. } | ToWorker::Abort { .. })) => {
+        Ok(Some(ToWorker::Stop | ToWorker::Save | ToWorker::Ask { .. } | ToWorker::Abort { .. })) => {
             return unusable("the first frame is not a task");
         }
         // The server went away before it said anything.
@@ -44,8 +45,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return unusable(&format!("the socket can't be used: {error}")),
     };
     ExitCode::from(guarded(move || match task {
-        Task::Train { spec, directory, attempt } => {
-            train::run(link, nonce, train::Assignment { spec: *spec, directory, attempt })
+        Task::Train { spec, directory, attempt, from } => {
+            train::run(link, nonce, train::Assignment { spec: *spec, directory, attempt, from })
         }
         Task::InspectModel { path } => small::run(&link, nonce, |link| small::inspect_model(link, &path)),
         Task::CheckData { check } => small::run(&link, nonce, |link| data::check(link, &check)),
@@ -60,6 +61,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             small::run(&link, nonce, |link| small::preview(link, &path, format, (after_row, n_rows)))
         }
         Task::PlanMemory { spec } => small::run(&link, nonce, |link| small::plan_memory(link, &spec)),
+        Task::VerifyCheckpoint { path } => {
+            small::run(&link, nonce, |link| checkpoint::verify_checkpoint(link, &path))
+        }
+        Task::ExportCheckpoint { path, to } => {
+            small::run(&link, nonce, |link| checkpoint::export(link, &path, &to))
+        }
         Task::Infer { model, adapter, device } => {
             infer::run(link, nonce, &infer::Weights { model, adapter, device })
         }

@@ -9,11 +9,14 @@ use std::thread;
 use std::time::Duration;
 
 use ftl_core::job::Phase;
-use ftl_core::{Event, EventRecord, JobSpec, Observer, Problem, ProblemKind, StopReason, StopSignal};
+use ftl_core::{
+    Event, EventRecord, JobSpec, Observer, Problem, ProblemKind, Signals, StopReason, StopSignal,
+};
 use ftl_trainer::error::TrainError;
 use ftl_trainer::train::event_log::EventLog;
+use ftl_trainer::train::output::holds_run;
 use ftl_trainer::train::{Begin, Outcome, train};
-use signal_hook::consts::SIGTERM;
+use signal_hook::consts::{SIGHUP, SIGTERM};
 
 use super::hello;
 use super::link::{Link, Standing, lock};
@@ -36,12 +39,13 @@ pub(super) struct Assignment {
     pub(super) spec: JobSpec,
     pub(super) directory: PathBuf,
     pub(super) attempt: u32,
+    pub(super) from: Option<PathBuf>,
 }
 
 /// Does it, and says how it ended.
 pub(super) fn run(link: Link, nonce: String, assignment: Assignment) -> u8 {
-    let stop = StopSignal::new();
-    let (last, code) = match begin(&link, nonce, &assignment, &stop) {
+    let signals = Signals::default();
+    let (last, code) = match begin(&link, nonce, &assignment, &signals) {
         Ok(code) => return code,
         Err(Early::Refused { problems, code }) => (FromWorker::Refused { problems }, code),
         Err(Early::GivenUp) => (FromWorker::Stopped { step: 0 }, exit::STOPPED),
@@ -70,21 +74,26 @@ impl Early {
     }
 }
 
-fn begin(link: &Link, nonce: String, assignment: &Assignment, stop: &StopSignal) -> Result<u8, Early> {
-    let Assignment { spec, directory, attempt } = assignment;
+fn begin(link: &Link, nonce: String, assignment: &Assignment, signals: &Signals) -> Result<u8, Early> {
+    let Assignment { spec, directory, attempt, from } = assignment;
+    let stop = &signals.stop;
     let no_thread = |error: io::Error| {
         let problem = Problem::new(ProblemKind::Worker, format!("a thread can't be started: {error}"));
         Early::refused(vec![problem.hint("look at the machine's limits of processes")], exit::FILE)
     };
-    let for_signal = stop.clone();
-    // Again and again: a shutdown may send it to all processes, and the end of the server sends another.
-    // SAFETY: the action only touches an atomic.
-    let registered =
-        unsafe { signal_hook::low_level::register(SIGTERM, move || for_signal.raise(StopReason::Shutdown)) };
-    registered.map_err(no_thread)?;
-    let for_server = stop.clone();
+    // Again and again: a shutdown may send SIGTERM to all processes, and the end of the server sends another. SIGHUP comes
+    // to a worker that was paused when its server died: the system wakes those whom nobody would wake any more.
+    for signal in [SIGTERM, SIGHUP] {
+        let stop = stop.clone();
+        // SAFETY: the action only touches an atomic.
+        let registered =
+            unsafe { signal_hook::low_level::register(signal, move || stop.raise(StopReason::Shutdown)) };
+        registered.map_err(no_thread)?;
+    }
+    let (for_server, save) = (stop.clone(), signals.save.clone());
     let listen = move |message| match message {
         Some(ToWorker::Stop) => for_server.raise(StopReason::User),
+        Some(ToWorker::Save) => save.raise(),
         Some(ToWorker::Task { .. } | ToWorker::Ask { .. } | ToWorker::Abort { .. }) => {
             eprintln!("the server sent a frame that is meant for another task");
         }
@@ -106,6 +115,8 @@ fn begin(link: &Link, nonce: String, assignment: &Assignment, stop: &StopSignal)
         Err(LockError::Io(error)) => return Err(Early::file("lock", directory, &error)),
     };
     let spec = spec.check().map_err(|problems| Early::refused(problems, exit::REFUSED))?;
+    let begin = where_to_begin((directory, *attempt), from.as_deref())
+        .map_err(|error| Early::refused(vec![file_problem(&error)], exit::FILE))?;
 
     let attempt_dir = attempt_directory(directory, *attempt);
     fs::create_dir_all(&attempt_dir).map_err(|error| Early::file("create", &attempt_dir, &error))?;
@@ -120,12 +131,11 @@ fn begin(link: &Link, nonce: String, assignment: &Assignment, stop: &StopSignal)
     }
     let standing = Arc::new(Standing::default());
     let feed = Arc::new(Feed::default());
-    link.beat(Arc::clone(&standing)).map_err(no_thread)?;
+    link.beat(Arc::clone(&standing), stop.clone()).map_err(no_thread)?;
     let sent = feed.start(link.clone(), read, stop.clone()).map_err(no_thread)?;
     let mut recorder = Recorder { log, standing, feed, stop: stop.clone(), failed: None };
 
-    let begin = if *attempt == 1 { Begin::New } else { Begin::Resume };
-    let outcome = train(&spec, (directory, begin), &mut recorder, stop);
+    let outcome = train(&spec, (directory, begin), &mut recorder, signals);
     let Recorder { failed, feed, .. } = recorder;
     let (last, code) = match (outcome, failed) {
         (Ok(_), Some(problem)) => (FromWorker::Refused { problems: vec![problem] }, exit::FILE),
@@ -138,6 +148,15 @@ fn begin(link: &Link, nonce: String, assignment: &Assignment, stop: &StopSignal)
         eprintln!("the server did not take the last events; they are in the journal");
     }
     Ok(code)
+}
+
+/// An attempt may end before it has written where the run starts from; then the next one is told as the first was.
+fn where_to_begin((directory, attempt): (&Path, u32), from: Option<&Path>) -> Result<Begin, TrainError> {
+    Ok(match from {
+        None if attempt == 1 => Begin::New,
+        Some(checkpoint) if attempt == 1 || !holds_run(directory)? => Begin::From(checkpoint.to_owned()),
+        None | Some(_) => Begin::Resume,
+    })
 }
 
 fn ended_by(error: &TrainError) -> (FromWorker, u8) {
@@ -185,6 +204,8 @@ impl Observer for Recorder {
             | Event::Evaluated(_)
             | Event::Sampled(_)
             | Event::Saved { .. }
+            | Event::Removed { .. }
+            | Event::Damaged { .. }
             | Event::Exported { .. } => {}
         }
         if self.failed.is_some() {

@@ -53,8 +53,12 @@ impl Progress {
             Event::Saved { step, path, bytes } => {
                 self.line(&format!("step {step}: saved {path} ({:.1} MB)", *bytes as f64 / 1e6));
             }
+            // The note beside it says what is wrong.
+            Event::Damaged { step, path: _, kept_at, message: _ } => {
+                self.line(&format!("the damaged checkpoint of step {step} is kept at {kept_at}"));
+            }
             Event::Exported { path, kind } => self.line(&format!("exported {kind} to {path}")),
-            Event::State { .. } => {}
+            Event::State { .. } | Event::Removed { .. } => {}
         }
     }
 

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use ftl_core::job::State;
 use ftl_core::plan::shown;
 use ftl_core::spec::resolved::DeviceKind;
-use ftl_core::{CheckedSpec, Event, JobSpec, Observer, Problem, ProblemKind, StopReason, StopSignal};
+use ftl_core::{
+    CheckedSpec, Event, JobSpec, Observer, Problem, ProblemKind, SaveSignal, Signals, StopReason, StopSignal,
+};
 use ftl_trainer::checkpoint::layout::EVENTS_JSONL;
 use ftl_trainer::error::TrainError;
 use ftl_trainer::train::event_log::EventLog;
@@ -30,6 +32,10 @@ pub struct Args {
     /// Go on from the newest valid checkpoint in DIR.
     #[arg(long)]
     resume: bool,
+    /// Start from a checkpoint of another run, such as `runs/a/checkpoint-500`: the spec may change all that leaves the
+    /// meaning of its weights and moments as it is (learning rate, schedule, steps, batch, data, …); steps count on.
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with = "resume")]
+    from: Option<PathBuf>,
     /// Write one event per line to FILE, beside `events.jsonl` in DIR.
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
@@ -39,10 +45,11 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: Args, format: Format) -> CommandResult {
-    let Args { spec, out, overrides, resume, events, device } = args;
+    let Args { spec, out, overrides, resume, from, events, device } = args;
     let spec = read(&spec, &overrides, device.device)?;
-    let stop = StopSignal::new();
-    stop_on_signals(&stop);
+    let signals = Signals::default();
+    stop_on_signals(&signals.stop);
+    save_on_signal(&signals.save);
     if events.as_deref().is_some_and(|events| same_file(events, &out.join(EVENTS_JSONL))) {
         let problem = Problem::new(ProblemKind::InvalidValue, "the run writes that file by itself");
         return Err(problem.at("--events").hint("leave the flag out, or name another file").into());
@@ -51,8 +58,12 @@ pub fn run(args: Args, format: Format) -> CommandResult {
         EventLog::check(path)?;
     }
     let mut watcher = Watcher { progress: Progress::new(), log: EventLog::default(), path: events };
-    let begin = if resume { Begin::Resume } else { Begin::New };
-    let outcome = train(&spec, (&out, begin), &mut watcher, &stop);
+    let begin = match from {
+        Some(checkpoint) => Begin::From(checkpoint),
+        None if resume => Begin::Resume,
+        None => Begin::New,
+    };
+    let outcome = train(&spec, (&out, begin), &mut watcher, signals);
     watcher.progress.finish();
     let (ended, document) = match outcome? {
         Outcome::Finished(summary) => {
@@ -101,6 +112,23 @@ pub fn stop_on_signals(stop: &StopSignal) {
             note(&format!("signal {signal} will end the run without saving: {error}"));
         }
     }
+}
+
+/// SIGUSR1 asks for a checkpoint after the step under way.
+fn save_on_signal(save: &SaveSignal) {
+    #[cfg(unix)]
+    {
+        let save = save.clone();
+        // SAFETY: the action only touches an atomic.
+        let registered =
+            unsafe { signal_hook::low_level::register(signal_hook::consts::SIGUSR1, move || save.raise()) };
+        if let Err(error) = registered {
+            note(&format!("SIGUSR1 will end the run instead of saving: {error}"));
+        }
+    }
+    // Other systems have no such signal.
+    #[cfg(not(unix))]
+    let _ = save;
 }
 
 /// Whether two paths name one file, which may not be there yet.

@@ -185,6 +185,8 @@ fn csv_row(metric: &JobEvent) -> Option<String> {
         | Event::Note { .. }
         | Event::Sampled(_)
         | Event::Saved { .. }
+        | Event::Removed { .. }
+        | Event::Damaged { .. }
         | Event::Exported { .. } => return None,
     };
     let of_pairs: [String; 4] = match rewards {
@@ -231,6 +233,8 @@ fn table(metrics: &[JobEvent]) -> Table {
             | Event::Note { .. }
             | Event::Sampled(_)
             | Event::Saved { .. }
+            | Event::Removed { .. }
+            | Event::Damaged { .. }
             | Event::Exported { .. } => {}
         }
     }

@@ -2,7 +2,6 @@
 
 mod act;
 mod attempts;
-mod checkpoints;
 mod list;
 mod logs;
 mod metrics;
@@ -42,8 +41,6 @@ pub enum Command {
     Predictions(predictions::Args),
     /// List the processes that worked on a job.
     Attempts(JobArg),
-    /// List a job's checkpoints.
-    Checkpoints(JobArg),
 }
 
 /// The job that a command is about.
@@ -67,6 +64,5 @@ pub async fn run(command: Command, context: &Context) -> CommandResult {
         Command::Metrics(args) => metrics::run(args, context).await,
         Command::Predictions(args) => predictions::run(args, context).await,
         Command::Attempts(args) => attempts::run(args, context).await,
-        Command::Checkpoints(args) => checkpoints::run(args, context).await,
     }
 }
