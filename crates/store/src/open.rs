@@ -63,6 +63,18 @@ pub(crate) fn prepare(location: &Location) -> Result<Lock, StoreError> {
     Ok(lock)
 }
 
+/// A connection that reads a database of ours, whatever its version. Nothing is changed and nobody is locked out.
+pub(crate) fn existing(location: &Location) -> Outcome<SqliteConnection> {
+    match look(location) {
+        Ok(Found::Ours { .. }) | Err(Fault(StoreError::NewerDatabase { .. })) => location.open_to_read(),
+        Ok(Found::Nothing) => {
+            let reason = "there is none, or it is empty".to_owned();
+            Err(StoreError::NotOurs { path: location.path().to_owned(), reason }.into())
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
 fn lock(location: &Location) -> Result<Lock, StoreError> {
     let path = location.beside(".lock");
     let file = private_file(&path)?;
@@ -129,7 +141,7 @@ fn has_content(path: &Path) -> Result<bool, StoreError> {
     })
 }
 
-fn known_versions() -> Vec<String> {
+pub(crate) fn known_versions() -> Vec<String> {
     MigrationSource::<Sqlite>::migrations(&MIGRATIONS)
         .expect("embedded migrations are read without a file")
         .iter()
