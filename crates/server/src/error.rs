@@ -67,6 +67,10 @@ impl From<StoreError> for ServiceError {
                 problem(ProblemKind::InvalidValue, error.to_string())
                     .hint("stop or cancel it, and wait for that"),
             ),
+            StoreError::NotQueued(_) | StoreError::PlaceChanged { .. } => Self::Precondition(
+                problem(ProblemKind::InvalidValue, error.to_string())
+                    .hint("`ftl jobs queue` lists the queue in its order"),
+            ),
             StoreError::RequestIdTaken => {
                 Self::AlreadyExists(problem(ProblemKind::InvalidValue, error.to_string()).at("request_id"))
             }

@@ -36,6 +36,7 @@ pub mod grpc;
 pub mod guard;
 pub mod hugging_face;
 pub mod jobs;
+pub mod leases;
 pub mod listen;
 pub mod panics;
 pub mod presets;

@@ -51,7 +51,7 @@ impl Service {
     }
 
     async fn create(&self) -> Job {
-        self.jobs.create(job(), None).await.expect("a good spec")
+        self.jobs.create(job(), None, None).await.expect("a good spec")
     }
 
     async fn reaches(&self, id: &JobId, state: State) -> Job {

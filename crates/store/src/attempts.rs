@@ -9,8 +9,8 @@ use crate::error::StoreError;
 use crate::events::must_exist;
 use crate::jobs::{Change, enter, existing, load_standing};
 use crate::rows::attempt::AttemptRow;
-use crate::rows::value::{integer, json};
-use crate::schema::attempts;
+use crate::rows::value::{count, id, integer, json, name};
+use crate::schema::{attempts, jobs};
 use crate::{Reply, Store};
 
 /// How an attempt ended, and what that means for its job.
@@ -80,6 +80,23 @@ impl Store {
                 Some(_) | None => {}
             }
             existing(transaction.connection, &id)
+        })
+    }
+
+    /// Attempts that have not ended, of jobs in this state.
+    pub fn open_attempts(&self, state: State) -> Reply<Vec<(JobId, u32)>> {
+        self.read(move |connection| {
+            let of_state = jobs::table.filter(jobs::state.eq(name("jobs.state", state)?)).select(jobs::id);
+            let rows: Vec<(String, i64)> = attempts::table
+                .filter(attempts::ended_unix_ms.is_null())
+                .filter(attempts::job.eq_any(of_state))
+                .select((attempts::job, attempts::number))
+                .load(connection)?;
+            let mut open = Vec::with_capacity(rows.len());
+            for (job, number) in rows {
+                open.push((id("attempts.job", job)?, count("attempts.number", number)?));
+            }
+            Ok(open)
         })
     }
 

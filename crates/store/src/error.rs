@@ -17,6 +17,17 @@ pub enum StoreError {
     /// Only a job that no worker is at, and none will be by itself, can be removed.
     #[error("a job that is {0} can't be removed; cancel it first")]
     NotAtRest(State),
+    /// Only a job in the queue has a place there.
+    #[error("the job is {0} and not in the queue; only a QUEUED one can be moved, or be moved to")]
+    NotQueued(State),
+    /// The queue has changed since the caller saw it.
+    #[error("the job is at place {is} of the queue, not at {expected} any more; look at the queue again")]
+    PlaceChanged {
+        /// Where it is.
+        is: u64,
+        /// Where the caller saw it.
+        expected: u64,
+    },
     /// The attempt's end was kept before.
     #[error("attempt {0} has ended already")]
     AttemptEnded(u32),

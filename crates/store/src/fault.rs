@@ -53,6 +53,8 @@ impl StoreError {
             | Self::NotFound
             | Self::Illegal(_)
             | Self::NotAtRest(_)
+            | Self::NotQueued(_)
+            | Self::PlaceChanged { .. }
             | Self::AttemptEnded(_)
             | Self::RequestIdTaken
             | Self::NameTaken
@@ -83,6 +85,8 @@ impl StoreError {
             Self::NotFound
             | Self::Illegal(_)
             | Self::NotAtRest(_)
+            | Self::NotQueued(_)
+            | Self::PlaceChanged { .. }
             | Self::AttemptEnded(_)
             | Self::RequestIdTaken
             | Self::NameTaken

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use diesel::dsl::count_star;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error};
-use ftl_core::job::{Job, State};
+use ftl_core::job::{Job, Parent, State};
 use ftl_core::system::JobCount;
 use ftl_core::{Event, JobId, JobSpec, Page, PageRequest, Problem};
 
@@ -13,6 +13,7 @@ use crate::clock::now_unix_ms;
 use crate::error::StoreError;
 use crate::fault::Outcome;
 use crate::page::{Cut, List};
+use crate::queue::{behind_all, placed};
 use crate::rows::event::NewEventRow;
 use crate::rows::job::{JobRow, NewJobRow, StandingRow};
 use crate::rows::value::{count, from_json, integer, json, name, named, path_text};
@@ -34,6 +35,8 @@ pub struct NewJob {
     pub directory: PathBuf,
     /// What makes a repeated request the same request.
     pub request_id: Option<String>,
+    /// The checkpoint that it begins with, whose copy is in its directory.
+    pub parent: Option<Parent>,
 }
 
 /// What became of a job to be made.
@@ -57,11 +60,11 @@ pub struct Change {
 }
 
 impl Store {
-    /// Makes a job that is QUEUED, and its first event. A request id that was used with the same spec finds the job that
-    /// it made.
+    /// Makes a job that is QUEUED, behind all others, and its first event. A request id that was used with the same spec
+    /// and parent finds the job that it made.
     ///
     /// # Errors
-    /// [`StoreError::RequestIdTaken`] where it was used with another spec, [`StoreError::IdTaken`].
+    /// [`StoreError::RequestIdTaken`] where it was used with others, [`StoreError::IdTaken`].
     pub fn create_job(&self, job: NewJob) -> Reply<Created> {
         self.write(move |transaction| create(transaction, &job))
     }
@@ -104,11 +107,12 @@ impl Store {
                 .order(jobs::number.desc())
                 .select(JobRow::as_select())
                 .load(connection)?;
-            Ok(cut.page(rows.into_iter().map(JobRow::numbered).collect::<Result<_, _>>()?))
+            let numbers: Vec<i64> = rows.iter().map(JobRow::number).collect();
+            Ok(cut.page(numbers.into_iter().zip(placed(connection, rows)?).collect()))
         })
     }
 
-    /// All jobs in one of these states, oldest first.
+    /// All jobs in one of these states, in the order of the queue.
     pub fn jobs_in(&self, states: &[State]) -> Reply<Vec<Job>> {
         let states = match names(states) {
             Ok(states) => states,
@@ -117,10 +121,10 @@ impl Store {
         self.read(move |connection| {
             let rows: Vec<JobRow> = jobs::table
                 .filter(jobs::state.eq_any(&states))
-                .order(jobs::number)
+                .order((jobs::queue_order, jobs::number))
                 .select(JobRow::as_select())
                 .load(connection)?;
-            Ok(rows.into_iter().map(Job::try_from).collect::<Result<_, _>>()?)
+            placed(connection, rows)
         })
     }
 
@@ -176,7 +180,7 @@ fn names(states: &[State]) -> Result<Vec<String>, StoreError> {
 }
 
 fn create(transaction: &mut Transaction<'_>, job: &NewJob) -> Outcome<Created> {
-    let NewJob { id, name, spec, directory, request_id } = job;
+    let NewJob { id, name, spec, directory, request_id, parent } = job;
     let spec_text = json("jobs.spec", spec)?;
     if let Some(request_id) = request_id {
         let made: Option<(String, String)> = jobs::table
@@ -185,10 +189,12 @@ fn create(transaction: &mut Transaction<'_>, job: &NewJob) -> Outcome<Created> {
             .first(transaction.connection)
             .optional()?;
         if let Some((made, made_spec)) = made {
-            if made_spec != spec_text && from_json::<JobSpec>("jobs.spec", &made_spec)? != *spec {
+            let job = load(transaction.connection, &made)?.ok_or(StoreError::NotFound)?;
+            let is_same_spec =
+                made_spec == spec_text || from_json::<JobSpec>("jobs.spec", &made_spec)? == *spec;
+            if !is_same_spec || job.parent != *parent {
                 return Err(StoreError::RequestIdTaken.into());
             }
-            let job = load(transaction.connection, &made)?.ok_or(StoreError::NotFound)?;
             return Ok(Created::Existing(job));
         }
     }
@@ -201,6 +207,10 @@ fn create(transaction: &mut Transaction<'_>, job: &NewJob) -> Outcome<Created> {
         directory: &path_text("jobs.directory", directory)?,
         request_id: request_id.as_deref(),
         created_unix_ms: integer("jobs.created_unix_ms", now)?,
+        queue_order: behind_all(transaction.connection)?,
+        device: spec.device.kind.as_deref().unwrap_or("auto"),
+        parent_job: parent.as_ref().map(|parent| parent.job.as_str()),
+        parent_step: parent.as_ref().map(|parent| integer("jobs.parent_step", parent.step)).transpose()?,
         standing: (&standing).try_into()?,
     };
     let inserted = diesel::insert_into(jobs::table).values(row).execute(transaction.connection);
@@ -271,7 +281,7 @@ pub(crate) fn save_standing(connection: &mut SqliteConnection, id: &str, standin
 fn load(connection: &mut SqliteConnection, id: &str) -> Outcome<Option<Job>> {
     let row: Option<JobRow> =
         jobs::table.filter(jobs::id.eq(id)).select(JobRow::as_select()).first(connection).optional()?;
-    Ok(row.map(Job::try_from).transpose()?)
+    Ok(placed(connection, row.into_iter().collect())?.pop())
 }
 
 /// A job that must be there.

@@ -12,6 +12,7 @@
 //!   COMMIT waits for the disk.
 //! - What a worker reports can be sent twice; it is kept once.
 //! - An attempt begins and ends in one transaction with its job's change of state.
+//! - Only a job that is QUEUED has a place in the queue's order, and something that it waits for.
 //! - A file of a newer version, or of another program, is refused and stays as it is to the byte. One of an older version
 //!   is copied before it is migrated. One store at a time has a file open.
 //!
@@ -34,6 +35,7 @@
 //!     spec: JobSpec::default(),
 //!     directory: "/data/jobs/first".into(),
 //!     request_id: None,
+//!     parent: None,
 //! };
 //! store.create_job(job).wait()?; // event 1: QUEUED
 //! let attempt = store.begin_attempt(&id).wait()?; // event 2: STARTING
@@ -70,12 +72,14 @@ mod jobs;
 mod models;
 mod open;
 mod page;
+mod queue;
 mod readers;
 mod reply;
 mod rows;
 mod schema;
 mod settings;
 mod standing;
+mod times;
 mod version;
 mod writer;
 
@@ -94,12 +98,15 @@ pub use dataset_reports::{Checked, NewReport};
 pub use error::StoreError;
 pub use jobs::{Change, Created, NewJob};
 pub use models::StoredModel;
+pub use queue::Queued;
 pub use reply::Reply;
+pub use times::CommitTimes;
 pub use version::Version;
 
 use connection::Location;
 use fault::Outcome;
 use readers::{Question, Snapshot};
+use times::Times;
 use writer::{Message, Transaction, Work};
 
 /// The database. A clone is another handle to the same; when the last is dropped, what was asked for is finished and the
@@ -112,6 +119,7 @@ struct Threads {
     senders: Option<Senders>,
     writer: Option<JoinHandle<()>>,
     readers: Vec<JoinHandle<()>>,
+    times: Arc<Times>,
 }
 
 struct Senders {
@@ -131,12 +139,14 @@ impl Store {
         let lock = open::prepare(&location)?;
         let to_write = location.clone();
         let open = Box::new(move || to_write.open_to_write());
-        let (writer, writer_thread) = writer::start(open, Box::new(on_commit), lock)?;
+        let times = Arc::new(Times::default());
+        let (writer, writer_thread) = writer::start(open, Box::new(on_commit), lock, Arc::clone(&times))?;
         let (readers, reader_threads) = readers::start(&location)?;
         Ok(Self(Arc::new(Threads {
             senders: Some(Senders { writer, readers }),
             writer: Some(writer_thread),
             readers: reader_threads,
+            times,
         })))
     }
 
@@ -156,6 +166,11 @@ impl Store {
         let (answer, reply) = Reply::channel();
         self.send(Message::Answer(answer));
         reply
+    }
+
+    /// How long transactions took since the store was opened.
+    pub fn commit_times(&self) -> CommitTimes {
+        self.0.times.read()
     }
 
     fn send(&self, message: Message) {

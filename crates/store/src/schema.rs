@@ -110,6 +110,11 @@ diesel::table! {
         directory -> Text,
         request_id -> Nullable<Text>,
         spec -> Text,
+        queue_order -> BigInt,
+        device -> Text,
+        waiting -> Nullable<Text>,
+        parent_job -> Nullable<Text>,
+        parent_step -> Nullable<BigInt>,
     }
 }
 
@@ -166,3 +171,5 @@ diesel::table! {
         value -> Text,
     }
 }
+
+diesel::allow_tables_to_appear_in_same_query!(attempts, checkpoints, jobs);

@@ -1,6 +1,6 @@
 //! The part of a job that changes, and the rules by which states and events change it. Pure: no database here.
 
-use ftl_core::job::{IllegalTransition, Phase, Progress, State};
+use ftl_core::job::{IllegalTransition, Phase, Progress, State, Waiting};
 use ftl_core::{Event, Problem};
 
 use crate::jobs::Change;
@@ -11,6 +11,7 @@ pub(crate) struct Standing {
     pub(crate) state: State,
     pub(crate) reason: Option<String>,
     pub(crate) problems: Vec<Problem>,
+    pub(crate) waiting: Option<Waiting>,
     pub(crate) phase: Option<Phase>,
     pub(crate) progress: Progress,
     pub(crate) n_attempts: u32,
@@ -26,6 +27,7 @@ impl Standing {
             state: State::Queued,
             reason: None,
             problems: Vec::new(),
+            waiting: None,
             phase: None,
             progress: Progress::default(),
             n_attempts: 0,
@@ -35,12 +37,13 @@ impl Standing {
         }
     }
 
-    /// Goes to another state. Reason and problems are the new state's.
+    /// Goes to another state. Reason and problems are the new state's, and what it waited for is past.
     pub(crate) fn enter(&mut self, change: &Change, now_unix_ms: u64) -> Result<(), IllegalTransition> {
         let Change { to, reason, problems } = change;
         self.state = self.state.transition(*to)?;
         self.reason.clone_from(reason);
         self.problems.clone_from(problems);
+        self.waiting = None;
         if self.state == State::Running {
             self.started_unix_ms.get_or_insert(now_unix_ms);
         }

@@ -23,7 +23,7 @@ pub enum Follow {
 }
 
 impl Client {
-    fn jobs_stub(&self) -> JobServiceClient<AuthorizedChannel> {
+    pub(super) fn jobs_stub(&self) -> JobServiceClient<AuthorizedChannel> {
         JobServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
@@ -40,6 +40,7 @@ impl Client {
         let request = v1::CreateJobRequest {
             spec: Some(spec.clone().into()),
             request_id: request_id.map(str::to_owned),
+            from: None,
         };
         Ok(self
             .call(

@@ -9,6 +9,7 @@ mod follow;
 mod inference;
 mod jobs;
 mod models;
+mod queue;
 mod system;
 mod uploads;
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ftl_core::job::{Artifact, Attempt, Exit, Job, Phase, Progress, State};
+use ftl_core::job::{Artifact, Attempt, Exit, Job, Parent, Phase, Progress, State};
 
 use super::error::{id, optional};
 use super::numbered::number_or_unspecified;
@@ -19,6 +19,9 @@ impl From<Job> for v1::Job {
             state,
             reason,
             problems,
+            waiting,
+            queue_place,
+            parent,
             phase,
             progress,
             n_attempts,
@@ -43,6 +46,9 @@ impl From<Job> for v1::Job {
             create_time: Some(timestamp(created_unix_ms)),
             start_time: started_unix_ms.map(timestamp),
             end_time: ended_unix_ms.map(timestamp),
+            waiting: waiting.map(v1::Waiting::from),
+            queue_place,
+            parent: parent.map(v1::JobParent::from),
         }
     }
 }
@@ -67,6 +73,9 @@ impl TryFrom<v1::Job> for Job {
             create_time,
             start_time,
             end_time,
+            waiting,
+            queue_place,
+            parent,
         } = job;
         Ok(Self {
             id: id(NAME, "id", text)?,
@@ -75,6 +84,9 @@ impl TryFrom<v1::Job> for Job {
             state: State::required(NAME, "state", state)?,
             reason,
             problems: each(NAME, "problems", problems)?,
+            waiting: optional(NAME, "waiting", waiting)?,
+            queue_place,
+            parent: optional::<_, Parent>(NAME, "parent", parent)?,
             phase: Phase::optional(NAME, "phase", phase)?,
             progress: progress.map(Progress::from).unwrap_or_default(),
             n_attempts: attempt_count,

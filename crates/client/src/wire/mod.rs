@@ -23,6 +23,7 @@ mod numbered;
 pub mod page;
 pub mod plan;
 pub mod problem;
+mod queue;
 pub mod spec;
 pub mod state;
 pub mod system;

@@ -9,6 +9,7 @@ mod follow;
 mod jobs;
 mod models;
 mod pty;
+mod queue;
 mod start;
 mod status;
 mod terminal;
@@ -98,6 +99,9 @@ fn job(bits: u64, name: &str, state: State) -> Job {
         state,
         reason: None,
         problems: Vec::new(),
+        waiting: None,
+        queue_place: None,
+        parent: None,
         phase: None,
         progress: Progress::default(),
         n_attempts: 1,

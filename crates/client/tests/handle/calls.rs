@@ -7,7 +7,7 @@ use ftl_client::Show;
 use ftl_client::wire::config::verdict_response;
 use ftl_client::wire::v1;
 use ftl_core::dataset::{ImportSource, SplitBy};
-use ftl_core::job::{Checkpoint, State};
+use ftl_core::job::{Checkpoint, QueueSettings, State};
 use ftl_core::spec::resolved::DataFormat;
 use ftl_core::{ConfigId, DatasetId, JobId, ModelId, Page, PageRequest};
 
@@ -40,7 +40,11 @@ async fn jobs() {
     fake.answer("create_job", wire_job());
     assert_same(client.create_job(&job.spec, Some("r")).await, Ok::<_, ()>(&job));
     let spec = Some(job.spec.clone().into());
-    assert_asked(fake, "create_job", v1::CreateJobRequest { spec, request_id: Some("r".to_owned()) });
+    assert_asked(
+        fake,
+        "create_job",
+        v1::CreateJobRequest { spec, request_id: Some("r".to_owned()), from: None },
+    );
 
     fake.answer("get_job", wire_job());
     assert_same(client.job(&id).await, Ok::<_, ()>(&job));
@@ -69,6 +73,27 @@ async fn jobs() {
     fake.answer("resume_job", wire_job());
     assert_same(client.resume_job(&id).await, Ok::<_, ()>(&job));
     assert_asked(fake, "resume_job", v1::ResumeJobRequest { id: job_id.clone() });
+
+    fake.answer("create_job", wire_job());
+    let from = full(Draw::start_from);
+    assert_same(client.create_job_from(&job.spec, from.clone(), "r").await, Ok::<_, ()>(&job));
+    let (spec, from) = (Some(job.spec.clone().into()), Some(from.into()));
+    assert_asked(fake, "create_job", v1::CreateJobRequest { spec, request_id: Some("r".to_owned()), from });
+
+    fake.answer("move_job", wire_job());
+    let change = full(Draw::change_of_order);
+    assert_same(client.move_job(change.clone()).await, Ok::<_, ()>(&job));
+    assert_asked(fake, "move_job", v1::MoveJobRequest::from(change));
+
+    fake.answer("get_queue_settings", v1::QueueSettings { min_free_disk_bytes: 5 });
+    let settings = QueueSettings { min_free_disk_bytes: 5 };
+    assert_eq!(client.queue_settings().await, Ok(settings));
+    assert_asked(fake, "get_queue_settings", v1::GetQueueSettingsRequest {});
+
+    fake.answer("update_queue_settings", v1::QueueSettings { min_free_disk_bytes: 5 });
+    assert_eq!(client.update_queue_settings(settings).await, Ok(settings));
+    let settings = Some(settings.into());
+    assert_asked(fake, "update_queue_settings", v1::UpdateQueueSettingsRequest { settings });
 
     fake.answer("cancel_job", wire_job());
     assert_same(client.cancel_job(&id).await, Ok::<_, ()>(&job));

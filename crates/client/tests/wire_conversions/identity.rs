@@ -6,7 +6,7 @@ use ftl_client::wire::config::{verdict, verdict_response};
 use ftl_client::wire::inference::InferenceCall;
 use ftl_client::wire::{Numbered, v1};
 use ftl_core::inference::InferenceRequest;
-use ftl_core::job::{Artifact, Attempt, Checkpoint, Exit, Job, JobEvent};
+use ftl_core::job::{Artifact, Attempt, Checkpoint, Exit, Job, JobEvent, Move, QueueSettings, StartFrom};
 use ftl_core::metrics::Evaluated;
 use ftl_core::plan::MemoryPlan;
 use ftl_core::spec::resolved::Checkpointing;
@@ -70,6 +70,14 @@ proptest! {
         assert_survives::<v1::Attempt, Attempt>(&attempt);
         assert_survives::<v1::Checkpoint, Checkpoint>(&checkpoint);
         assert_survives::<v1::Artifact, Artifact>(&artifact);
+    }
+
+    #[test]
+    fn moves_and_beginnings_come_back(change in random(Draw::change_of_order), from in random(Draw::start_from)) {
+        assert_survives::<v1::MoveJobRequest, Move>(&change);
+        assert_survives::<v1::StartFrom, StartFrom>(&from);
+        let settings = QueueSettings { min_free_disk_bytes: from.step.unwrap_or(0) };
+        assert_survives::<v1::QueueSettings, QueueSettings>(&settings);
     }
 
     #[test]

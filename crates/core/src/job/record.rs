@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Phase, State};
+use super::{Parent, Phase, State, Waiting};
 use crate::error::Problem;
 use crate::event::EventRecord;
 use crate::id::JobId;
@@ -25,6 +25,12 @@ pub struct Job {
     pub reason: Option<String>,
     /// What is wrong; only while `state` is FAILED or INTERRUPTED.
     pub problems: Vec<Problem>,
+    /// Why it is not started yet; only while `state` is QUEUED, and `None` there too until the queue has looked at it.
+    pub waiting: Option<Waiting>,
+    /// Its place in the queue, from 1; only while `state` is QUEUED.
+    pub queue_place: Option<u64>,
+    /// The checkpoint of another job that it began with.
+    pub parent: Option<Parent>,
     /// What it is busy with; `None` unless a worker is at it.
     pub phase: Option<Phase>,
     /// How far it is.

@@ -53,7 +53,7 @@ fn devices_are_read_as_they_are_written() {
     for (text, device, written) in [
         ("auto", DeviceKind::Auto, "auto"),
         ("cpu", DeviceKind::Cpu, "cpu"),
-        ("cuda", DeviceKind::Cuda(0), "cuda:0"),
+        ("cuda", DeviceKind::AnyCuda, "cuda"),
         ("cuda:1", DeviceKind::Cuda(1), "cuda:1"),
         ("vulkan", DeviceKind::Vulkan(0), "vulkan:0"),
         ("vulkan:2", DeviceKind::Vulkan(2), "vulkan:2"),

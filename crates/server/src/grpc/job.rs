@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ftl_client::wire::v1::job_service_server::JobService;
 use ftl_client::wire::{Numbered, page, required, v1};
-use ftl_core::job::{Attempt, Job, State};
+use ftl_core::job::{Attempt, Job, Move, QueueSettings, StartFrom, State};
 use ftl_core::{JobId, JobSpec, Problem, ProblemKind};
 use tonic::{Request, Response, Status, async_trait};
 
@@ -75,11 +75,12 @@ impl JobService for Api {
     type StreamMetricsStream = Answers<v1::StreamMetricsResponse>;
 
     async fn create_job(&self, request: Request<v1::CreateJobRequest>) -> Result<Response<v1::Job>, Status> {
-        let v1::CreateJobRequest { spec, request_id } = request.into_inner();
+        let v1::CreateJobRequest { spec, request_id, from } = request.into_inner();
         let spec: JobSpec = required("CreateJobRequest", "spec", spec).map_err(ServiceError::from)?;
         let request_id = request::request_id(request_id)?;
+        let from = from.map(StartFrom::try_from).transpose().map_err(ServiceError::from)?;
         let spec = self.0.parts.resolver.spec(spec).await?;
-        Ok(Response::new(self.0.parts.jobs.create(spec, request_id).await?.into()))
+        Ok(Response::new(self.0.parts.jobs.create(spec, from, request_id).await?.into()))
     }
 
     async fn get_job(&self, request: Request<v1::GetJobRequest>) -> Result<Response<v1::Job>, Status> {
@@ -118,6 +119,32 @@ impl JobService for Api {
         let id: JobId = request::id("id", &id)?;
         let job = self.0.parts.jobs.resume(&id).await.map_err(|error| error.about("job", &id))?;
         Ok(Response::new(job.into()))
+    }
+
+    async fn move_job(&self, request: Request<v1::MoveJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let change = Move::try_from(request.into_inner()).map_err(ServiceError::from)?;
+        let id = change.job.clone();
+        let job = self.0.parts.jobs.move_to(change).await.map_err(|error| error.about("job", &id))?;
+        Ok(Response::new(job.into()))
+    }
+
+    async fn get_queue_settings(
+        &self,
+        request: Request<v1::GetQueueSettingsRequest>,
+    ) -> Result<Response<v1::QueueSettings>, Status> {
+        let v1::GetQueueSettingsRequest {} = request.into_inner();
+        Ok(Response::new(self.0.parts.jobs.queue_settings().await?.into()))
+    }
+
+    async fn update_queue_settings(
+        &self,
+        request: Request<v1::UpdateQueueSettingsRequest>,
+    ) -> Result<Response<v1::QueueSettings>, Status> {
+        let v1::UpdateQueueSettingsRequest { settings } = request.into_inner();
+        let settings: QueueSettings =
+            required("UpdateQueueSettingsRequest", "settings", settings).map_err(ServiceError::from)?;
+        self.0.parts.jobs.set_queue_settings(settings).await?;
+        Ok(Response::new(settings.into()))
     }
 
     async fn cancel_job(&self, request: Request<v1::CancelJobRequest>) -> Result<Response<v1::Job>, Status> {

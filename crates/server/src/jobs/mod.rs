@@ -1,13 +1,15 @@
-//! The jobs of the service: what people ask of them, the queue that works on them one at a time, and what happens to
-//! those that a dead server left behind.
+//! The jobs of the service: what people ask of them, the queue that works on them, one in each place at a time, and what
+//! happens to those that a dead server left behind.
 //!
 //! The store is the only truth about a job's state. Whoever wants to change it asks the store for a transition and
 //! acts when the store has said yes, so that of two who ask at once one is told that it was too late.
 //!
 //! | file | does |
 //! |---|---|
-//! | this one | create, stop, resume, cancel, delete |
-//! | `queue` | takes the oldest queued job, when none is worked on |
+//! | this one | create, stop, resume, cancel, delete, and the order of the queue |
+//! | `start_from` | the checkpoint of another job that a new one begins with |
+//! | `queue` | looks who can start whenever something changes, and starts them |
+//! | `schedule` | who starts where, and what the others wait for: a pure function |
 //! | `supervisor` | one attempt: a worker, its events, its end |
 //! | `keep` | keeps what a worker reports, also where the store can't for a while |
 //! | `stall` | whether a worker still gets on |
@@ -23,7 +25,9 @@ mod keep;
 mod queue;
 mod recover;
 mod removal;
+mod schedule;
 mod stall;
+mod start_from;
 mod supervisor;
 mod verdict;
 
@@ -33,9 +37,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ftl_core::job::{Job, State};
+use ftl_core::job::{Job, Move, QueueSettings, StartFrom, State};
 use ftl_core::{CheckedSpec, JobId, JobSpec, Problem, ProblemKind};
-use ftl_store::{Change, Created, NewJob, Store};
+use ftl_store::{Change, Created, NewJob, Store, StoreError};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -123,12 +127,19 @@ impl Jobs {
         Ok(jobs)
     }
 
-    /// Judges `spec`, whose paths are absolute, and queues the job.
+    /// Judges `spec`, whose paths are absolute, and queues the job, behind all others. With `from` it begins with a
+    /// checkpoint of another job, of which it gets a copy.
     ///
     /// # Errors
     /// [`ServiceError::Invalid`] with all problems of the spec; [`ServiceError::AlreadyExists`] where `request_id`
-    /// belongs to a job with another spec.
-    pub async fn create(&self, spec: JobSpec, request_id: Option<String>) -> Result<Job, ServiceError> {
+    /// belongs to a job with another spec or beginning; [`ServiceError::NotFound`] and [`ServiceError::Precondition`]
+    /// where there is nothing to begin with.
+    pub async fn create(
+        &self,
+        spec: JobSpec,
+        from: Option<StartFrom>,
+        request_id: Option<String>,
+    ) -> Result<Job, ServiceError> {
         if self.0.ending.is_cancelled() {
             return Err(ServiceError::ShuttingDown);
         }
@@ -136,7 +147,21 @@ impl Jobs {
         let id = JobId::from_bits(random_bits()?);
         let directory = self.0.dir.job(&id);
         let (name, spec) = (checked.name.clone(), checked.to_spec());
-        match self.0.store.create_job(NewJob { id, name, spec, directory, request_id }).await? {
+        let parent = match from {
+            Some(from) => Some(start_from::copy(self, from, &directory).await?),
+            None => None,
+        };
+        let has_copy = parent.is_some();
+        let made = NewJob { id, name, spec, directory: directory.clone(), request_id, parent };
+        let made = self.0.store.create_job(made).await;
+        match &made {
+            _ if !has_copy => {}
+            Ok(Created::New(_)) => start_from::keep(&directory).await,
+            // The job may be there: the next service finds out.
+            Err(StoreError::OutcomeUnknown(_)) => {}
+            Ok(Created::Existing(_)) | Err(_) => start_from::forget(&directory).await,
+        }
+        match made? {
             Created::New(job) => {
                 info!(job.id = %job.id, job.name, "a job was queued");
                 self.0.queued.notify_one();
@@ -144,6 +169,33 @@ impl Jobs {
             }
             Created::Existing(job) => Ok(job),
         }
+    }
+
+    /// Changes a job's place in the queue.
+    ///
+    /// # Errors
+    /// [`ServiceError::Precondition`] where a job is not in the queue, or not at the place where the caller saw it.
+    pub async fn move_to(&self, change: Move) -> Result<Job, ServiceError> {
+        let job = self.0.store.move_job(change).await?;
+        info!(job.id = %job.id, place = job.queue_place, "a job was moved in the queue");
+        self.0.queued.notify_one();
+        Ok(job)
+    }
+
+    /// What a start waits for beside a free place.
+    ///
+    /// # Errors
+    /// The store refused.
+    pub async fn queue_settings(&self) -> Result<QueueSettings, ServiceError> {
+        queue::settings(self).await
+    }
+
+    /// Changes it.
+    ///
+    /// # Errors
+    /// The store refused.
+    pub async fn set_queue_settings(&self, settings: QueueSettings) -> Result<(), ServiceError> {
+        queue::set_settings(self, settings).await
     }
 
     /// Asks the worker to save and stop.

@@ -19,37 +19,35 @@ use super::checkpoints::look_over;
 use super::keep::{Keeper, catch_up, insist};
 use super::stall::{Beat, Condition, Watch};
 use super::verdict::{Onward, after_exit, onward};
-use super::{Jobs, Order, Shared};
+use super::{Jobs, Order, Shared, start_from};
 use crate::error::ServiceError;
-use crate::worker::{Ending, Report, TrainTask, Training};
+use crate::worker::{Ending, Given, Report, TrainTask, Training};
 
-/// Makes an attempt at a queued job and returns when its worker is gone and all is kept.
-pub(super) async fn attempt(jobs: &Jobs, id: &JobId) -> Result<(), ServiceError> {
-    let shared = &jobs.0;
-    // The door first: whoever stops the job as soon as it is STARTING must find it.
-    let mut orders = shared.active.enter(id);
-    let result = attempt_with_door(jobs, id, &mut orders).await;
-    shared.active.leave(id);
-    result
-}
-
-async fn attempt_with_door(
+/// Makes an attempt at a queued job, where it was `given` to compute, and returns when its worker is gone and all is kept.
+pub(super) async fn attempt(
     jobs: &Jobs,
     id: &JobId,
-    orders: &mut mpsc::UnboundedReceiver<Order>,
+    given: Given,
+    mut orders: mpsc::UnboundedReceiver<Order>,
 ) -> Result<(), ServiceError> {
     let shared = &jobs.0;
     // Before the attempt begins, so that nothing can fail between its beginning and its worker.
     let job = existing(shared, id).await?;
     let Some(attempt) = begin(shared, &job).await? else { return Ok(()) };
     info!(job.id = %id, attempt, "an attempt begins");
-    let (spec, directory) = (job.spec.clone(), job.directory.clone());
-    let task = TrainTask { spec, directory, attempt, from: None };
+    let device = given.device.clone();
+    let task = TrainTask {
+        spec: job.spec.clone(),
+        directory: job.directory.clone(),
+        attempt,
+        from: start_from::copy_of(&job),
+        given: Some(given),
+    };
     let ending = match start(shared, task).await {
-        Ok(training) => Supervision::new(shared, &job, attempt, training).follow(orders).await,
+        Ok(training) => Supervision::new(shared, &job, attempt, training).follow(&mut orders).await,
         Err(error) => not_started(&error),
     };
-    settle(jobs, &job, attempt, ending).await
+    settle(jobs, (&job, device), attempt, ending).await
 }
 
 /// The number of the attempt; none where the job is not queued any more.
@@ -236,18 +234,28 @@ impl<'a> Supervision<'a> {
 
 /// Keeps the end of an attempt, and what it means for the job. Where the store refuses for a reason that passes it is asked
 /// until it does, so that no job is left in a state that nobody looks after.
-async fn settle(jobs: &Jobs, job: &Job, attempt: u32, ending: Ending) -> Result<(), ServiceError> {
+async fn settle(
+    jobs: &Jobs,
+    (job, device): (&Job, String),
+    attempt: u32,
+    ending: Ending,
+) -> Result<(), ServiceError> {
     let (shared, id) = (&jobs.0, &job.id);
-    match insist(shared, || async { catch_up(shared, job, attempt).await }).await {
+    let kept = insist(shared, || async {
+        catch_up(shared, job, attempt).await?;
+        look_over(shared, job, attempt).await
+    });
+    match kept.await {
         Err(error) if !error.may_pass() => {
             // The end of the attempt is worth more than the events that can't be kept.
             warn!(job.id = %id, %error, "events of an attempt are not kept");
         }
         caught_up => caught_up?,
     }
-    look_over(shared, job, attempt).await;
     let Ending { exit, problems, log_tail, finished: _ } = ending;
-    let problems = advised(&shared.workers, &job.spec, exit, problems).await;
+    let mut spec = job.spec.clone();
+    spec.device.kind = Some(device);
+    let problems = advised(&shared.workers, &spec, exit, problems).await;
     let end = |state| {
         let exit = if state == State::Cancelled { Exit::Cancelled } else { exit };
         AttemptEnd { exit, log_tail: log_tail.clone(), change: after_exit(exit, state, problems.clone()) }

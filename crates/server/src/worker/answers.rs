@@ -1,7 +1,7 @@
 //! Answers of models: one worker with loaded weights, which is used again as long as the same weights are asked.
 //!
-//! One answer at a time; others wait their turn. The worker ends when other weights are asked for, or after a minute
-//! without a question, so that its memory is free for a training.
+//! One answer at a time; others wait their turn. The worker ends when other weights are asked for, after a minute without
+//! a question, or when a job wants its GPU, so that its memory is free for a training.
 
 use std::ffi::OsString;
 use std::fs;
@@ -23,6 +23,7 @@ use super::message::{FromWorker, Task, ToWorker};
 use super::spawn::task_log;
 use super::workers::judge;
 use crate::error::ServiceError;
+use crate::leases::{Lease, Leases, taken};
 
 /// A worker without a question is kept this long.
 const IDLE: Duration = Duration::from_secs(60);
@@ -53,6 +54,7 @@ type Part = Result<InferencePart, ServiceError>;
 pub(super) struct Answers {
     program: PathBuf,
     logs: PathBuf,
+    leases: Leases,
     warm: Arc<Mutex<Option<Warm>>>,
     n_asked: AtomicU64,
 }
@@ -62,6 +64,8 @@ pub(super) struct Answers {
 struct Warm {
     weights: Weights,
     connection: Connection,
+    /// Of the GPU that it computes on. Behind the connection, which ends first where this is dropped.
+    lease: Option<Lease>,
     log: PathBuf,
     /// The last question.
     asked: u64,
@@ -73,7 +77,8 @@ struct Warm {
 struct Weights {
     model: PathBuf,
     adapter: Option<PathBuf>,
-    device: String,
+    /// As it was asked for.
+    device: DeviceKind,
     /// The files' names, sizes and times: a model that is written anew is loaded anew.
     files: Vec<(OsString, u64, Option<SystemTime>)>,
 }
@@ -86,8 +91,8 @@ struct Question {
 }
 
 impl Answers {
-    pub(super) fn new(program: PathBuf, logs: PathBuf) -> Self {
-        Self { program, logs, warm: Arc::default(), n_asked: AtomicU64::new(0) }
+    pub(super) fn new(program: PathBuf, logs: PathBuf, leases: Leases) -> Self {
+        Self { program, logs, leases, warm: Arc::default(), n_asked: AtomicU64::new(0) }
     }
 
     pub(super) async fn ask(
@@ -100,7 +105,7 @@ impl Answers {
         let read = tokio::task::spawn_blocking(move || {
             let mut files = files_of(&model);
             files.extend(adapter.iter().flat_map(|adapter| files_of(adapter)));
-            Weights { model, adapter, device: device.to_string(), files }
+            Weights { model, adapter, device, files }
         });
         let weights = read.await.map_err(|error| ServiceError::Internal(Box::new(error)))?;
         let id = 1 + self.n_asked.fetch_add(1, Ordering::Relaxed);
@@ -108,10 +113,17 @@ impl Answers {
         // Without a limit, since an answer has one: a reader that is slow does not keep the worker from the next.
         let (parts, stream) = mpsc::unbounded_channel();
         let log = task_log(&self.logs, "infer", id);
-        let worker = (self.program.clone(), log);
+        let worker = Start { program: self.program.clone(), log, leases: self.leases.clone() };
         tokio::spawn(answer(Arc::clone(&self.warm), worker, question, parts));
         Ok(UnboundedReceiverStream::new(stream))
     }
+}
+
+/// How a worker is started.
+struct Start {
+    program: PathBuf,
+    log: PathBuf,
+    leases: Leases,
 }
 
 /// What became of the worker.
@@ -122,7 +134,7 @@ enum After {
 
 async fn answer(
     warm: Arc<Mutex<Option<Warm>>>,
-    (program, log): (PathBuf, PathBuf),
+    start: Start,
     question: Question,
     parts: mpsc::UnboundedSender<Part>,
 ) {
@@ -131,15 +143,19 @@ async fn answer(
         () = parts.closed() => return,
     };
     let is_fit = |warm: &Warm| warm.weights == question.weights && !warm.connection.process.has_ended();
+    // One question more would keep the job waiting that wants the place.
+    if let Some(lease) =
+        worker.as_ref().and_then(|warm| warm.lease.as_ref()).filter(|lease| lease.is_wanted())
+    {
+        let refusal = taken(&[lease.place()]);
+        end(worker.take()).await;
+        let _ = parts.send(Err(ServiceError::Precondition(refusal)));
+        return;
+    }
     if !worker.as_ref().is_some_and(is_fit) {
         end(worker.take()).await;
-        let Weights { model, adapter, device, files: _ } = question.weights.clone();
-        let task = Task::Infer { model, adapter, device };
-        match Connection::open(&program, log.clone(), task).await {
-            Ok(connection) => {
-                let weights = question.weights.clone();
-                *worker = Some(Warm { weights, connection, log, asked: 0, has_answered: false });
-            }
+        match load(start, question.weights.clone()).await {
+            Ok(loaded) => *worker = Some(loaded),
             Err(error) => {
                 // Whoever asked may be gone.
                 let _ = parts.send(Err(error));
@@ -152,12 +168,14 @@ async fn answer(
     loaded.asked = id;
     match converse(loaded, question, &parts).await {
         After::Keep => {
+            let wanted = loaded.lease.as_ref().map(Lease::wanted);
             drop(worker);
-            tokio::spawn(end_if_idle(Arc::downgrade(&warm), id));
+            tokio::spawn(end_if_idle(Arc::downgrade(&warm), id, wanted));
         }
         After::End => {
-            let Some(Warm { connection, log, .. }) = worker.take() else { return };
+            let Some(Warm { connection, lease, log, .. }) = worker.take() else { return };
             let evidence = connection.wait().await;
+            drop(lease);
             match judge(&evidence, log.parent().unwrap_or(&log)) {
                 Ok(()) => {
                     let message = "the worker process ended in the middle of an answer";
@@ -173,6 +191,16 @@ async fn answer(
             }
         }
     }
+}
+
+/// Starts a worker in the place that the weights are asked for.
+async fn load(start: Start, weights: Weights) -> Result<Warm, ServiceError> {
+    let Start { program, log, leases } = start;
+    let (device, lease) = leases.for_answer(weights.device).await?;
+    let Weights { model, adapter, device: _, files: _ } = weights.clone();
+    let task = Task::Infer { model, adapter, device: device.to_string() };
+    let connection = Connection::open(&program, log.clone(), task).await?;
+    Ok(Warm { weights, connection, lease, log, asked: 0, has_answered: false })
 }
 
 /// Passes one answer on.
@@ -248,14 +276,29 @@ async fn converse(worker: &mut Warm, question: Question, parts: &mpsc::Unbounded
 
 /// Ends a worker and waits until its memory is free.
 async fn end(worker: Option<Warm>) {
-    let Some(Warm { connection, log, .. }) = worker else { return };
+    let Some(Warm { connection, lease, log, .. }) = worker else { return };
     connection.process.signal(libc::SIGKILL);
     connection.wait().await;
+    drop(lease);
     remove(&log);
 }
 
-async fn end_if_idle(warm: Weak<Mutex<Option<Warm>>>, asked: u64) {
-    sleep(IDLE).await;
+/// Ends the worker when it was idle for long, or a job wants its place.
+async fn end_if_idle(
+    warm: Weak<Mutex<Option<Warm>>>,
+    asked: u64,
+    wanted: Option<impl Future<Output = ()> + Send>,
+) {
+    let wanted = async {
+        match wanted {
+            Some(wanted) => wanted.await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = sleep(IDLE) => {}
+        () = wanted => {}
+    }
     let Some(warm) = warm.upgrade() else { return };
     let mut worker = warm.lock().await;
     if worker.as_ref().is_some_and(|worker| worker.asked == asked) {

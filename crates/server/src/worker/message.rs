@@ -57,6 +57,9 @@ pub enum Task {
         /// The checkpoint of another job that the run starts from.
         #[serde(default)]
         from: Option<PathBuf>,
+        /// Where to compute, whatever the spec says.
+        #[serde(default)]
+        given: Option<Given>,
     },
     /// Describe a model directory.
     InspectModel {
@@ -131,6 +134,15 @@ pub enum Task {
         /// Where to compute, as in `device.kind`.
         device: String,
     },
+}
+
+/// Where a worker is to compute: the place that the service holds for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    /// As in `device.kind`.
+    pub device: String,
+    /// One sentence on the choice for the user, where it was the service's.
+    pub why: Option<String>,
 }
 
 /// What a worker says.

@@ -28,5 +28,6 @@ mod workers;
 
 pub use answers::InferTask;
 pub use child::{guarded, main};
+pub use message::Given;
 pub use training::{Ending, Report, TrainTask, Training};
 pub use workers::{RenderTask, SplitTask, Workers};

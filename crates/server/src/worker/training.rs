@@ -9,7 +9,7 @@ use ftl_core::{EventRecord, JobSpec, Problem};
 use super::connection::Connection;
 use super::exit::explain;
 use super::journal::{self, read_journal};
-use super::message::{FromWorker, Task, ToWorker};
+use super::message::{FromWorker, Given, Task, ToWorker};
 use crate::crash_reports::CrashReports;
 use crate::error::ServiceError;
 
@@ -30,6 +30,8 @@ pub struct TrainTask {
     /// The checkpoint of another job that the run starts from, in every attempt that finds none of its own; `None`: it
     /// starts at step 0.
     pub from: Option<PathBuf>,
+    /// Where to compute, whatever the spec says; `None`: where the spec says.
+    pub given: Option<Given>,
 }
 
 /// What a worker reports while it trains.
@@ -84,9 +86,9 @@ impl Training {
         reports: CrashReports,
         task: TrainTask,
     ) -> Result<Self, ServiceError> {
-        let TrainTask { spec, directory, attempt, from } = task;
+        let TrainTask { spec, directory, attempt, from, given } = task;
         let log = journal::log_path(&directory, attempt);
-        let task = Task::Train { spec: Box::new(spec), directory: directory.clone(), attempt, from };
+        let task = Task::Train { spec: Box::new(spec), directory: directory.clone(), attempt, from, given };
         let connection = Connection::open(program, log, task).await?;
         Ok(Self {
             connection,

@@ -26,6 +26,7 @@ use super::spawn::task_log;
 use super::training::{TrainTask, Training};
 use crate::crash_reports::CrashReports;
 use crate::error::ServiceError;
+use crate::leases::{Leases, Machine};
 
 /// Small tasks at once; they read whole files, and each has a tokenizer or a table of rows in memory.
 const SMALL_TASKS: usize = 2;
@@ -73,6 +74,7 @@ struct Inner {
     small: Semaphore,
     n_started: AtomicU64,
     answers: Answers,
+    leases: Leases,
 }
 
 impl Workers {
@@ -83,6 +85,15 @@ impl Workers {
     /// # Errors
     /// A directory that can't be made or emptied.
     pub fn start(program: PathBuf, logs: PathBuf) -> io::Result<Self> {
+        Self::start_on(Machine::here(), program, logs)
+    }
+
+    /// [`Workers::start`] on a machine with other devices.
+    ///
+    /// # Errors
+    /// As [`Workers::start`].
+    pub fn start_on(machine: Machine, program: PathBuf, logs: PathBuf) -> io::Result<Self> {
+        let leases = Leases::new(machine);
         fs::create_dir_all(&logs)?;
         for entry in fs::read_dir(&logs)? {
             let path = entry?.path();
@@ -91,7 +102,8 @@ impl Workers {
             }
         }
         Ok(Self(Arc::new(Inner {
-            answers: Answers::new(program.clone(), logs.clone()),
+            answers: Answers::new(program.clone(), logs.clone(), leases.clone()),
+            leases,
             program,
             logs,
             small: Semaphore::new(SMALL_TASKS),
@@ -99,7 +111,12 @@ impl Workers {
         })))
     }
 
-    /// Starts to train.
+    /// Who computes where.
+    pub fn leases(&self) -> &Leases {
+        &self.0.leases
+    }
+
+    /// Starts to train. Whoever calls this holds the lease of the place.
     ///
     /// # Errors
     /// A worker that can't be started. Whatever it refuses later shows in [`Training::wait`].
@@ -247,7 +264,7 @@ impl Workers {
     /// it has given the answer that it is at. Dropping the stream stops the answer.
     ///
     /// # Errors
-    /// A device that does not exist. Whatever the worker refuses comes as the stream's last item.
+    /// A device that does not exist, or whose GPU is taken. Whatever the worker refuses comes as the stream's last item.
     pub async fn infer(
         &self,
         task: InferTask,

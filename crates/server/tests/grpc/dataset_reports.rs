@@ -65,7 +65,7 @@ async fn data_with_errors_are_kept_and_no_job_may_train_on_them_until_they_are_m
         let mut spec: JobSpec = spec();
         spec.model.path = Some(model);
         spec.data.train = vec![PathBuf::from(id).into()];
-        v1::CreateJobRequest { spec: Some(spec.into()), request_id: None }
+        v1::CreateJobRequest { spec: Some(spec.into()), request_id: None, from: None }
     };
     let status = jobs.create_job(job(&dataset.id)).await.expect_err("the data have an error");
     let message = "the dataset `bad.jsonl` has 1 of 3 rows that can't be trained on";

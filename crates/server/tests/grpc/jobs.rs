@@ -22,7 +22,7 @@ async fn client(service: &Service) -> JobServiceClient<Channel> {
 }
 
 fn create(spec: JobSpec, request_id: Option<&str>) -> v1::CreateJobRequest {
-    v1::CreateJobRequest { spec: Some(spec.into()), request_id: request_id.map(str::to_owned) }
+    v1::CreateJobRequest { spec: Some(spec.into()), request_id: request_id.map(str::to_owned), from: None }
 }
 
 fn absent() -> String {
@@ -34,7 +34,7 @@ async fn specs_are_refused_with_every_problem() {
     let service = Service::start().await;
     let mut client = client(&service).await;
     let status = client
-        .create_job(v1::CreateJobRequest { spec: None, request_id: None })
+        .create_job(v1::CreateJobRequest { spec: None, request_id: None, from: None })
         .await
         .expect_err("there is no spec");
     assert_refused(&status, Code::InvalidArgument, "INVALID_VALUE", ("spec", "must be given"));
@@ -51,7 +51,7 @@ async fn specs_are_refused_with_every_problem() {
 
     let mut numbered = v1::JobSpec::from(spec());
     numbered.method = Some(v1::MethodSpec { kind: 77, ..v1::MethodSpec::default() });
-    let request = v1::CreateJobRequest { spec: Some(numbered), request_id: None };
+    let request = v1::CreateJobRequest { spec: Some(numbered), request_id: None, from: None };
     let status = client.create_job(request).await.expect_err("there is no such method");
     let message = "`MethodSpec.Kind` has no value 77";
     assert_refused(&status, Code::InvalidArgument, "INVALID_VALUE", ("spec.method.kind", message));

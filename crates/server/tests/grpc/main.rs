@@ -19,6 +19,7 @@ mod models;
 mod names;
 mod panics;
 mod program;
+mod queue;
 mod raw;
 mod support;
 mod system;

@@ -14,11 +14,12 @@ use super::raw::{call, methods};
 use super::support::Service;
 
 /// Methods that an empty request asks something sensible of.
-const NEED_NOTHING: [&str; 9] = [
+const NEED_NOTHING: [&str; 10] = [
     "/ftl.v1.ConfigService/GetSpecSchema",
     "/ftl.v1.ConfigService/ListConfigs",
     "/ftl.v1.ConfigService/ListPresets",
     "/ftl.v1.DatasetService/ListDatasets",
+    "/ftl.v1.JobService/GetQueueSettings",
     "/ftl.v1.JobService/ListJobs",
     "/ftl.v1.ModelService/ListModels",
     "/ftl.v1.SystemService/GetGpus",

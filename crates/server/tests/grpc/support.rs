@@ -112,6 +112,7 @@ impl Service {
             spec,
             directory: self.dir.job(&id),
             request_id: None,
+            parent: None,
         };
         self.store.create_job(job).await.expect("a new id");
         id

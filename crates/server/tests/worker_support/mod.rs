@@ -44,7 +44,7 @@ pub fn spec(changes: &[&str]) -> JobSpec {
 
 /// A training of the job in a directory.
 pub fn task(spec: &JobSpec, directory: &Path, attempt: u32) -> TrainTask {
-    TrainTask { spec: spec.clone(), directory: directory.to_owned(), attempt, from: None }
+    TrainTask { spec: spec.clone(), directory: directory.to_owned(), attempt, from: None, given: None }
 }
 
 /// The trained weights of a run.

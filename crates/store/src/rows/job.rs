@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 use ftl_core::JobSpec;
-use ftl_core::job::{Job, Phase, Progress, State};
+use ftl_core::job::{Job, Parent, Phase, Progress, State, Waiting};
 
 use super::value::{
     count, from_json, id, integer, json, loss, loss_text, name, named, optional_count, optional_integer, path,
@@ -21,6 +21,9 @@ pub(crate) struct JobRow {
     spec: String,
     directory: String,
     created_unix_ms: i64,
+    queue_order: i64,
+    parent_job: Option<String>,
+    parent_step: Option<i64>,
     #[diesel(embed)]
     standing: StandingRow,
 }
@@ -42,6 +45,7 @@ pub(crate) struct StandingRow {
     seq: i64,
     started_unix_ms: Option<i64>,
     ended_unix_ms: Option<i64>,
+    waiting: Option<String>,
 }
 
 /// A job as it is made.
@@ -54,26 +58,45 @@ pub(crate) struct NewJobRow<'a> {
     pub(crate) directory: &'a str,
     pub(crate) request_id: Option<&'a str>,
     pub(crate) created_unix_ms: i64,
+    pub(crate) queue_order: i64,
+    pub(crate) device: &'a str,
+    pub(crate) parent_job: Option<&'a str>,
+    pub(crate) parent_step: Option<i64>,
     #[diesel(embed)]
     pub(crate) standing: StandingRow,
 }
 
 impl JobRow {
-    /// The job with its place in lists.
-    pub(crate) fn numbered(self) -> Result<(i64, Job), StoreError> {
-        Ok((self.number, self.try_into()?))
+    /// The job's place in lists.
+    pub(crate) fn number(&self) -> i64 {
+        self.number
     }
-}
 
-impl TryFrom<JobRow> for Job {
-    type Error = StoreError;
+    /// What orders the queue; `None`: the job is not in it.
+    pub(crate) fn queue_order(&self) -> Result<Option<i64>, StoreError> {
+        let state: State = named("jobs.state", &self.standing.state)?;
+        Ok((state == State::Queued).then_some(self.queue_order))
+    }
 
-    fn try_from(row: JobRow) -> Result<Self, StoreError> {
-        let JobRow { number: _, id: text, name, spec, directory, created_unix_ms, standing } = row;
+    /// The job, which has this place in the queue.
+    pub(crate) fn placed(self, queue_place: Option<u64>) -> Result<Job, StoreError> {
+        let Self {
+            number: _,
+            id: text,
+            name,
+            spec,
+            directory,
+            created_unix_ms,
+            queue_order: _,
+            parent_job,
+            parent_step,
+            standing,
+        } = self;
         let Standing {
             state,
             reason,
             problems,
+            waiting,
             phase,
             progress,
             n_attempts,
@@ -81,13 +104,22 @@ impl TryFrom<JobRow> for Job {
             started_unix_ms,
             ended_unix_ms,
         } = standing.try_into()?;
-        Ok(Self {
+        let parent = match (parent_job, parent_step) {
+            (Some(job), Some(step)) => {
+                Some(Parent { job: id("jobs.parent_job", job)?, step: count("jobs.parent_step", step)? })
+            }
+            (Some(_) | None, _) => None,
+        };
+        Ok(Job {
             id: id("jobs.id", text)?,
             name,
             spec: from_json::<JobSpec>("jobs.spec", &spec)?,
             state,
             reason,
             problems,
+            waiting,
+            queue_place,
+            parent,
             phase,
             progress,
             n_attempts,
@@ -118,11 +150,13 @@ impl TryFrom<StandingRow> for Standing {
             seq,
             started_unix_ms,
             ended_unix_ms,
+            waiting,
         } = row;
         Ok(Self {
             state: named::<State>("jobs.state", &state)?,
             reason,
             problems: from_json("jobs.problems", &problems)?,
+            waiting: waiting.map(|waiting| from_json::<Waiting>("jobs.waiting", &waiting)).transpose()?,
             phase: phase.map(|phase| named::<Phase>("jobs.phase", &phase)).transpose()?,
             progress: Progress {
                 step: count("jobs.step", step)?,
@@ -147,6 +181,7 @@ impl TryFrom<&Standing> for StandingRow {
             state,
             reason,
             problems,
+            waiting,
             phase,
             progress: Progress { step, total_steps, loss_nats, eval_loss_before_nats, eval_loss_nats },
             n_attempts,
@@ -168,6 +203,7 @@ impl TryFrom<&Standing> for StandingRow {
             seq: integer("jobs.seq", *seq)?,
             started_unix_ms: optional_integer("jobs.started_unix_ms", *started_unix_ms)?,
             ended_unix_ms: optional_integer("jobs.ended_unix_ms", *ended_unix_ms)?,
+            waiting: waiting.as_ref().map(|waiting| json("jobs.waiting", waiting)).transpose()?,
         })
     }
 }

@@ -53,7 +53,7 @@ pub fn spec() -> JobSpec {
 pub fn new_job(bits: u64) -> NewJob {
     let id = JobId::from_bits(bits);
     let directory = PathBuf::from(format!("/data/jobs/{id}"));
-    NewJob { id, name: "first".to_owned(), spec: spec(), directory, request_id: None }
+    NewJob { id, name: "first".to_owned(), spec: spec(), directory, request_id: None, parent: None }
 }
 
 pub fn created(store: &Store, bits: u64) -> Job {

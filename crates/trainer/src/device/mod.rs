@@ -23,7 +23,7 @@ mod vulkan;
 #[path = "no_vulkan.rs"]
 mod vulkan;
 
-pub use judge::{Card, ComputeMode, LEAST_CAPABILITY, Nvrtc, Versions, of_card, of_compiler};
+pub use judge::{Capability, Card, ComputeMode, LEAST_CAPABILITY, Nvrtc, Versions, of_card, of_compiler};
 pub use process::{keep_heap, prepare};
 pub use vulkan::{VulkanDevice, devices as vulkan_devices};
 
@@ -103,6 +103,7 @@ impl OpenDevice {
 pub fn open(kind: DeviceKind, dtype: ModelDtype) -> Result<OpenDevice, Problem> {
     match kind {
         DeviceKind::Cpu => cpu(dtype),
+        DeviceKind::AnyCuda => cuda::open(0, dtype),
         DeviceKind::Cuda(index) => cuda::open(index, dtype),
         DeviceKind::Vulkan(index) => vulkan::open(index, dtype),
         // Vulkan is never chosen for a user: what it finds may be a renderer on the CPU.

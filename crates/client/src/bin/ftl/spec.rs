@@ -69,6 +69,14 @@ impl SpecArgs {
     }
 }
 
+/// A spec that a job has, changed. Relative paths of changes are against the working directory.
+///
+/// # Errors
+/// All that is wrong with the changes.
+pub fn changed(spec: &JobSpec, overrides: &[String]) -> Result<JobSpec, Failure> {
+    Ok(placed(spec.changed(overrides)?, &std::env::current_dir()?))
+}
+
 /// The spec with absolute paths. `model.path = "org/name"` is left to the service where no such directory exists.
 fn placed(mut spec: JobSpec, base: &Path) -> JobSpec {
     let cached = spec.model.path.clone().filter(|path| is_cached_name(path) && !base.join(path).exists());

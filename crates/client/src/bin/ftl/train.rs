@@ -31,8 +31,7 @@ pub async fn run(args: Args, context: &Context) -> CommandResult {
     spec.check()?;
     let client = context.client().await?;
     // With an id of its own the request can be repeated, and makes one job all the same.
-    let request_id = format!("ftl-{:016x}", random());
-    let job = client.create_job(&spec, Some(&request_id)).await?;
+    let job = client.create_job(&spec, Some(&request_id())).await?;
     if stay {
         note(&format!("{} is queued", job.id));
         follow(&client, &job, context).await
@@ -43,6 +42,6 @@ pub async fn run(args: Args, context: &Context) -> CommandResult {
 }
 
 /// Random enough that two commands differ: std seeds its hash maps from the system.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
+pub fn request_id() -> String {
+    format!("ftl-{:016x}", RandomState::new().build_hasher().finish())
 }

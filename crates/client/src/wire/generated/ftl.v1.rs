@@ -5921,6 +5921,93 @@ pub struct Job {
     /// When it came to rest.
     #[prost(message, optional, tag = "14")]
     pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why it is not started yet; while `state` is QUEUED alone.
+    #[prost(message, optional, tag = "15")]
+    pub waiting: ::core::option::Option<Waiting>,
+    /// Its place in the queue, from 1; while `state` is QUEUED alone.
+    #[prost(uint64, optional, tag = "16")]
+    pub queue_place: ::core::option::Option<u64>,
+    /// The checkpoint of another job that it began with.
+    #[prost(message, optional, tag = "17")]
+    pub parent: ::core::option::Option<JobParent>,
+}
+/// Why a queued job is not started yet. It changes as things change; a NoteEvent tells of each change.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Waiting {
+    /// A program branches on this.
+    #[prost(enumeration = "waiting::Reason", tag = "1")]
+    pub reason: i32,
+    /// One sentence for people.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `Waiting`.
+pub mod waiting {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Reason {
+        Unspecified = 0,
+        /// Another job trains on the CPU: one does at a time.
+        CpuBusy = 1,
+        /// Every GPU that it may have is in use, by a job or by a model that answers.
+        GpuBusy = 2,
+        /// It asks for a GPU, and there is none that it can have. It is started when there is one.
+        GpuUnavailable = 3,
+        /// The disk has too little room for what it will write. It is started when there is room.
+        DiskLow = 4,
+    }
+    impl Reason {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "REASON_UNSPECIFIED",
+                Self::CpuBusy => "REASON_CPU_BUSY",
+                Self::GpuBusy => "REASON_GPU_BUSY",
+                Self::GpuUnavailable => "REASON_GPU_UNAVAILABLE",
+                Self::DiskLow => "REASON_DISK_LOW",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "REASON_UNSPECIFIED" => Some(Self::Unspecified),
+                "REASON_CPU_BUSY" => Some(Self::CpuBusy),
+                "REASON_GPU_BUSY" => Some(Self::GpuBusy),
+                "REASON_GPU_UNAVAILABLE" => Some(Self::GpuUnavailable),
+                "REASON_DISK_LOW" => Some(Self::DiskLow),
+                _ => None,
+            }
+        }
+    }
+}
+/// The checkpoint of another job that a job began with. The job has a copy, so the other may be gone.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobParent {
+    #[prost(string, tag = "1")]
+    pub job_id: ::prost::alloc::string::String,
+    /// After which of the other's steps it was taken.
+    #[prost(uint64, tag = "2")]
+    pub step: u64,
+}
+/// What a start waits for beside a free place.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueueSettings {
+    /// A job is started while the disk of the data directory has this much room, and twice its largest checkpoint so far.
+    #[prost(uint64, tag = "1")]
+    pub min_free_disk_bytes: u64,
 }
 /// How far a job is.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -6061,6 +6148,92 @@ pub struct CreateJobRequest {
     /// request can be repeated; with another spec the answer is ALREADY_EXISTS.
     #[prost(string, optional, tag = "2")]
     pub request_id: ::core::option::Option<::prost::alloc::string::String>,
+    /// Begin with a checkpoint of another job: its weights, optimizer, data cursor and step. The spec may differ.
+    #[prost(message, optional, tag = "3")]
+    pub from: ::core::option::Option<StartFrom>,
+}
+/// A checkpoint of another job.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StartFrom {
+    #[prost(string, tag = "1")]
+    pub job_id: ::prost::alloc::string::String,
+    /// After which step it was taken; absent: the newest.
+    #[prost(uint64, optional, tag = "2")]
+    pub step: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MoveJobRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Only where the job is at this place now; else FAILED_PRECONDITION. So of two who saw the same queue one is told
+    /// that it has changed. Absent: wherever it is.
+    #[prost(uint64, optional, tag = "5")]
+    pub from_place: ::core::option::Option<u64>,
+    /// Where to.
+    #[prost(oneof = "move_job_request::To", tags = "2, 3, 4")]
+    pub to: ::core::option::Option<move_job_request::To>,
+}
+/// Nested message and enum types in `MoveJobRequest`.
+pub mod move_job_request {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum End {
+        Unspecified = 0,
+        First = 1,
+        Last = 2,
+    }
+    impl End {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "END_UNSPECIFIED",
+                Self::First => "END_FIRST",
+                Self::Last => "END_LAST",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "END_UNSPECIFIED" => Some(Self::Unspecified),
+                "END_FIRST" => Some(Self::First),
+                "END_LAST" => Some(Self::Last),
+                _ => None,
+            }
+        }
+    }
+    /// Where to.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum To {
+        /// Right before this queued job.
+        #[prost(string, tag = "2")]
+        BeforeJobId(::prost::alloc::string::String),
+        /// Right behind this queued job.
+        #[prost(string, tag = "3")]
+        AfterJobId(::prost::alloc::string::String),
+        /// Before or behind all others.
+        #[prost(enumeration = "End", tag = "4")]
+        End(i32),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetQueueSettingsRequest {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateQueueSettingsRequest {
+    #[prost(message, optional, tag = "1")]
+    pub settings: ::core::option::Option<QueueSettings>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetJobRequest {
@@ -6277,7 +6450,7 @@ pub mod job_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Judges the spec and queues the job.
+        /// Judges the spec and queues the job, behind all others.
         pub async fn create_job(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateJobRequest>,
@@ -6383,6 +6556,71 @@ pub mod job_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("ftl.v1.JobService", "ResumeJob"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes the place of a QUEUED job in the queue.
+        pub async fn move_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::MoveJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::Job>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.JobService/MoveJob",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("ftl.v1.JobService", "MoveJob"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What a start waits for beside a free place, and is not in a spec.
+        pub async fn get_queue_settings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetQueueSettingsRequest>,
+        ) -> std::result::Result<tonic::Response<super::QueueSettings>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.JobService/GetQueueSettings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.JobService", "GetQueueSettings"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes them; the next start follows them.
+        pub async fn update_queue_settings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateQueueSettingsRequest>,
+        ) -> std::result::Result<tonic::Response<super::QueueSettings>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.JobService/UpdateQueueSettings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.JobService", "UpdateQueueSettings"));
             self.inner.unary(req, path, codec).await
         }
         /// Gives a job up. Its worker is killed, its checkpoints stay.
@@ -6565,7 +6803,7 @@ pub mod job_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with JobServiceServer.
     #[async_trait]
     pub trait JobService: std::marker::Send + std::marker::Sync + 'static {
-        /// Judges the spec and queues the job.
+        /// Judges the spec and queues the job, behind all others.
         async fn create_job(
             &self,
             request: tonic::Request<super::CreateJobRequest>,
@@ -6592,6 +6830,21 @@ pub mod job_service_server {
             &self,
             request: tonic::Request<super::ResumeJobRequest>,
         ) -> std::result::Result<tonic::Response<super::Job>, tonic::Status>;
+        /// Changes the place of a QUEUED job in the queue.
+        async fn move_job(
+            &self,
+            request: tonic::Request<super::MoveJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::Job>, tonic::Status>;
+        /// What a start waits for beside a free place, and is not in a spec.
+        async fn get_queue_settings(
+            &self,
+            request: tonic::Request<super::GetQueueSettingsRequest>,
+        ) -> std::result::Result<tonic::Response<super::QueueSettings>, tonic::Status>;
+        /// Changes them; the next start follows them.
+        async fn update_queue_settings(
+            &self,
+            request: tonic::Request<super::UpdateQueueSettingsRequest>,
+        ) -> std::result::Result<tonic::Response<super::QueueSettings>, tonic::Status>;
         /// Gives a job up. Its worker is killed, its checkpoints stay.
         async fn cancel_job(
             &self,
@@ -6942,6 +7195,142 @@ pub mod job_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ResumeJobSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ftl.v1.JobService/MoveJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct MoveJobSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::UnaryService<super::MoveJobRequest>
+                    for MoveJobSvc<T> {
+                        type Response = super::Job;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::MoveJobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::move_job(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = MoveJobSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ftl.v1.JobService/GetQueueSettings" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetQueueSettingsSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::UnaryService<super::GetQueueSettingsRequest>
+                    for GetQueueSettingsSvc<T> {
+                        type Response = super::QueueSettings;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetQueueSettingsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::get_queue_settings(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetQueueSettingsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ftl.v1.JobService/UpdateQueueSettings" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateQueueSettingsSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::UnaryService<super::UpdateQueueSettingsRequest>
+                    for UpdateQueueSettingsSvc<T> {
+                        type Response = super::QueueSettings;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateQueueSettingsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::update_queue_settings(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateQueueSettingsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

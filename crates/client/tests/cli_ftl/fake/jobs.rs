@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use ftl_client::wire::details::{Details, pack, reason};
 use ftl_client::wire::{Numbered as _, v1};
-use ftl_core::job::{Job, JobEvent, Progress, State};
+use ftl_core::job::{Job, JobEvent, Move, Parent, Progress, State};
 use ftl_core::{Event, JobId, JobSpec};
 use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status};
@@ -15,12 +15,15 @@ use v1::watch_events_response::Item as EventItem;
 use super::super::BEGIN;
 use super::{Service, part};
 
+/// The step of the newest checkpoint of every job.
+const NEWEST: u64 = 50;
+
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl JobService for Service {
     async fn create_job(&self, request: Request<v1::CreateJobRequest>) -> Result<Response<v1::Job>, Status> {
-        let v1::CreateJobRequest { spec, request_id } = request.into_inner();
+        let v1::CreateJobRequest { spec, request_id, from } = request.into_inner();
         let mut world = self.world();
         world.request_ids.push(request_id);
         if let Some(refusal) = &world.refusal {
@@ -36,6 +39,12 @@ impl JobService for Service {
             state: State::Queued,
             reason: None,
             problems: Vec::new(),
+            waiting: None,
+            queue_place: Some(1),
+            parent: from.map(|from| Parent {
+                job: from.job_id.parse().expect("an id"),
+                step: from.step.unwrap_or(NEWEST),
+            }),
             phase: None,
             progress: Progress::default(),
             n_attempts: 0,
@@ -73,6 +82,30 @@ impl JobService for Service {
 
     async fn resume_job(&self, request: Request<v1::ResumeJobRequest>) -> Result<Response<v1::Job>, Status> {
         Ok(Response::new(self.world().transition(&request.into_inner().id, State::Queued)?.into()))
+    }
+
+    async fn move_job(&self, request: Request<v1::MoveJobRequest>) -> Result<Response<v1::Job>, Status> {
+        let change = Move::try_from(request.into_inner()).expect("a move of core's");
+        let mut world = self.world();
+        let job = world.job(change.job.as_str())?.clone();
+        world.moves.push(change);
+        Ok(Response::new(job.into()))
+    }
+
+    async fn get_queue_settings(
+        &self,
+        _request: Request<v1::GetQueueSettingsRequest>,
+    ) -> Result<Response<v1::QueueSettings>, Status> {
+        Ok(Response::new(v1::QueueSettings { min_free_disk_bytes: self.world().min_free_disk_bytes }))
+    }
+
+    async fn update_queue_settings(
+        &self,
+        request: Request<v1::UpdateQueueSettingsRequest>,
+    ) -> Result<Response<v1::QueueSettings>, Status> {
+        let settings = request.into_inner().settings.expect("settings");
+        self.world().min_free_disk_bytes = settings.min_free_disk_bytes;
+        Ok(Response::new(settings))
     }
 
     async fn cancel_job(&self, request: Request<v1::CancelJobRequest>) -> Result<Response<v1::Job>, Status> {

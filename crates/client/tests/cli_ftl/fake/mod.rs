@@ -15,7 +15,7 @@ use ftl_client::wire::{page, v1};
 use ftl_core::config::{Config, Preset};
 use ftl_core::dataset::{DataCheck, Dataset, DatasetReport, PreviewRow, SplitBy};
 use ftl_core::inference::InferenceRequest;
-use ftl_core::job::{Artifact, Attempt, Checkpoint, Job, JobEvent, State};
+use ftl_core::job::{Artifact, Attempt, Checkpoint, Job, JobEvent, Move, State};
 use ftl_core::model::Model;
 use ftl_core::system::Gpus;
 use ftl_core::{JobId, Problem};
@@ -74,6 +74,9 @@ pub struct World {
     /// How many more pages of lists were asked for than first ones.
     pub n_further_pages: usize,
     pub n_watches: usize,
+    /// Every change of the queue's order that was asked for.
+    pub moves: Vec<Move>,
+    pub min_free_disk_bytes: u64,
 }
 
 /// The service, until it is dropped.

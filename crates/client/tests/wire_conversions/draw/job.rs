@@ -1,7 +1,10 @@
 //! Jobs, their attempts and what they report.
 
 use ftl_core::event::{NoteLevel, Sampled};
-use ftl_core::job::{Artifact, Attempt, Checkpoint, CheckpointState, Exit, Job, JobEvent, Progress, State};
+use ftl_core::job::{
+    Artifact, Attempt, Checkpoint, CheckpointState, Exit, Job, JobEvent, Move, MoveTo, Parent, Progress,
+    StartFrom, State, Waiting, WaitingReason,
+};
 use ftl_core::metrics::{Evaluated, Rewards, Stepped};
 use ftl_core::{Event, EventRecord, JobId};
 
@@ -16,6 +19,9 @@ impl Draw {
             state: self.one(&State::ALL),
             reason: self.maybe(Self::text),
             problems: self.list(Self::problem),
+            waiting: self.maybe(Self::waiting),
+            queue_place: self.maybe(Self::number),
+            parent: self.maybe(|draw| Parent { job: draw.job_id(), step: draw.number() }),
             phase: self.maybe(|draw| draw.one(&PHASES)),
             progress: Progress {
                 step: self.number(),
@@ -31,6 +37,34 @@ impl Draw {
             started_unix_ms: self.maybe(Self::time),
             ended_unix_ms: self.maybe(Self::time),
         }
+    }
+
+    pub fn job_id(&mut self) -> JobId {
+        JobId::from_bits(self.number())
+    }
+
+    pub fn waiting(&mut self) -> Waiting {
+        const REASONS: [WaitingReason; 4] = [
+            WaitingReason::CpuBusy,
+            WaitingReason::GpuBusy,
+            WaitingReason::GpuUnavailable,
+            WaitingReason::DiskLow,
+        ];
+        Waiting { reason: self.one(&REASONS), message: self.text() }
+    }
+
+    pub fn start_from(&mut self) -> StartFrom {
+        StartFrom { job: self.job_id(), step: self.maybe(Self::number) }
+    }
+
+    pub fn change_of_order(&mut self) -> Move {
+        let to = match self.below(4) {
+            0 => MoveTo::First,
+            1 => MoveTo::Last,
+            2 => MoveTo::Before(self.job_id()),
+            _ => MoveTo::After(self.job_id()),
+        };
+        Move { job: self.job_id(), to, from_place: self.maybe(Self::number) }
     }
 
     pub fn attempt(&mut self) -> Attempt {

@@ -17,8 +17,8 @@ pub struct DeviceSpec {
     /// Default: what is free.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_memory: Option<MaxMemory>,
-    /// `auto`, `cpu`, `cuda`, `cuda:1`, `vulkan` or `vulkan:1`. `auto` takes the first CUDA device, else the CPU, and says
-    /// why.
+    /// `auto`, `cpu`, `cuda`, `cuda:1`, `vulkan` or `vulkan:1`. `cuda` is the first CUDA device, in the service any that is
+    /// free; `auto` is `cuda` where one can be used, else the CPU, and says why.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "auto"))]
     pub kind: Option<String>,
@@ -91,6 +91,7 @@ impl fmt::Display for DeviceKind {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
+            Self::AnyCuda => f.write_str("cuda"),
             Self::Cuda(index) => write!(f, "cuda:{index}"),
             Self::Vulkan(index) => write!(f, "vulkan:{index}"),
         }
@@ -110,6 +111,7 @@ impl FromStr for DeviceKind {
         match (name, index) {
             ("auto", _) if text == name => Ok(Self::Auto),
             ("cpu", _) if text == name => Ok(Self::Cpu),
+            ("cuda", _) if text == name => Ok(Self::AnyCuda),
             ("cuda", Some(index)) => Ok(Self::Cuda(index)),
             ("vulkan", Some(index)) => Ok(Self::Vulkan(index)),
             (_, _) => Err(Problem::new(ProblemKind::InvalidValue, format!("`{text}` is not a device"))

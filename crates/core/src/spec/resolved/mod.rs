@@ -112,6 +112,8 @@ pub enum DeviceKind {
     Auto,
     /// The CPU.
     Cpu,
+    /// Any NVIDIA GPU: in the service one that is free, elsewhere the first.
+    AnyCuda,
     /// An NVIDIA GPU by index.
     Cuda(usize),
     /// A device of Vulkan by index.

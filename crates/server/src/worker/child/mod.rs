@@ -45,8 +45,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return unusable(&format!("the socket can't be used: {error}")),
     };
     ExitCode::from(guarded(move || match task {
-        Task::Train { spec, directory, attempt, from } => {
-            train::run(link, nonce, train::Assignment { spec: *spec, directory, attempt, from })
+        Task::Train { spec, directory, attempt, from, given } => {
+            train::run(link, nonce, train::Assignment { spec: *spec, directory, attempt, from, given })
         }
         Task::InspectModel { path } => small::run(&link, nonce, |link| small::inspect_model(link, &path)),
         Task::CheckData { check } => small::run(&link, nonce, |link| data::check(link, &check)),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use ftl_core::event::NoteLevel;
 use ftl_core::job::Phase;
 use ftl_core::{
     Event, EventRecord, JobSpec, Observer, Problem, ProblemKind, Signals, StopReason, StopSignal,
@@ -23,7 +24,7 @@ use super::link::{Link, Standing, lock};
 use crate::worker::exit;
 use crate::worker::journal::{Journal, attempt_directory, journal_path, read_journal};
 use crate::worker::lock::{Holder, LockError, take};
-use crate::worker::message::{FromWorker, ToWorker};
+use crate::worker::message::{FromWorker, Given, ToWorker};
 
 /// How long an earlier worker, which was told to save and end, is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
@@ -40,6 +41,7 @@ pub(super) struct Assignment {
     pub(super) directory: PathBuf,
     pub(super) attempt: u32,
     pub(super) from: Option<PathBuf>,
+    pub(super) given: Option<Given>,
 }
 
 /// Does it, and says how it ended.
@@ -75,7 +77,7 @@ impl Early {
 }
 
 fn begin(link: &Link, nonce: String, assignment: &Assignment, signals: &Signals) -> Result<u8, Early> {
-    let Assignment { spec, directory, attempt, from } = assignment;
+    let Assignment { spec, directory, attempt, from, given } = assignment;
     let stop = &signals.stop;
     let no_thread = |error: io::Error| {
         let problem = Problem::new(ProblemKind::Worker, format!("a thread can't be started: {error}"));
@@ -114,6 +116,10 @@ fn begin(link: &Link, nonce: String, assignment: &Assignment, signals: &Signals)
         }
         Err(LockError::Io(error)) => return Err(Early::file("lock", directory, &error)),
     };
+    let mut spec = spec.clone();
+    if let Some(Given { device, why: _ }) = given {
+        spec.device.kind = Some(device.clone());
+    }
     let spec = spec.check().map_err(|problems| Early::refused(problems, exit::REFUSED))?;
     let begin = where_to_begin((directory, *attempt), from.as_deref())
         .map_err(|error| Early::refused(vec![file_problem(&error)], exit::FILE))?;
@@ -135,6 +141,10 @@ fn begin(link: &Link, nonce: String, assignment: &Assignment, signals: &Signals)
     let sent = feed.start(link.clone(), read, stop.clone()).map_err(no_thread)?;
     let mut recorder = Recorder { log, standing, feed, stop: stop.clone(), failed: None };
 
+    if let Some(Given { device, why: Some(why) }) = given {
+        let message = format!("to compute on {device}: {why}");
+        recorder.observe(&Event::Note { level: NoteLevel::Info, message });
+    }
     let outcome = train(&spec, (directory, begin), &mut recorder, signals);
     let Recorder { failed, feed, .. } = recorder;
     let (last, code) = match (outcome, failed) {

@@ -1,13 +1,12 @@
-//! `ftl jobs stop`, `resume`, `cancel` and `rm`: what changes jobs.
+//! `ftl jobs stop`, `cancel` and `rm`: what changes jobs.
 
 use ftl_client::Client;
 use ftl_core::JobId;
 
-use super::JobArg;
 use crate::confirm::{Answer, ConfirmArgs};
 use crate::connection::Context;
 use crate::find;
-use crate::follow::{follow, sum_up, value};
+use crate::follow::value;
 use crate::output::{CommandResult, Ended, Failure, note};
 use crate::remove::{Report, listed, once};
 
@@ -30,16 +29,6 @@ impl JobArgs {
     }
 }
 
-/// Flags of `jobs resume`.
-#[derive(Debug, clap::Args)]
-pub struct ResumeArgs {
-    #[command(flatten)]
-    job: JobArg,
-    /// Stay and show how it goes on. Ctrl-C leaves, and the job goes on.
-    #[arg(long, short)]
-    follow: bool,
-}
-
 /// Flags of `jobs cancel` and `jobs rm`.
 #[derive(Debug, clap::Args)]
 pub struct LossArgs {
@@ -60,18 +49,6 @@ pub async fn stop(args: JobArgs, context: &Context) -> CommandResult {
         }
     }
     report.end("jobs")
-}
-
-/// Queues a job again.
-pub async fn resume(args: ResumeArgs, context: &Context) -> CommandResult {
-    let client = context.client().await?;
-    let id = find::job(&client, &args.job.job).await?;
-    let job = client.resume_job(&id).await?;
-    if args.follow {
-        return follow(&client, &job, context).await;
-    }
-    sum_up(&client, &job, None, context.format).await?;
-    Ok(Ended::Done)
 }
 
 /// Gives jobs up.

@@ -5,6 +5,8 @@ mod attempts;
 mod list;
 mod logs;
 mod metrics;
+mod queue;
+mod resume;
 mod show;
 mod watch;
 
@@ -26,8 +28,13 @@ pub enum Command {
     Watch(JobArg),
     /// Save and stop jobs.
     Stop(act::JobArgs),
-    /// Queue a stopped or failed job again; it goes on from its newest checkpoint.
-    Resume(act::ResumeArgs),
+    /// Queue a stopped or failed job again; it goes on from its newest checkpoint. With --set, a new job goes on from
+    /// there with changed settings.
+    Resume(resume::Args),
+    /// Show the queue in its order, and what its jobs wait for.
+    Queue(queue::Args),
+    /// Change a job's place in the queue.
+    Move(queue::MoveArgs),
     /// Give jobs up. Their workers are killed, their checkpoints stay.
     Cancel(act::LossArgs),
     /// Remove jobs at rest with all their files.
@@ -54,7 +61,9 @@ pub async fn run(command: Command, context: &Context) -> CommandResult {
         Command::Show(args) => show::run(args, context).await,
         Command::Watch(args) => watch::run(args, context).await,
         Command::Stop(args) => act::stop(args, context).await,
-        Command::Resume(args) => act::resume(args, context).await,
+        Command::Resume(args) => resume::run(args, context).await,
+        Command::Queue(args) => queue::run(args, context).await,
+        Command::Move(args) => queue::change(args, context).await,
         Command::Cancel(args) => act::cancel(args, context).await,
         Command::Rm(args) => act::remove(args, context).await,
         Command::Logs(args) => logs::run(args, context).await,

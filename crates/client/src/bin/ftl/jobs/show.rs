@@ -32,6 +32,9 @@ async fn fields(client: &Client, job: &Job) -> Result<Vec<(&'static str, String)
         state,
         reason,
         problems,
+        waiting,
+        queue_place,
+        parent,
         phase,
         progress,
         n_attempts,
@@ -46,6 +49,8 @@ async fn fields(client: &Client, job: &Job) -> Result<Vec<(&'static str, String)
     let mut fields = vec![("id", id.to_string()), ("name", name.clone()), ("state", state.to_string())];
     let mut add = |name, value: Option<String>| fields.extend(value.map(|value| (name, value)));
     add("why", reason.clone());
+    add("place", queue_place.map(|place| format!("{place} of the queue")));
+    add("waits", waiting.as_ref().map(|waiting| waiting.message.clone()));
     add("phase", phase.map(|phase| phase.to_string()));
     add("steps", Some(steps(progress)).filter(|steps| !steps.is_empty()));
     let eta = eta(client, job).await?;
@@ -65,6 +70,7 @@ async fn fields(client: &Client, job: &Job) -> Result<Vec<(&'static str, String)
     add("model", spec.model.path.as_ref().map(|path| path.display().to_string()));
     let files: Vec<String> = spec.data.train.iter().map(|file| file.path.display().to_string()).collect();
     add("data", Some(files.join(", ")));
+    add("from", parent.as_ref().map(|parent| format!("{}, step {}", parent.job, parent.step)));
     add("created", Some(age(*created_unix_ms, now)));
     add("started", started_unix_ms.map(|started| age(started, now)));
     add("ended", ended_unix_ms.map(|ended| age(ended, now)));
