@@ -27,16 +27,22 @@ def only(paths):
 
 
 def failing(call, error, when, paths=()):
-    """The words before a program that make its `when`-th `call` fail; strace counts for each thread on its own.
-    `when`: `3` once, `3+` from then on."""
-    return ["strace", "-f", "-qq", "-o", os.devnull, *only(paths), "-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={when}"]
+    """The words before a program (or `-p PID`) that make its `when`-th `call` fail; strace counts for each thread on its
+    own. `when`: `3` once, `3+` from then on."""
+    fault = ["-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={when}"]
+    return ["strace", "-f", "-qq", "-o", os.devnull, *only(paths), *fault]
 
 
-def counts(run, paths=()):
+def attach(words, pid):
+    """Traces a process that runs already, with the words of `failing`."""
+    return subprocess.Popen([*words, "-p", str(pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def counts(run, paths=(), calls=CALLS):
     """How often each call is made, by the thread that makes it most often: the highest `when` that has an effect.
     `run` is given the words before the program."""
     with tempfile.NamedTemporaryFile("r", suffix=".strace") as log:
-        run(["strace", "-f", "-qq", "-o", log.name, *only(paths), "-e", f"trace={','.join(CALLS)}"])
+        run(["strace", "-f", "-qq", "-o", log.name, *only(paths), "-e", f"trace={','.join(calls)}"])
         by_thread = {}
         for line in log:
             made = re.match(r"(\d+) +(\w+)\(", line)

@@ -19,7 +19,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ftl_client::places::LEFT_BY_CLIENTS;
 use ftl_core::JobId;
@@ -33,6 +33,8 @@ const LOCK: &str = "lock";
 /// a second.
 const OWNER_TRIES: u32 = 10;
 const OWNER_RETRY: Duration = Duration::from_millis(20);
+/// How long the lock of a service that is gone is waited for.
+const LEFT_FOR_AT_MOST: Duration = Duration::from_secs(10);
 
 /// A data directory that this process alone works in. Clones share the lock; the last one releases it.
 #[derive(Clone, Debug)]
@@ -103,11 +105,7 @@ impl DataDir {
             .mode(0o600)
             .open(&lock)
             .map_err(failed("open", &lock))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse { root, owner: owner(&file) }),
-            Err(TryLockError::Error(error)) => return Err(failed("lock", &lock)(error)),
-        }
+        take(&file, &root)?;
         write_owner(&file, None).map_err(failed("write", &lock))?;
         let dir = Self { root, lock: Arc::new(file) };
         for path in [dir.jobs(), dir.datasets(), dir.uploads(), dir.workers()] {
@@ -250,6 +248,32 @@ fn write_owner(mut file: &File, socket: Option<&Path>) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     file.write_all(&text)
+}
+
+/// Takes the lock. A service that is killed while it starts a worker leaves the lock to that process until it is the
+/// worker's program, which under load is a while: an owner that is gone is no second service, and its lock is waited for.
+fn take(file: &File, root: &Path) -> Result<(), DataDirError> {
+    let deadline = Instant::now() + LEFT_FOR_AT_MOST;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(failed("lock", &root.join(LOCK))(error)),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        let owner = owner(file);
+        let is_gone = owner.as_ref().is_some_and(|owner| is_gone(owner.pid));
+        if !is_gone || Instant::now() >= deadline {
+            return Err(DataDirError::InUse { root: root.to_owned(), owner });
+        }
+        thread::sleep(OWNER_RETRY);
+    }
+}
+
+/// Whether there is no such process.
+fn is_gone(pid: u32) -> bool {
+    // SAFETY: kill with signal 0 only looks whether there is somebody to send it to.
+    let found = unsafe { libc::kill(pid.cast_signed(), 0) };
+    found < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
 }
 
 /// Who holds the lock. Whoever has just taken it is given a moment to say so.

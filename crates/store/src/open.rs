@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use diesel::migration::MigrationSource;
 use diesel::prelude::*;
@@ -75,14 +76,23 @@ pub(crate) fn existing(location: &Location) -> Outcome<SqliteConnection> {
     }
 }
 
+/// A process that was killed while it started another leaves its locks to that one for a moment.
+const LOCK_TRIES: u32 = 10;
+const LOCK_RETRY: Duration = Duration::from_millis(20);
+
 fn lock(location: &Location) -> Result<Lock, StoreError> {
     let path = location.beside(".lock");
     let file = private_file(&path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Lock { _file: file }),
-        Err(TryLockError::WouldBlock) => Err(StoreError::AlreadyOpen(location.path().to_owned())),
-        Err(TryLockError::Error(error)) => Err(StoreError::File { path, source: Arc::new(error) }),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(Lock { _file: file }),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY),
+            Err(TryLockError::Error(error)) => {
+                return Err(StoreError::File { path, source: Arc::new(error) });
+            }
+        }
     }
+    Err(StoreError::AlreadyOpen(location.path().to_owned()))
 }
 
 /// Reads without changing a byte.

@@ -1,5 +1,6 @@
-"""ENOSPC and EIO at every Nth call that writes, of the service: into its database alone, and everywhere, its workers
-included. Once, or from then on until space returns while the service lives.
+"""ENOSPC and EIO at every Nth call that writes, of the service: into its database; by its worker; and everywhere, but for
+plain `write`, with which threads also wake each other, and no disk is in that. Once, or from then on until space returns
+while the service lives.
 
 What a client was told stays true; the service answers all the time; and once the disk works again the job comes to its
 end, resumed by a client where it FAILED over the disk, without the service being started again.
@@ -25,7 +26,11 @@ SHORT = 8
 TASK = Task(steps=8, save_steps=3)
 # The system's loader could not open a library; the program had not begun.
 LOADER_FAILED = 127
-SCOPES = ("database", "everything")
+SCOPES = {
+    "database": strace.CALLS,
+    "worker": strace.CALLS,
+    "everything": tuple(call for call in strace.CALLS if call != "write"),
+}
 FULL_SECS = 1.5
 
 
@@ -38,11 +43,13 @@ def run(row, options):
         undisturbed = evidence.result(home / "undisturbed")
         messages = collections.Counter()
         plan = []
-        for scope in SCOPES:
+        for scope, calls in SCOPES.items():
             counted = home / f"counted-{scope}"
-            found = strace.counts(lambda wrapper: whole_life(options, counted, wrapper), paths(counted, scope))
+            found = strace.counts(
+                lambda wrapper: whole_life(options, counted, (scope, wrapper)), paths(counted, scope), calls
+            )
             row.figures[f"calls, {scope}"] = found
-            plan += [(scope, *place) for place in strace.places(found, dice, row.times // 2)]
+            plan += [(scope, *place) for place in strace.places(found, dice, max(1, row.times // len(SCOPES)))]
         for number, (scope, call, error, when) in enumerate(plan):
             place = home / f"failing-{number}"
             one(row, options, place, (scope, call, error, when), (undisturbed, messages))
@@ -55,21 +62,35 @@ def run(row, options):
 
 
 def paths(home, scope):
-    if scope == "everything":
+    if scope != "database":
         return []
     data = home / "data"
     return [data / name for name in ("ftl.db", "ftl.db-wal", "ftl.db-shm", "ftl.db-journal", "ftl.db.lock", "lock")]
 
 
-def whole_life(options, home, wrapper):
+def whole_life(options, home, traced):
     """What is counted: a start, a job, an end."""
+    scope, wrapper = traced
     home.mkdir()
     service = Service(options.programs, home)
-    service.start(wrapper)
+    service.start([] if scope == "worker" else wrapper)
     job_id = service.submit(TASK, "counted").job["id"]
+    tracer = attach_to_worker(service, job_id, wrapper) if scope == "worker" else None
     service.wait_until_rest(job_id)
     processes.send(service.pid, signal.SIGTERM)
     service.process.wait(60)
+    if tracer:
+        tracer.wait(60)
+
+
+def attach_to_worker(service, job_id, wrapper):
+    """Traces the job's worker from its first moments."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        for pid in service.workers().get(job_id, ()):
+            return strace.attach(wrapper, pid)
+        time.sleep(0.002)
+    return None
 
 
 def one(row, options, home, fault, known):
@@ -80,15 +101,20 @@ def one(row, options, home, fault, known):
     service = Service(options.programs, home)
     # The tracer is a grandchild (-D), so that the service lives on when the tracer is killed.
     wrapper = strace.failing(call, error, when, paths(home, scope))
-    wrapper[1:1] = ["-D"]
     row.count("places")
     row.count(f"places in {scope}")
     began = time.monotonic()
-    if service.start(wrapper, within=20):
+    tracer = None
+    if service.start([] if scope == "worker" else [wrapper[0], "-D", *wrapper[1:]], within=20):
         job_id = submit(row, service, what, (began, messages))
+        if job_id and scope == "worker":
+            tracer = attach_to_worker(service, job_id, wrapper)
         if job_id:
             time.sleep(max(0, began + FULL_SECS - time.monotonic()))
         heal(service)
+        if tracer:
+            tracer.kill()
+            tracer.wait()
         if not row.check(service.is_running(), f"{what}: the service ended with {service.process.poll()}: {service.log_tail()}"):
             return
     else:

@@ -119,24 +119,46 @@ async fn second_service_on_a_data_directory_names_the_first() {
     Running::start(config(home.path())).await.end().await;
 }
 
+/// Holds the lock of a data directory as a service with this process would, until it is dropped.
+fn held_lock(directory: &Path, pid: u32) -> fs::File {
+    let path = directory.join("lock");
+    fs::write(&path, format!(r#"{{"pid":{pid},"started_unix_ms":1,"socket":null}}"#)).expect("written");
+    let lock = fs::OpenOptions::new().write(true).open(path).expect("it is there");
+    lock.try_lock().expect("nobody has it");
+    lock
+}
+
 #[tokio::test]
 async fn second_service_waits_a_moment_for_the_name_of_the_first() {
     let home = tempfile::tempdir().expect("a directory");
-    fs::write(home.path().join("lock"), "{\"pid\":").expect("written");
-    let lock = fs::OpenOptions::new().write(true).open(home.path().join("lock")).expect("it is there");
-    lock.try_lock().expect("nobody has it");
+    let lock = held_lock(home.path(), std::process::id());
+    let text = fs::read(home.path().join("lock")).expect("it is there");
+    lock.set_len(0).expect("an empty file");
     let writing = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(50));
-        lock.write_all_at(br#"{"pid":4711,"started_unix_ms":1,"socket":null}"#, 0).expect("written");
+        lock.write_all_at(&text, 0).expect("written");
         lock
     });
-    let error = DataDir::open(home.path()).expect_err("it is taken");
-    assert!(error.to_string().contains("is in use by process 4711, "), "{error}");
-    writing.join().expect("no panic").set_len(0).expect("an empty file");
-    let lock = fs::File::open(home.path().join("lock")).expect("it is there");
-    lock.try_lock().expect("nobody has it");
-    let error = DataDir::open(home.path()).expect_err("it is taken");
-    assert!(error.to_string().ends_with("is in use by another process"), "{error}");
+    let said = DataDir::open(home.path()).expect_err("it is taken").to_string();
+    assert!(said.contains(&format!("is in use by process {}, ", std::process::id())), "{said}");
+    let lock = writing.join().expect("no panic");
+    lock.set_len(0).expect("an empty file");
+    let said = DataDir::open(home.path()).expect_err("it is taken").to_string();
+    assert!(said.ends_with("is in use by another process"), "{said}");
+}
+
+#[tokio::test]
+async fn lock_that_a_killed_service_left_to_its_last_child_is_waited_for() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut ended = std::process::Command::new("true").spawn().expect("a program");
+    ended.wait().expect("it ends");
+    let lock = held_lock(home.path(), ended.id());
+    let letting_go = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        drop(lock);
+    });
+    DataDir::open(home.path()).expect("it is free after a moment");
+    letting_go.join().expect("no panic");
 }
 
 #[tokio::test]
