@@ -12,7 +12,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use ftl_core::job::{Checkpoint, Job, Parent, StartFrom};
+use ftl_core::job::{Checkpoint, CheckpointState, Job, Parent, StartFrom};
 use ftl_core::{JobId, Problem, ProblemKind};
 use ftl_trainer::checkpoint::layout::checkpoint_name;
 use tracing::{info, warn};
@@ -76,10 +76,12 @@ pub(super) async fn sweep(jobs: &Jobs) -> Result<(), ServiceError> {
     Ok(())
 }
 
-/// The newest checkpoint on the disk, or the one after that step.
+/// The newest checkpoint that is complete on the disk, or the one after that step.
 fn choose(job: &JobId, checkpoints: Vec<Checkpoint>, step: Option<u64>) -> Result<Checkpoint, ServiceError> {
     let is_meant = |checkpoint: &Checkpoint| step.is_none_or(|step| checkpoint.step == step);
-    let there = checkpoints.into_iter().filter(|checkpoint| is_meant(checkpoint) && checkpoint.path.is_dir());
+    let is_there =
+        |checkpoint: &Checkpoint| checkpoint.state == CheckpointState::Complete && checkpoint.path.is_dir();
+    let there = checkpoints.into_iter().filter(|checkpoint| is_meant(checkpoint) && is_there(checkpoint));
     // By step: one that was written again after a crash is listed later than it was first.
     there
         .max_by_key(|checkpoint| checkpoint.step)
@@ -93,7 +95,7 @@ fn absent(job: &JobId, step: Option<u64>) -> Problem {
     };
     Problem::new(ProblemKind::NotFound, message)
         .at("from.step")
-        .hint(format!("`ftl jobs checkpoints {job}` lists those that are there"))
+        .hint(format!("`ftl checkpoints ls {job}` lists those that are there"))
 }
 
 /// Makes the directory with hard links to all files of another; across file systems with copies.
