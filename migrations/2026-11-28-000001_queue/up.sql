@@ -9,7 +9,7 @@ ALTER TABLE jobs ADD COLUMN waiting TEXT;
 ALTER TABLE jobs ADD COLUMN parent_job TEXT;
 ALTER TABLE jobs ADD COLUMN parent_step INTEGER;
 
--- Rewrites every row: 10,000 jobs take 0.1 s.
+-- Rewrites every row: 10,000 jobs took 1.1 s on a busy machine of 2 cores.
 UPDATE jobs SET
     queue_order = number * 1048576,
     device = coalesce(json_extract(spec, '$.device.kind'), 'auto');

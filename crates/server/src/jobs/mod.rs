@@ -123,7 +123,6 @@ impl Jobs {
         }));
         removal::finish(&jobs).await?;
         recover::recover(&jobs).await?;
-        start_from::sweep(&jobs).await?;
         jobs.0.tasks.spawn(queue::work(jobs.clone()));
         Ok(jobs)
     }
@@ -155,9 +154,12 @@ impl Jobs {
         let has_copy = parent.is_some();
         let made = NewJob { id, name, spec, directory: directory.clone(), request_id, parent };
         let made = self.0.store.create_job(made).await;
-        // Where the outcome of COMMIT is not known the copy stays: the job may be there.
-        if has_copy && !matches!(made, Ok(Created::New(_)) | Err(StoreError::OutcomeUnknown(_))) {
-            start_from::forget(&directory).await;
+        match &made {
+            _ if !has_copy => {}
+            Ok(Created::New(_)) => start_from::keep(&directory).await,
+            // The job may be there: the next service finds out.
+            Err(StoreError::OutcomeUnknown(_)) => {}
+            Ok(Created::Existing(_)) | Err(_) => start_from::forget(&directory).await,
         }
         match made? {
             Created::New(job) => {

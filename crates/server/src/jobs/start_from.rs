@@ -5,8 +5,9 @@
 //! jobs/<new job>/start/checkpoint-500/    hard links to the files of jobs/<other>/checkpoint-500/
 //! ```
 //!
-//! Files of a checkpoint are written once and never changed, so both jobs can share their bytes. A service that dies
-//! between the copy and the job leaves a directory that holds nothing else; the next one removes it.
+//! Files of a checkpoint are written once and never changed, so both jobs can share their bytes. Until the job is made, the
+//! directory bears the mark of a job that is being deleted: a service that dies in between leaves it to the next one, which
+//! removes it, or takes the mark away where the job is there (see [`removal`]).
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -15,9 +16,9 @@ use std::path::{Path, PathBuf};
 use ftl_core::job::{Checkpoint, CheckpointState, Job, Parent, StartFrom};
 use ftl_core::{JobId, Problem, ProblemKind};
 use ftl_trainer::checkpoint::layout::checkpoint_name;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::Jobs;
+use super::{Jobs, removal};
 use crate::error::ServiceError;
 
 /// Its name in the new job's directory.
@@ -41,7 +42,11 @@ pub(super) async fn copy(jobs: &Jobs, from: StartFrom, directory: &Path) -> Resu
     let copied = tokio::task::spawn_blocking(move || {
         let Checkpoint { step, path, .. } = choose(&job, checkpoints, step)?;
         let to = directory.join(START).join(checkpoint_name(step));
-        match link_tree(&path, &to) {
+        let copied = fs::create_dir_all(&directory).and_then(|()| {
+            removal::mark(&directory);
+            link_tree(&path, &to)
+        });
+        match copied {
             Ok(()) => Ok(Parent { job, step }),
             Err(error) => {
                 discard(&directory);
@@ -56,32 +61,26 @@ pub(super) async fn copy(jobs: &Jobs, from: StartFrom, directory: &Path) -> Resu
     copied.await.map_err(|error| ServiceError::Internal(Box::new(error)))?
 }
 
+/// The job is made: its directory stays.
+pub(super) async fn keep(directory: &Path) {
+    let directory = directory.to_owned();
+    // A panic there is of no consequence for whoever asked.
+    let _ = tokio::task::spawn_blocking(move || removal::unmark(&directory)).await;
+}
+
 /// Removes the directory of a job that was not made.
 pub(super) async fn forget(directory: &Path) {
     let directory = directory.to_owned();
-    // A panic there is of no consequence for whoever asked.
     let _ = tokio::task::spawn_blocking(move || discard(&directory)).await;
-}
-
-/// Removes what a service left that died before it had made the job.
-pub(super) async fn sweep(jobs: &Jobs) -> Result<(), ServiceError> {
-    let root = jobs.0.dir.jobs();
-    let found = tokio::task::spawn_blocking(move || only_started(&root)).await;
-    for (id, directory) in found.map_err(|error| ServiceError::Internal(Box::new(error)))?? {
-        if jobs.0.store.job(&id).await?.is_none() {
-            info!(job.id = %id, "the copy of a checkpoint is removed, since its job was never made");
-            forget(&directory).await;
-        }
-    }
-    Ok(())
 }
 
 /// The newest checkpoint that is complete on the disk, or the one after that step.
 fn choose(job: &JobId, checkpoints: Vec<Checkpoint>, step: Option<u64>) -> Result<Checkpoint, ServiceError> {
-    let is_meant = |checkpoint: &Checkpoint| step.is_none_or(|step| checkpoint.step == step);
-    let is_there =
-        |checkpoint: &Checkpoint| checkpoint.state == CheckpointState::Complete && checkpoint.path.is_dir();
-    let there = checkpoints.into_iter().filter(|checkpoint| is_meant(checkpoint) && is_there(checkpoint));
+    let is_meant = |checkpoint: &Checkpoint| match checkpoint.state {
+        CheckpointState::Complete => step.is_none_or(|step| checkpoint.step == step),
+        CheckpointState::Damaged | CheckpointState::Removed => false,
+    };
+    let there = checkpoints.into_iter().filter(|checkpoint| is_meant(checkpoint) && checkpoint.path.is_dir());
     // By step: one that was written again after a crash is listed later than it was first.
     there
         .max_by_key(|checkpoint| checkpoint.step)
@@ -90,8 +89,8 @@ fn choose(job: &JobId, checkpoints: Vec<Checkpoint>, step: Option<u64>) -> Resul
 
 fn absent(job: &JobId, step: Option<u64>) -> Problem {
     let message = match step {
-        Some(step) => format!("job `{job}` has no checkpoint of step {step} on the disk"),
-        None => format!("job `{job}` has no checkpoint on the disk"),
+        Some(step) => format!("job `{job}` has no whole checkpoint of step {step} on the disk"),
+        None => format!("job `{job}` has no whole checkpoint on the disk"),
     };
     Problem::new(ProblemKind::NotFound, message)
         .at("from.step")
@@ -116,24 +115,6 @@ fn link_tree(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     fs::File::open(to)?.sync_all()
-}
-
-/// Directories of jobs that hold nothing but the copy of a checkpoint.
-fn only_started(root: &Path) -> io::Result<Vec<(JobId, PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(root)? {
-        let entry = entry?;
-        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<JobId>().ok()) else {
-            continue;
-        };
-        let inside: Vec<_> = fs::read_dir(entry.path())?.collect::<io::Result<_>>()?;
-        if let [only] = inside.as_slice()
-            && only.file_name() == START
-        {
-            found.push((id, entry.path()));
-        }
-    }
-    Ok(found)
 }
 
 fn discard(directory: &Path) {

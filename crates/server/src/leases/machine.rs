@@ -169,7 +169,8 @@ mod tests {
     #[test]
     fn gpus_are_counted_as_a_worker_counts_them() {
         let two = ["9.0", "8.9"];
-        let cases: [(&[&str], Option<&str>, Result<&[usize], &str>); 12] = [
+        type Case<'a> = (&'a [&'a str], Option<&'a str>, Result<&'a [usize], &'a str>);
+        let cases: [Case<'_>; 12] = [
             (&two, None, Ok(&[0, 1])),
             (&[], None, Err("the NVIDIA driver shows no GPU")),
             (&["7.5"], None, Ok(&[0])),

@@ -81,7 +81,7 @@ async fn a_beginning_that_is_not_there_is_refused() {
         from: Some(v1::StartFrom { job_id, step: None }),
     };
     let status = client.create_job(request(other.to_string())).await.expect_err("it has no checkpoint");
-    let message = format!("job `{other}` has no checkpoint on the disk");
+    let message = format!("job `{other}` has no whole checkpoint on the disk");
     assert_refused(&status, Code::FailedPrecondition, "NOT_FOUND", ("from.step", &message));
     let status =
         client.create_job(request(JobId::from_bits(1).to_string())).await.expect_err("there is no job");

@@ -157,8 +157,10 @@ fn each<const N: usize>(cases: [(&str, Job); N]) {
     }
 }
 
-/// Where a run is killed.
-const POINTS: [(&str, fn(&Event, u64) -> bool); 3] = [
+/// Where a run is killed: in words, and whether it is at this event, with the step of the last checkpoint so far.
+type Point = (&'static str, fn(&Event, u64) -> bool);
+
+const POINTS: [Point; 3] = [
     ("after a checkpoint", |event, _| matches!(event, Event::Saved { .. })),
     (
         "between two",

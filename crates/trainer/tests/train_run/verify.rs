@@ -166,6 +166,9 @@ fn directories_without_a_run_or_anything_in_common_and_damaged_ones_are_refused(
     assert_eq!(refused(&["one", "model"]), "holds no run: there is no `spec.resolved.json`");
     assert_eq!(refused(&["nothing", "one"]), "holds no run: there is no `spec.resolved.json`");
     assert_eq!(refused(&["nothing"]), "holds no checkpoint and no result");
+    fs::create_dir(job.path("other/digests.jsonl")).expect("a directory in a file's place");
+    let message = refused(&["one", "other"]);
+    assert!(message.starts_with("can't read it: "), "a file that can't be read is no difference: {message}");
     fs::write(job.path("one/final/adapter_model.safetensors"), "x").expect("damaged");
     let message = refused(&["one", "one"]);
     assert!(message.starts_with("`adapter_model.safetensors` has 1 bytes, but "), "{message}");

@@ -17,8 +17,8 @@ pub struct DeviceSpec {
     /// Default: what is free.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_memory: Option<MaxMemory>,
-    /// `auto`, `cpu`, `cuda`, `cuda:1`, `vulkan` or `vulkan:1`. `auto` takes the first CUDA device, else the CPU, and says
-    /// why.
+    /// `auto`, `cpu`, `cuda`, `cuda:1`, `vulkan` or `vulkan:1`. `cuda` is the first CUDA device, in the service any that is
+    /// free; `auto` is `cuda` where one can be used, else the CPU, and says why.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "auto"))]
     pub kind: Option<String>,

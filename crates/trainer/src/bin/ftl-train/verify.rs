@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use ftl_core::{Problem, ProblemKind};
+use ftl_trainer::error::TrainError;
 use ftl_trainer::verify::{
     Checked, CheckpointComparison, Comparison, FileDifference, KeyDifference, StepComparison,
     TensorDifference, WeightComparison, Wholeness, check, compare,
@@ -27,11 +29,11 @@ pub fn run(args: Args, format: Format) -> CommandResult {
     let Args { a, b } = args;
     let (is_good, text, document) = match b {
         Some(b) => {
-            let comparison = compare(&a, &b)?;
+            let comparison = compare(&a, &b).map_err(no_answer)?;
             (comparison.equal, comparison_text(&comparison), json(&comparison))
         }
         None => {
-            let wholeness = check(&a)?;
+            let wholeness = check(&a).map_err(no_answer)?;
             (wholeness.whole, wholeness_text(&wholeness, &a), json(&wholeness))
         }
     };
@@ -40,6 +42,17 @@ pub fn run(args: Args, format: Format) -> CommandResult {
         Format::Json => &document,
     });
     Ok(if is_good { Ended::Done } else { Ended::Negative })
+}
+
+/// A file that can't be read is no answer, and must not look like one by its exit code.
+fn no_answer(error: TrainError) -> TrainError {
+    match error {
+        TrainError::Refused(_) | TrainError::Diverged(_) => error,
+        TrainError::File { action, path, source } => {
+            let message = format!("can't {action} it: {source}");
+            Problem::new(ProblemKind::Storage, message).at(path.display().to_string()).into()
+        }
+    }
 }
 
 fn json(value: &impl Serialize) -> String {
