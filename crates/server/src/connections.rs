@@ -32,6 +32,25 @@ const N_SPARE: usize = 32;
 /// After a failed accept (no file descriptor is left, mostly) the next try waits, rather than spin.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Files and sockets that the service may have open, where the system lets it.
+const ENOUGH_FILES: libc::rlim_t = 8_192;
+
+/// Raises the number of files that this process may have open. What shells and systemd give a process (1,024, for the
+/// sake of programs that use `select`) is fewer than the service has places for.
+pub fn allow_many() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 || limit.rlim_cur >= ENOUGH_FILES
+    {
+        return;
+    }
+    limit.rlim_cur = ENOUGH_FILES.min(limit.rlim_max);
+    // SAFETY: `limit` is valid for the call.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        warn!(most = limit.rlim_cur, "the number of open files can't be raised");
+    }
+}
+
 /// The connections of one listener. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Connections(Arc<Shared>);

@@ -18,7 +18,8 @@ use std::io::{self, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ftl_client::places::LEFT_BY_CLIENTS;
 use ftl_core::JobId;
@@ -28,6 +29,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) const DATABASE: &str = "ftl.db";
 /// The file that is locked.
 const LOCK: &str = "lock";
+/// How often a second service looks for the name of the first, and the pause between two looks. It is to refuse within
+/// a second.
+const OWNER_TRIES: u32 = 10;
+const OWNER_RETRY: Duration = Duration::from_millis(20);
 
 /// A data directory that this process alone works in. Clones share the lock; the last one releases it.
 #[derive(Clone, Debug)]
@@ -100,10 +105,7 @@ impl DataDir {
             .map_err(failed("open", &lock))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let owner = io::read_to_string(&file).ok().and_then(|text| serde_json::from_str(&text).ok());
-                return Err(DataDirError::InUse { root, owner });
-            }
+            Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse { root, owner: owner(&file) }),
             Err(TryLockError::Error(error)) => return Err(failed("lock", &lock)(error)),
         }
         write_owner(&file, None).map_err(failed("write", &lock))?;
@@ -244,10 +246,22 @@ fn make_private(root: &Path) -> Result<(), DataDirError> {
 fn write_owner(mut file: &File, socket: Option<&Path>) -> io::Result<()> {
     let owner =
         Owner { pid: std::process::id(), started_unix_ms: now_unix_ms(), socket: socket.map(Path::to_owned) };
+    let text = serde_json::to_vec(&owner)?;
     file.set_len(0)?;
     file.rewind()?;
-    serde_json::to_writer(file, &owner)?;
-    file.flush()
+    file.write_all(&text)
+}
+
+/// Who holds the lock. Whoever has just taken it is given a moment to say so.
+fn owner(mut file: &File) -> Option<Owner> {
+    for _ in 0..OWNER_TRIES {
+        let text = file.rewind().and_then(|()| io::read_to_string(file)).ok()?;
+        if let Ok(owner) = serde_json::from_str(&text) {
+            return Some(owner);
+        }
+        thread::sleep(OWNER_RETRY);
+    }
+    None
 }
 
 fn failed(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {

@@ -65,7 +65,7 @@ async fn a_worker_trains_the_same_weights_as_this_process() {
         Event::Note { message, .. } => Some(message.as_str()),
         _ => None,
     });
-    assert!(!notes.into_iter().any(|note| note.contains("valid checkpoint")));
+    assert!(!notes.into_iter().any(|note| note.contains("there is no checkpoint")));
 }
 
 #[tokio::test]

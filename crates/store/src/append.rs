@@ -8,6 +8,7 @@ use std::path::Path;
 use diesel::prelude::*;
 use ftl_core::{Event, EventRecord, JobId};
 
+use crate::checkpoints::told;
 use crate::error::StoreError;
 use crate::events::last_attempt_seq;
 use crate::fault::Outcome;
@@ -20,7 +21,7 @@ use crate::rows::value::{count, integer, json, optional_integer};
 use crate::schema::{artifacts, job_events, metrics};
 use crate::standing::Standing;
 use crate::writer::{Message, Task, Transaction};
-use crate::{Store, checkpoints, files};
+use crate::{Store, files};
 
 impl Store {
     /// Keeps what a worker reported, and what follows from it: the job's phase and progress, its checkpoints and its
@@ -258,14 +259,14 @@ fn insert(connection: &mut SqliteConnection, place: &Place<'_>, record: &Prepare
         Row::Evaluated { numbers, step, loss_nats } => {
             metric(connection, numbers)?;
             // Usually the checkpoint comes after it; where the run was stopped in between, before.
-            checkpoints::evaluated(connection, job, (*step, *loss_nats))?;
+            told::evaluated(connection, job, (*step, *loss_nats))?;
         }
         Row::Event { json } => {
             diesel::insert_into(job_events::table).values(&event(json)).execute(connection)?;
         }
         Row::Saved { json, path, step, bytes } => {
             diesel::insert_into(job_events::table).values(&event(json)).execute(connection)?;
-            let saved = checkpoints::Saved {
+            let saved = told::Saved {
                 path,
                 seq: *seq,
                 attempt: *attempt,
@@ -273,15 +274,15 @@ fn insert(connection: &mut SqliteConnection, place: &Place<'_>, record: &Prepare
                 bytes: *bytes,
                 created_unix_ms: *time_unix_ms,
             };
-            checkpoints::saved(connection, job, &saved)?;
+            told::saved(connection, job, &saved)?;
         }
         Row::Removed { json, path } => {
             diesel::insert_into(job_events::table).values(&event(json)).execute(connection)?;
-            checkpoints::removed(connection, job, path)?;
+            told::removed(connection, job, path)?;
         }
         Row::Damaged { json, path, kept_at, message } => {
             diesel::insert_into(job_events::table).values(&event(json)).execute(connection)?;
-            checkpoints::damaged(connection, job, (path, kept_at), message)?;
+            told::damaged(connection, job, (path, kept_at), message)?;
         }
         Row::Artifact { json, path, kind, bytes } => {
             diesel::insert_into(job_events::table).values(&event(json)).execute(connection)?;

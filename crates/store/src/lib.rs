@@ -79,6 +79,7 @@ mod rows;
 mod schema;
 mod settings;
 mod standing;
+mod times;
 mod version;
 mod writer;
 
@@ -99,11 +100,13 @@ pub use jobs::{Change, Created, NewJob};
 pub use models::StoredModel;
 pub use queue::Queued;
 pub use reply::Reply;
+pub use times::CommitTimes;
 pub use version::Version;
 
 use connection::Location;
 use fault::Outcome;
 use readers::{Question, Snapshot};
+use times::Times;
 use writer::{Message, Transaction, Work};
 
 /// The database. A clone is another handle to the same; when the last is dropped, what was asked for is finished and the
@@ -116,6 +119,7 @@ struct Threads {
     senders: Option<Senders>,
     writer: Option<JoinHandle<()>>,
     readers: Vec<JoinHandle<()>>,
+    times: Arc<Times>,
 }
 
 struct Senders {
@@ -135,12 +139,14 @@ impl Store {
         let lock = open::prepare(&location)?;
         let to_write = location.clone();
         let open = Box::new(move || to_write.open_to_write());
-        let (writer, writer_thread) = writer::start(open, Box::new(on_commit), lock)?;
+        let times = Arc::new(Times::default());
+        let (writer, writer_thread) = writer::start(open, Box::new(on_commit), lock, Arc::clone(&times))?;
         let (readers, reader_threads) = readers::start(&location)?;
         Ok(Self(Arc::new(Threads {
             senders: Some(Senders { writer, readers }),
             writer: Some(writer_thread),
             readers: reader_threads,
+            times,
         })))
     }
 
@@ -160,6 +166,11 @@ impl Store {
         let (answer, reply) = Reply::channel();
         self.send(Message::Answer(answer));
         reply
+    }
+
+    /// How long transactions took since the store was opened.
+    pub fn commit_times(&self) -> CommitTimes {
+        self.0.times.read()
     }
 
     fn send(&self, message: Message) {

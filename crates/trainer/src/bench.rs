@@ -10,6 +10,7 @@ use crate::device::{OpenDevice, driver};
 use crate::model::decoder::{Decoder, Keep, LossPass};
 use crate::ops::dropout::Key;
 use crate::ops::param::Gradients;
+use crate::train::digests::hash_of_weights;
 use crate::train::optimizer::Optimizer;
 
 /// Batches that are trained on in turn.
@@ -66,6 +67,8 @@ pub struct Split {
     pub passes: f64,
     /// Clipping and AdamW.
     pub update: f64,
+    /// The hash of trained weights that a run writes down; 0 on a GPU, where it does not.
+    pub digest: f64,
 }
 
 /// Smallest, middle and largest of some measurements.
@@ -121,7 +124,11 @@ pub fn bench(decoder: &mut Decoder, device: &OpenDevice, options: &BenchOptions)
         tokens_per_sec: Spread::of(millis.iter().map(|millis| trained / millis * 1e3).collect()),
         step_millis: Spread::of(millis),
         first_step_millis,
-        split_millis: Split { passes: middle(|split| split.passes), update: middle(|split| split.update) },
+        split_millis: Split {
+            passes: middle(|split| split.passes),
+            update: middle(|split| split.update),
+            digest: middle(|split| split.digest),
+        },
         first_loss_nats,
         first_grad_norm,
         loss_nats,
@@ -184,7 +191,10 @@ impl Stepper<'_> {
         let start = Instant::now();
         self.update();
         wait();
-        Split { passes, update: millis_since(start) }
+        let update = millis_since(start);
+        let start = Instant::now();
+        let hash = std::hint::black_box(hash_of_weights(self.decoder, self.n_steps as u64));
+        Split { passes, update, digest: hash.map_or(0.0, |_| millis_since(start)) }
     }
 }
 

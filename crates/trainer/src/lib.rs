@@ -12,6 +12,7 @@
 //! | see a conversation as the model does | [`data::encode::Encoder::view`] |
 //! | describe a model or adapter directory | [`inspect::inspect`] |
 //! | judge a dataset, or show its rows | [`data::report`], [`data::preview`], [`data::render`] |
+//! | compare two runs, or check one's files | [`verify::compare`], [`verify::check`] |
 //! | find out what a machine can do | [`doctor::diagnose`] |
 //! | measure speed and memory | [`bench::bench`] |
 //!
@@ -55,3 +56,4 @@ pub mod quant;
 pub mod score;
 pub mod sha256;
 pub mod train;
+pub mod verify;

@@ -164,3 +164,24 @@ fn command_that_is_stuck_at_it_is_waited_for_ten_seconds() {
     assert!(ran.stderr.contains("another command has been starting it for 10 s"), "{ran:?}");
     assert!(!home.dir.path().join("starts").exists(), "a second one was started");
 }
+
+#[test]
+fn doctor_is_the_services_program_and_starts_no_service() {
+    let home =
+        Home::new(|_| "echo \"$@\" >> \"$HOME/starts\"\necho '{\"version\":\"1\"}'\nexit 1".to_owned());
+    let ran = home.run(&["doctor", "--json"]).ended(1);
+    assert_eq!(ran.json()["version"], "1");
+    assert_eq!(home.run(&["doctor"]).ended(1).stderr, "");
+    let starts = std::fs::read_to_string(home.dir.path().join("starts")).expect("the script ran");
+    assert_eq!(starts, "doctor --json\ndoctor\n");
+    assert!(!home.data().exists(), "nothing was made for a service");
+    let ran = home.run(&["doctor", "--server", "unix:/x"]).ended(2);
+    assert_eq!(ran.stderr, "error: --server: this command looks at this machine alone; drop it\n");
+
+    let broken = Home::new(|_| "exit 70".to_owned());
+    let ran = broken.run(&["doctor"]).ended(1);
+    assert!(ran.stderr.contains("did not tell; it ended with exit status: 70"), "{ran:?}");
+    let alone =
+        Ran::from(alone(home.dir.path()).env("PATH", "/nowhere").arg("doctor").output().expect("it runs"));
+    assert!(alone.ended(1).stderr.contains("is neither beside `ftl` nor on the PATH; install it"));
+}

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ftl_client::places;
+use ftl_server::connections;
 use ftl_server::crash_reports::CrashReports;
 use ftl_server::data_dir::DataDirError;
 use ftl_server::listen::ListenError;
@@ -35,6 +36,7 @@ pub struct Args {
 /// Runs it, on the sockets that systemd has opened or on its own.
 pub async fn run(arguments: Args, inherited: Inherited, shutdown: CancellationToken) -> ExitCode {
     notify::starting();
+    connections::allow_many();
     match config(arguments, inherited) {
         Ok(config) => {
             logs::write_panics_down(CrashReports::of(&config.data_dir));

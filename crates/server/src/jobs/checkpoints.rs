@@ -8,7 +8,7 @@ use std::time::Duration;
 use ftl_core::job::{Checkpoint, CheckpointState, Job, State};
 use ftl_core::spec::resolved::FinalWeights;
 use ftl_core::{JobId, Problem, ProblemKind};
-use ftl_store::OnDisk;
+use ftl_store::{OnDisk, StoreError};
 use ftl_trainer::checkpoint::layout::{step_of, step_of_any};
 use ftl_trainer::checkpoint::{Pinning, Removal, list_with_damaged, pin, pinned_steps, take_away, unpin};
 use ftl_trainer::error::TrainError;
@@ -196,14 +196,11 @@ impl Jobs {
 }
 
 /// Puts the store right about the checkpoints of a job after its worker has ended: one that was killed may have saved or
-/// deleted what it could not tell of. Where that can't be done now it is done after the next attempt.
-pub(super) async fn look_over(shared: &Arc<Shared>, job: &Job, attempt: u32) {
-    if let Err(cause) = put_right(shared, job, attempt).await {
-        warn!(job.id = %job.id, cause = &cause as &dyn std::error::Error, "the checkpoints of a job were not looked over");
-    }
-}
-
-async fn put_right(shared: &Arc<Shared>, job: &Job, attempt: u32) -> Result<(), ServiceError> {
+/// deleted what it could not tell of. A directory that can't be read holds nobody up.
+///
+/// # Errors
+/// What the store refuses.
+pub(super) async fn look_over(shared: &Arc<Shared>, job: &Job, attempt: u32) -> Result<(), StoreError> {
     let directory = job.directory.clone();
     let found = tokio::task::spawn_blocking(move || -> Result<Option<Vec<OnDisk>>, ServiceError> {
         // An orphan of an earlier service tells by itself.
@@ -219,9 +216,14 @@ async fn put_right(shared: &Arc<Shared>, job: &Job, attempt: u32) -> Result<(), 
         });
         Ok(Some(on_disk.collect()))
     });
-    match joined(found.await)? {
-        Some(on_disk) => Ok(shared.store.found_on_disk(&job.id, attempt, on_disk).await?),
-        None => Ok(()),
+    match joined(found.await) {
+        Ok(Some(on_disk)) => shared.store.found_on_disk(&job.id, attempt, on_disk).await,
+        Ok(None) => Ok(()),
+        Err(cause) => {
+            let cause = &cause as &dyn std::error::Error;
+            warn!(job.id = %job.id, cause, "the checkpoints of a job can't be looked at");
+            Ok(())
+        }
     }
 }
 
@@ -294,7 +296,7 @@ fn precondition(message: String, hint: &str) -> ServiceError {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, TrainError> + Send + 'static,
 ) -> Result<T, ServiceError> {
-    Ok(joined(tokio::task::spawn_blocking(work).await)?)
+    joined(tokio::task::spawn_blocking(work).await)
 }
 
 fn joined<T, E>(result: Result<Result<T, E>, tokio::task::JoinError>) -> Result<T, ServiceError>

@@ -139,8 +139,11 @@ async fn settle(jobs: &Jobs, job: &Job, places: Vec<Lease>) -> Result<(), Servic
         }
     }
     drop(places);
-    insist(&jobs.0, || async { catch_up(&jobs.0, job, job.n_attempts).await }).await?;
-    look_over(&jobs.0, job, job.n_attempts).await;
+    let kept = insist(&jobs.0, || async {
+        catch_up(&jobs.0, job, job.n_attempts).await?;
+        look_over(&jobs.0, job, job.n_attempts).await
+    });
+    kept.await?;
     match job.state {
         State::Stopping => {
             let end = AttemptEnd {

@@ -35,14 +35,19 @@ pub(super) async fn attempt(
     let job = existing(shared, id).await?;
     let Some(attempt) = begin(shared, &job).await? else { return Ok(()) };
     info!(job.id = %id, attempt, "an attempt begins");
-    let from = start_from::copy_of(&job);
-    let (spec, directory) = (job.spec.clone(), job.directory.clone());
-    let task = TrainTask { spec, directory, attempt, from, given: Some(given) };
+    let device = given.device.clone();
+    let task = TrainTask {
+        spec: job.spec.clone(),
+        directory: job.directory.clone(),
+        attempt,
+        from: start_from::copy_of(&job),
+        given: Some(given),
+    };
     let ending = match start(shared, task).await {
         Ok(training) => Supervision::new(shared, &job, attempt, training).follow(&mut orders).await,
         Err(error) => not_started(&error),
     };
-    settle(jobs, &job, attempt, ending).await
+    settle(jobs, (&job, device), attempt, ending).await
 }
 
 /// The number of the attempt; none where the job is not queued any more.
@@ -229,18 +234,28 @@ impl<'a> Supervision<'a> {
 
 /// Keeps the end of an attempt, and what it means for the job. Where the store refuses for a reason that passes it is asked
 /// until it does, so that no job is left in a state that nobody looks after.
-async fn settle(jobs: &Jobs, job: &Job, attempt: u32, ending: Ending) -> Result<(), ServiceError> {
+async fn settle(
+    jobs: &Jobs,
+    (job, device): (&Job, String),
+    attempt: u32,
+    ending: Ending,
+) -> Result<(), ServiceError> {
     let (shared, id) = (&jobs.0, &job.id);
-    match insist(shared, || async { catch_up(shared, job, attempt).await }).await {
+    let kept = insist(shared, || async {
+        catch_up(shared, job, attempt).await?;
+        look_over(shared, job, attempt).await
+    });
+    match kept.await {
         Err(error) if !error.may_pass() => {
             // The end of the attempt is worth more than the events that can't be kept.
             warn!(job.id = %id, %error, "events of an attempt are not kept");
         }
         caught_up => caught_up?,
     }
-    look_over(shared, job, attempt).await;
     let Ending { exit, problems, log_tail, finished: _ } = ending;
-    let problems = advised(&shared.workers, &job.spec, exit, problems).await;
+    let mut spec = job.spec.clone();
+    spec.device.kind = Some(device);
+    let problems = advised(&shared.workers, &spec, exit, problems).await;
     let end = |state| {
         let exit = if state == State::Cancelled { Exit::Cancelled } else { exit };
         AttemptEnd { exit, log_tail: log_tail.clone(), change: after_exit(exit, state, problems.clone()) }

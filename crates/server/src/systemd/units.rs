@@ -25,7 +25,8 @@ pub struct Unit {
 /// The path can't be written into a unit file.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the program's path `{0}` holds a line break or is no UTF-8, and can't be written into a unit; move it"
+    "systemd starts no program at `{0}`: a path in a unit has no control characters, quotes or backslashes, and is UTF-8; \
+     move it"
 )]
 pub struct UnwritablePath(PathBuf);
 

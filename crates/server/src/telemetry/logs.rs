@@ -7,6 +7,7 @@ use tracing::{Level, error};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
+use super::journal::{self, Prioritized};
 use crate::crash_reports::{Crash, CrashReports};
 
 /// The variable that filters.
@@ -14,7 +15,7 @@ const VARIABLE: &str = "FTL_LOG";
 /// How a line is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people: coloured on a terminal, plain elsewhere.
+    /// For people: coloured on a terminal, with priorities for systemd's journal, plain elsewhere.
     #[default]
     Text,
     /// One JSON object per line.
@@ -45,6 +46,10 @@ pub fn start(format: LogFormat, otherwise: Level) -> Result<(), BadFilter> {
     match format {
         LogFormat::Json => lines.json().flatten_event(true).init(),
         LogFormat::Text if io::stderr().is_terminal() => lines.with_target(false).init(),
+        LogFormat::Text if journal::reads_stderr() => {
+            let plain = tracing_subscriber::fmt::format().with_ansi(false).compact().without_time();
+            lines.with_ansi(false).event_format(Prioritized(plain)).init();
+        }
         LogFormat::Text => lines.with_ansi(false).compact().init(),
     }
     // Where a panic happened is known here alone; `panics` says what became of the request.

@@ -2,11 +2,13 @@
 
 use std::fs::{self, Permissions};
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::time::Duration;
 
 use ftl_client::{Client, Endpoint};
+use ftl_server::data_dir::DataDir;
 use ftl_server::{Config, Ready, ServeError, serve, serve_and_tell};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -115,6 +117,26 @@ async fn second_service_on_a_data_directory_names_the_first() {
     Client::connect(&Endpoint::Unix(first.ready.socket.clone())).await.expect("the first is unharmed");
     first.end().await;
     Running::start(config(home.path())).await.end().await;
+}
+
+#[tokio::test]
+async fn second_service_waits_a_moment_for_the_name_of_the_first() {
+    let home = tempfile::tempdir().expect("a directory");
+    fs::write(home.path().join("lock"), "{\"pid\":").expect("written");
+    let lock = fs::OpenOptions::new().write(true).open(home.path().join("lock")).expect("it is there");
+    lock.try_lock().expect("nobody has it");
+    let writing = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        lock.write_all_at(br#"{"pid":4711,"started_unix_ms":1,"socket":null}"#, 0).expect("written");
+        lock
+    });
+    let error = DataDir::open(home.path()).expect_err("it is taken");
+    assert!(error.to_string().contains("is in use by process 4711, "), "{error}");
+    writing.join().expect("no panic").set_len(0).expect("an empty file");
+    let lock = fs::File::open(home.path().join("lock")).expect("it is there");
+    lock.try_lock().expect("nobody has it");
+    let error = DataDir::open(home.path()).expect_err("it is taken");
+    assert!(error.to_string().ends_with("is in use by another process"), "{error}");
 }
 
 #[tokio::test]

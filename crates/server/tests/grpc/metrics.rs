@@ -137,6 +137,10 @@ async fn page_tells_of_jobs_attempts_and_steps() {
     assert_eq!(page.value("ftl_job_loss_nats", &job), Some(2.0));
     assert_eq!(page.value("ftl_job_tokens_per_second", &job), Some(640.0));
     assert_eq!(page.value("ftl_job_step", &[("job", dead.as_str())]), None);
+    let commits = page.value("ftl_store_commit_seconds_count", &[]).expect("a histogram");
+    assert!(commits > 8.0, "{commits}");
+    assert_eq!(page.value("ftl_store_commit_seconds_bucket", &[("le", "+Inf")]), Some(commits));
+    assert_eq!(page.value("ftl_store_failed_commits_total", &[]), Some(0.0));
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! The service under systemd, with a test in systemd's place: what it is told, the sockets it hands over, the units.
 
 use std::collections::HashMap;
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -88,6 +89,28 @@ fn systemd_hears_of_the_start_the_pulse_and_the_end() {
     systemd.wait_for("STOPPING=1");
     let mut child = child;
     assert_eq!(child.wait().expect("a child").code(), Some(0));
+}
+
+#[test]
+fn journal_is_told_the_priority_of_each_line_and_others_are_not() {
+    for is_journal in ["the journal", "another file"] {
+        let systemd = Listener::new();
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let writer = std::fs::File::from(OwnedFd::from(writer));
+        let metadata = writer.metadata().expect("of a pipe");
+        let inode = metadata.ino() + u64::from(is_journal != "the journal");
+        let mut command = systemd.serve();
+        command.env("JOURNAL_STREAM", format!("{}:{inode}", metadata.dev())).stderr(writer);
+        let child = command.spawn().expect("the program");
+        drop(command);
+        systemd.wait_for("READY=1");
+        end(child);
+        let text = std::io::read_to_string(reader).expect("text");
+        let line = text.lines().find(|line| line.contains("the service is ready")).expect("a line");
+        let has_priority = line.starts_with("<6> INFO ftl_server");
+        assert_eq!(has_priority, is_journal == "the journal", "{text}");
+        assert!(has_priority || line.starts_with("20"), "{text}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod commit;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use crate::error::StoreError;
 use crate::fault::{Fault, Outcome};
 use crate::open::Lock;
 use crate::reply::Answer;
+use crate::times::Times;
 use commit::Committer;
 pub(crate) use commit::Open;
 
@@ -98,10 +100,11 @@ pub(crate) fn start(
     open: Open,
     on_commit: OnCommit,
     lock: Lock,
+    times: Arc<Times>,
 ) -> Result<(Sender<Message>, JoinHandle<()>), StoreError> {
     let (sender, receiver) = channel();
     let committer = Committer::new(open).map_err(|Fault(error)| error)?;
-    let writer = Writer { committer, on_commit, _lock: lock };
+    let writer = Writer { committer, on_commit, times, _lock: lock };
     let thread = std::thread::Builder::new().name("store-writer".to_owned());
     let thread = thread.spawn(|| writer.run(receiver)).map_err(|error| StoreError::Io(error.to_string()))?;
     Ok((sender, thread))
@@ -110,6 +113,7 @@ pub(crate) fn start(
 struct Writer {
     committer: Committer,
     on_commit: OnCommit,
+    times: Arc<Times>,
     /// The last to go, so that nobody else opens the file while this connection has it.
     _lock: Lock,
 }
@@ -133,9 +137,11 @@ impl Writer {
     }
 
     fn perform(&mut self, mut task: Box<dyn Task>) {
+        let began = Instant::now();
         // Tasks' own panics are caught further down. This is for the rest, since no writer means no store.
         let committed = catch_unwind(AssertUnwindSafe(|| self.committer.commit(task.as_mut())))
             .unwrap_or_else(|panic| Err(StoreError::Panicked(panic_text(panic.as_ref()).to_owned())));
+        self.times.add(began.elapsed(), &committed);
         if let Err(StoreError::Panicked(text)) = &committed {
             error!(panic = text, "the thread that writes panicked, and goes on");
         }

@@ -23,3 +23,4 @@ mod replay;
 mod settings;
 mod threads;
 mod transitions;
+mod watched;

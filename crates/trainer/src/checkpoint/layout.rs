@@ -6,6 +6,8 @@ pub const SPEC_RESOLVED_JSON: &str = "spec.resolved.json";
 pub const REPORT_JSON: &str = "report.json";
 /// One event per line.
 pub const EVENTS_JSONL: &str = "events.jsonl";
+/// What each step came to, bit by bit.
+pub const DIGESTS_JSONL: &str = "digests.jsonl";
 /// The checkpoint of another run that this one started from.
 pub const START_JSON: &str = "start.json";
 /// The result of a run.

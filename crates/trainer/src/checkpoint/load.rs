@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ftl_core::{Problem, ProblemKind};
 
-use crate::checkpoint::layout::{self, MANIFEST_JSON};
+use crate::checkpoint::layout;
 use crate::checkpoint::manifest::{Manifest, ManifestFile};
 use crate::checkpoint::save::sync_dir;
 use crate::error::TrainError;
@@ -111,12 +111,7 @@ pub fn set_aside(out: &Path, damaged: &Checkpoint) -> Result<PathBuf, TrainError
 pub fn verify(dir: &Path) -> Result<Manifest, Problem> {
     let refuse =
         |message: String| Problem::new(ProblemKind::BrokenCheckpoint, message).at(dir.display().to_string());
-    let bytes = fs::read(dir.join(MANIFEST_JSON)).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => refuse(format!("has no `{MANIFEST_JSON}`: it was not saved to the end")),
-        _ => refuse(format!("its `{MANIFEST_JSON}` can't be read: {error}")),
-    })?;
-    let written = Manifest::from_bytes(&bytes)
-        .map_err(|reason| refuse(format!("its `{MANIFEST_JSON}` is damaged: {reason}")))?;
+    let written = Manifest::read(dir)?;
     let found = Manifest::of(dir).map_err(|error| {
         let reason = error.source().map_or_else(String::new, |source| format!(": {source}"));
         refuse(format!("{error}{reason}"))

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use ftl_core::{Problem, ProblemKind};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -50,6 +51,24 @@ impl Manifest {
         Ok(Self { format: FORMAT, files })
     }
 
+    /// What the manifest of a directory says, without a look at the files that it speaks of.
+    ///
+    /// # Errors
+    /// `BrokenCheckpoint` where it is missing or damaged.
+    pub fn read(dir: &Path) -> Result<Self, Problem> {
+        let refuse = |message: String| {
+            Problem::new(ProblemKind::BrokenCheckpoint, message).at(dir.display().to_string())
+        };
+        let bytes = fs::read(dir.join(MANIFEST_JSON)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                refuse(format!("has no `{MANIFEST_JSON}`: it was not saved to the end"))
+            }
+            _ => refuse(format!("its `{MANIFEST_JSON}` can't be read: {error}")),
+        })?;
+        Self::from_bytes(&bytes)
+            .map_err(|reason| refuse(format!("its `{MANIFEST_JSON}` is damaged: {reason}")))
+    }
+
     /// The one text of a manifest, so that a changed file can't mean the same.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = serde_json::to_vec_pretty(self).expect("names and numbers are JSON");
@@ -58,7 +77,7 @@ impl Manifest {
     }
 
     /// What [`to_bytes`](Self::to_bytes) wrote, and nothing else.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+    fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let manifest: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if manifest.format != FORMAT {
             return Err(format!("format {} is not {FORMAT}", manifest.format));

@@ -1,7 +1,7 @@
 //! What a run leaves on disk so that it can go on: written whole or not at all, checked before it is used.
 //!
 //! ```text
-//! DIR/spec.resolved.json  events.jsonl  report.json
+//! DIR/spec.resolved.json  events.jsonl  digests.jsonl  report.json
 //! DIR/start.json          the checkpoint of another run that this one started from
 //! DIR/checkpoint-500/     model or adapter, optimizer, states, MANIFEST.json
 //! DIR/checkpoint-500.pinned       it stays, whatever `train.save_total_limit` says
@@ -26,5 +26,5 @@ pub use manifest::{Manifest, ManifestFile};
 pub use pin::{Pinning, pin, pinned_steps, unpin};
 pub use remove::{Removal, Removing, take_away};
 pub use retain::retain_newest;
-pub(crate) use save::sync_below;
 pub use save::{Saved, remove_leftovers, save, write_file};
+pub(crate) use save::{sync_below, sync_dir};

@@ -195,6 +195,6 @@ fn sync(path: &Path) -> Result<(), TrainError> {
 }
 
 /// Makes the names in a directory last; Windows has no such call.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), TrainError> {
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), TrainError> {
     if cfg!(windows) { Ok(()) } else { sync(dir) }
 }

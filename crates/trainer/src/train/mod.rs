@@ -1,6 +1,7 @@
 //! A run: from a checked spec to the trained weights on disk. [`train`] and [`Run::all_steps`] read top to bottom.
 
 pub mod best;
+pub mod digests;
 pub mod eval;
 pub mod event_log;
 mod expectation;
@@ -147,7 +148,7 @@ pub fn train(
         Weights::Start(start) => run.start_from(start)?,
     }
     run.verify_memory()?;
-    output::begin((out, spec), &weights, (&run.data.report, &damaged), run.reporter)?;
+    output::begin((out, spec), (&weights, &damaged), &run.data.report, run.reporter)?;
     run.open_log()?;
     run.observe(Event::State { state: State::Running, reason: None });
     let outcome = run.all_steps(&signals);

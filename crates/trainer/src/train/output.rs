@@ -7,7 +7,7 @@ use ftl_core::dataset::DatasetReport;
 use ftl_core::{CheckedSpec, Event, Observer, Problem, ProblemKind};
 
 use crate::checkpoint::layout::{
-    EVENTS_JSONL, FINAL, REPORT_JSON, SPEC_RESOLVED_JSON, START_JSON, checkpoint_name, step_of,
+    DIGESTS_JSONL, EVENTS_JSONL, FINAL, REPORT_JSON, SPEC_RESOLVED_JSON, START_JSON, checkpoint_name, step_of,
 };
 use crate::checkpoint::{Checkpoint, Damaged, newest_valid, set_aside, verify};
 use crate::checkpoint::{remove_leftovers, write_file};
@@ -90,12 +90,22 @@ pub fn inspect(
                     note(observer, format!("going on after step {}", checkpoint.step));
                     Ok(Found::Checkpoint { path: checkpoint.path, damaged: found.damaged })
                 }
-                None if found.damaged.is_empty() => match Start::again(out, spec)? {
+                None if !found.damaged.is_empty() => {
+                    // They stay where they are: the next attempt must find them, too.
+                    for damaged in &found.damaged {
+                        tell(damaged, &damaged.checkpoint.path, observer);
+                    }
+                    Err(none_is_valid(out, &found.damaged).into())
+                }
+                None => match Start::again(out, spec)? {
                     Some(start) => {
-                        let (path, step) = (start.checkpoint.display(), start.step);
+                        let path = start.checkpoint.display();
                         note(
                             observer,
-                            format!("there is no checkpoint: starting from {path} again, after step {step}"),
+                            format!(
+                                "there is no checkpoint: starting from {path} again, after step {}",
+                                start.step
+                            ),
                         );
                         Ok(Found::Start(start))
                     }
@@ -104,13 +114,6 @@ pub fn inspect(
                         Ok(Found::Nothing)
                     }
                 },
-                None => {
-                    // They stay where they are: the next attempt must find them, too.
-                    for damaged in &found.damaged {
-                        tell(damaged, &damaged.checkpoint.path, observer);
-                    }
-                    Err(none_is_valid(out, &found.damaged).into())
-                }
             }
         }
     }
@@ -131,7 +134,7 @@ fn run_in(out: &Path) -> Result<Option<String>, TrainError> {
     }
     for entry in fs::read_dir(out).map_err(TrainError::file("list", out))? {
         let name = entry.map_err(TrainError::file("list", out))?.file_name().to_string_lossy().into_owned();
-        if [SPEC_RESOLVED_JSON, EVENTS_JSONL, START_JSON, FINAL].contains(&name.as_str())
+        if [SPEC_RESOLVED_JSON, EVENTS_JSONL, DIGESTS_JSONL, START_JSON, FINAL].contains(&name.as_str())
             || step_of(&name).is_some()
         {
             return Ok(Some(name));
@@ -181,7 +184,7 @@ fn none_is_valid(out: &Path, damaged: &[Damaged]) -> Problem {
     };
     Problem::new(ProblemKind::BrokenCheckpoint, message)
         .at(out.display().to_string())
-        .hint("put one back as it was written; or delete them, and the run starts from where it began")
+        .hint("put one back as it was written; or delete them, and the run starts from the beginning")
 }
 
 /// Makes the directory, removes what a killed process left unfinished, sets damaged checkpoints aside, and puts there what
@@ -191,22 +194,22 @@ fn none_is_valid(out: &Path, damaged: &[Damaged]) -> Problem {
 /// [`TrainError::File`] if the operating system refuses.
 pub fn begin(
     (out, spec): (&Path, &CheckedSpec),
-    weights: &Weights,
-    (report, damaged): (&DatasetReport, &[Damaged]),
+    (weights, damaged): (&Weights, &[Damaged]),
+    report: &DatasetReport,
     observer: &mut dyn Observer,
 ) -> Result<(), TrainError> {
     fs::create_dir_all(out).map_err(TrainError::file("create", out))?;
     for Checkpoint { step, path } in remove_leftovers(out)? {
         observer.observe(&Event::Removed { step, path: path.display().to_string() });
     }
-    // Before anything else of the run: a directory that holds some of it must say where it started.
-    match weights {
-        Weights::Start(start) => start.write(out)?,
-        Weights::Spec | Weights::Checkpoint(_) => {}
-    }
     for damaged in damaged {
         let kept_at = set_aside(out, &damaged.checkpoint)?;
         tell(damaged, &kept_at, observer);
+    }
+    // First: a directory that holds anything else of the run must say where it started.
+    match weights {
+        Weights::Start(start) => start.write(out)?,
+        Weights::Spec | Weights::Checkpoint(_) => {}
     }
     let report = serde_json::to_vec_pretty(report).expect("a report is plain data");
     write_file(&out.join(REPORT_JSON), &report)?;

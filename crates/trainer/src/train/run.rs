@@ -9,7 +9,7 @@ use ftl_core::spec::resolved::{Every, FinalWeights, PredictionTimes};
 use ftl_core::{CheckedSpec, Event, Observer, Problem, ProblemKind, Signals, StopSignal};
 
 use crate::adapter::peft::AdapterConfig;
-use crate::checkpoint::layout::{EVENTS_JSONL, checkpoint_name};
+use crate::checkpoint::layout::{DIGESTS_JSONL, EVENTS_JSONL, checkpoint_name};
 use crate::checkpoint::{Checkpoint, retain_newest, save};
 use crate::data::load::Prepared;
 use crate::data::order::{Plan, Pool};
@@ -26,6 +26,7 @@ use crate::optim::schedule::LearningRate;
 use crate::plan::Planner;
 use crate::plan::verify::{Base, rehearse};
 use crate::train::best;
+use crate::train::digests::{Digests, StepDifference, StepDigest};
 use crate::train::eval::{Scores, evaluate};
 use crate::train::finish::write_final;
 use crate::train::memory_plan;
@@ -72,6 +73,7 @@ pub struct Run<'a, 'b> {
     /// What the process had taken before the run.
     base: Base,
     history: Vec<serde_json::Value>,
+    digests: Digests,
     pub(super) reporter: &'a mut Reporter<'b>,
 }
 
@@ -114,6 +116,7 @@ impl<'a, 'b> Run<'a, 'b> {
             step: 0,
             saved: None,
             history: Vec::new(),
+            digests: Digests::default(),
             spec,
             out,
             device,
@@ -181,11 +184,12 @@ impl<'a, 'b> Run<'a, 'b> {
         Ok(())
     }
 
-    /// Begins to write `events.jsonl`.
+    /// Begins to write `events.jsonl` and `digests.jsonl`.
     ///
     /// # Errors
     /// [`TrainError::File`] if the operating system refuses.
     pub fn open_log(&mut self) -> Result<(), TrainError> {
+        self.digests = Digests::open(&self.out.join(DIGESTS_JSONL), self.step)?;
         self.reporter.open(&self.out.join(EVENTS_JSONL))
     }
 
@@ -351,6 +355,10 @@ impl<'a, 'b> Run<'a, 'b> {
             return Err(TrainError::Diverged(problem));
         }
         self.step += 1;
+        let digest = StepDigest::of(self.step, (loss_nats, grad_norm), &self.decoder);
+        if let Some(difference) = self.digests.record(&digest)? {
+            warn(self.reporter, taken_otherwise(&difference));
+        }
         let epoch = self.plan.epochs_after(step_index);
         let result = StepResult { step: self.step, epoch, loss_nats, grad_norm, learning_rate, rewards };
         let stepped = meter.stop(result);
@@ -407,6 +415,7 @@ impl<'a, 'b> Run<'a, 'b> {
     /// Writes a checkpoint, then deletes those that are too many.
     fn save(&mut self) -> Result<(), TrainError> {
         phase(self.reporter, Phase::Saving);
+        self.digests.sync()?;
         let state = self.state();
         let saved = save(self.out, &checkpoint_name(self.step), |dir| {
             snapshot::write_weights(dir, &self.decoder, self.adapter.as_ref(), self.spec)?;
@@ -444,6 +453,14 @@ impl<'a, 'b> Run<'a, 'b> {
         let (predicted, loss_scale) = (self.predicted, self.optimizer.loss_scale);
         snapshot::State { stopped_early: self.is_early(), predicted, loss_scale, ..state }
     }
+}
+
+/// An earlier attempt took the same step, and nothing of it was kept but what it came to.
+fn taken_otherwise(difference: &StepDifference) -> String {
+    format!(
+        "{difference}, when it was taken first and again: the same numbers come only of the same device, program and \
+         number of threads"
+    )
 }
 
 /// How a microbatch with this random stream goes through the model.

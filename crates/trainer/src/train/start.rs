@@ -7,8 +7,8 @@
 //! `num_train_epochs` count from the beginning. Held-out scores begin anew, since they may be those of other data, and
 //! the best checkpoint of the other run is not in this one's directory.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use ftl_core::spec::resolved::{Duration, ModelInit};
@@ -18,7 +18,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::layout::{MANIFEST_JSON, OPTIMIZER_SAFETENSORS, START_JSON, temporary_name};
-use crate::checkpoint::{list, verify, write_file};
+use crate::checkpoint::{list, sync_dir, verify};
 use crate::error::TrainError;
 use crate::model::fingerprint::fingerprint;
 use crate::model::json_file;
@@ -95,14 +95,20 @@ impl Start {
         Ok(Some(is))
     }
 
-    /// Writes `start.json` into `out`, whole or not at all.
+    /// Writes `start.json` into `out`, whole or not at all and for good: nothing else says where the run started.
     ///
     /// # Errors
     /// [`TrainError::File`] if the operating system refuses.
     pub(super) fn write(&self, out: &Path) -> Result<(), TrainError> {
         let (path, temporary) = (out.join(START_JSON), out.join(temporary_name(START_JSON)));
-        write_file(&temporary, &serde_json::to_vec_pretty(self).expect("a start is plain data"))?;
-        fs::rename(&temporary, &path).map_err(TrainError::file("rename", &temporary))
+        let bytes = serde_json::to_vec_pretty(self).expect("a start is plain data");
+        let written = File::create(&temporary).and_then(|mut file| {
+            file.write_all(&bytes)?;
+            file.sync_all()
+        });
+        written.map_err(TrainError::file("write", &temporary))?;
+        fs::rename(&temporary, &path).map_err(TrainError::file("rename", &temporary))?;
+        sync_dir(out)
     }
 
     /// Whether steps are left for a run of so many in all.

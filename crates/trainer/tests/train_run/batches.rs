@@ -6,7 +6,6 @@ use ftl_trainer::train::{Begin, Outcome};
 use serde_json::{Value, json};
 
 use crate::job::{Job, token_rows};
-use crate::resume::differing;
 
 /// Two files of 17 and 9 samples.
 fn job() -> Job {
@@ -23,34 +22,6 @@ fn job() -> Job {
 
 fn weighted(job: Job, weight: f64) -> Job {
     job.set("data.train", json!(["train.jsonl", {"path": "more.jsonl", "weight": weight}]))
-}
-
-#[test]
-fn stopped_run_goes_on_the_same_whatever_its_batches_are_made_of() {
-    for job in [
-        job().set("data.packing", true),
-        job().set("data.packing", true).set("data.shuffle", false),
-        job().set("train.group_by_length", true),
-        weighted(job(), 2.5),
-        weighted(job(), 2.5).set("data.packing", true),
-        job().set("train.neftune_noise_alpha", 5),
-        weighted(job(), 2.5).set("data.packing", true).set("train.neftune_noise_alpha", 5),
-    ] {
-        let total = job.finish("whole", Begin::New).steps;
-        for stop_after in 1..total {
-            let out = format!("stopped-{stop_after}");
-            job.stop_at(
-                (&out, Begin::New),
-                |event| matches!(event, Event::Stepped(s) if s.step == stop_after),
-            );
-            assert_eq!(job.finish(&out, Begin::Resume).steps, total);
-            assert_eq!(
-                differing(&job, &out, &job.result("whole")),
-                [""; 0],
-                "stopped after step {stop_after}"
-            );
-        }
-    }
 }
 
 #[test]

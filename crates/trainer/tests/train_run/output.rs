@@ -128,6 +128,7 @@ fn result_and_checkpoints_of_an_adapter_are_complete() {
             "checkpoint-16",
             "checkpoint-24",
             "checkpoint-8",
+            "digests.jsonl",
             "events.jsonl",
             "final",
             "report.json",

@@ -124,7 +124,8 @@ fn pair_rows(n_rows: usize, seed: u64) -> String {
     rows
 }
 
-fn pairs(method: Value) -> Job {
+/// A job on 13 random pairs.
+pub fn pairs(method: Value) -> Job {
     let job = Job::small(1)
         .set("method", method)
         .set("data.eval", json!({"fraction": 0.2}))
@@ -144,23 +145,6 @@ fn stop_after(job: &Job, out: &str, step: u64) {
     let outcome = job
         .stop_at((out, Begin::New), |event| matches!(event, Event::Stepped(stepped) if stepped.step == step));
     assert!(matches!(outcome, Outcome::Stopped { .. }), "{outcome:?}");
-}
-
-#[test]
-fn resumed_runs_on_pairs_equal_uninterrupted_runs() {
-    let dpo = || pairs(json!({"kind": "dpo"}));
-    let ipo = full(pairs(json!({"kind": "dpo", "loss_type": "ipo"})));
-    for job in [dpo(), full(dpo()), ipo, pairs(json!({"kind": "orpo"}))] {
-        job.finish("whole", Begin::New);
-        for step in [1, 5] {
-            let out = format!("stopped-{step}");
-            stop_after(&job, &out, step);
-            job.finish(&out, Begin::Resume);
-            assert_eq!(job.result(&out), job.result("whole"), "stopped after step {step}");
-            let losses = |out: &str| job.steps(out).iter().map(|s| (s.step, s.loss_nats)).collect::<Vec<_>>();
-            assert_eq!(losses(&out), losses("whole"));
-        }
-    }
 }
 
 #[test]

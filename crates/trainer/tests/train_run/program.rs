@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::json;
 
+use crate::digests::digests;
 use crate::job::{Job, Ran};
 
 const N_KILLS: usize = 20;
@@ -70,6 +71,7 @@ fn kill_and_resume(job: &Job) {
     println!("killed {n_kills} times");
     assert!(n_kills >= N_KILLS / 2, "the run finished too early to be killed as often");
     assert_eq!(job.result("killed"), job.result("whole"), "seed {seed}");
+    assert_eq!(digests(job, "killed"), digests(job, "whole"), "seed {seed}");
     assert!(!job.names("killed").iter().any(|name| name.starts_with(".tmp-")), "{:?}", job.names("killed"));
     let numbers: Vec<u64> = job.events("killed").iter().map(|record| record.seq).collect();
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "seed {seed}");

@@ -6,12 +6,13 @@
 //! | this one | what is counted while it happens |
 //! | `sources` | what is looked at when somebody asks: store, GPUs, process, disk |
 //! | `process` | this process, by `/proc` |
-//! | `page` | all of it as OpenMetrics text |
+//! | `page`, `commits` | all of it as OpenMetrics text |
 //! | `layer` | the answer to `GET /metrics` |
 //!
 //! Names follow Prometheus: base units, `_total` for what only grows. No label can take more values than the program
 //! has names for, but for two: ids of jobs that a worker is at, one for each GPU, and GPUs.
 
+mod commits;
 mod layer;
 mod page;
 mod process;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ftl_core::job::{Exit, State};
 use ftl_core::system::{GpuReading, Gpus, JobCount};
+use ftl_store::CommitTimes;
 use ftl_trainer::device;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -15,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::commits::Commits;
 use super::process::Process;
 use super::sources::{AtWork, Moment};
 use super::{Counts, Labels};
@@ -34,6 +36,7 @@ pub(super) fn page(counts: &Counts, moment: Option<&Moment>) -> Result<String, f
     counted(&mut registry, counts);
     if let Some(moment) = moment {
         of_jobs(&mut registry, moment);
+        of_store(&mut registry, moment.commits.clone());
         of_gpus(&mut registry, &moment.gpus);
         of_machine(&mut registry, moment);
     }
@@ -99,6 +102,13 @@ fn of_jobs(registry: &mut Registry, moment: &Moment) {
     let tokens = of_each(|job| job.last.as_ref().map(|step| step.tokens_per_sec));
     let help = "Tokens that went through the model of a running job in its last step, for each second of it.";
     gauge(registry, "ftl_job_tokens_per_second", help, None, tokens);
+}
+
+fn of_store(registry: &mut Registry, commits: CommitTimes) {
+    let help = "Transactions of the database that failed.";
+    registry.register("ftl_store_failed_commits", help, ConstCounter::new(commits.n_failed));
+    let help = "Transactions of the database, from the first statement to the end of COMMIT.";
+    registry.register_with_unit("ftl_store_commit", help, Unit::Seconds, Commits(commits));
 }
 
 /// The name of an exit's class, as in JSON.

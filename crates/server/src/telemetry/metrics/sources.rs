@@ -6,7 +6,7 @@ use ftl_core::job::{Exit, Job, State};
 use ftl_core::metrics::Stepped;
 use ftl_core::system::{Gpus, JobCount};
 use ftl_core::{Event, JobId};
-use ftl_store::{Store, StoreError};
+use ftl_store::{CommitTimes, Store, StoreError};
 use ftl_trainer::doctor::free_bytes;
 use tokio::sync::Semaphore;
 use tracing::debug;
@@ -46,6 +46,7 @@ pub(super) struct Moment {
     pub(super) jobs: Vec<JobCount>,
     pub(super) attempts: Vec<(Exit, u64)>,
     pub(super) at_work: Vec<AtWork>,
+    pub(super) commits: CommitTimes,
     pub(super) n_streams: usize,
     pub(super) most_streams: usize,
     pub(super) gpus: Gpus,
@@ -90,6 +91,7 @@ impl Sources {
             jobs,
             attempts,
             at_work,
+            commits: self.store.commit_times(),
             n_streams: self.most_streams.saturating_sub(self.streams.available_permits()),
             most_streams: self.most_streams,
             gpus,

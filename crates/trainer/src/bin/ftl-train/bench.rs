@@ -134,7 +134,7 @@ fn text(report: &BenchReport, peak_rss_bytes: Option<u64>) -> String {
         tokens_per_sec: speed,
         step_millis,
         first_step_millis,
-        split_millis: Split { passes, update },
+        split_millis: Split { passes, update, digest },
         first_loss_nats,
         first_grad_norm,
         loss_nats,
@@ -149,7 +149,7 @@ fn text(report: &BenchReport, peak_rss_bytes: Option<u64>) -> String {
     format!(
         "{:.0} tokens/s ({:.0} to {:.0}), step {:.0} ms, peak memory {memory}{gpu}, {trained_parameters} trained \
          parameters, {precision} on {device}\n\
-         first step {first_step_millis:.0} ms, passes {passes:.0} ms and update {update:.0} ms of a step; loss \
+         first step {first_step_millis:.0} ms, passes {passes:.0} ms, update {update:.0} ms and digest {digest:.1} ms of a step; loss \
          {first_loss_nats:.4} at first, {loss_nats:.4} at last, gradient norm {first_grad_norm:.4} at first",
         speed.median, speed.min, speed.max, step_millis.median
     )

@@ -15,6 +15,7 @@ mod render;
 mod run;
 mod schema;
 mod score;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,8 @@ enum Command {
     Schema,
     /// Score given tokens: the negative log-likelihood of each.
     Score(score::Args),
+    /// Say whether two runs took the same steps to the same weights, or whether one's files are as they were written.
+    Verify(verify::Args),
 }
 
 fn main() -> ExitCode {
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Render(args) => render::run(args, format),
         Command::Schema => schema::run(),
         Command::Score(args) => score::run(args, format),
+        Command::Verify(args) => verify::run(args, format),
     };
     output::exit(result, format)
 }

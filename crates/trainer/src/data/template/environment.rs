@@ -5,7 +5,7 @@ use minijinja::value::ValueKind;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
-use super::{generation, json};
+use super::{cost, generation, json};
 
 /// What one rendering may spend, in minijinja's unit (an instruction, or 64 bytes of text): a second or so. Long
 /// conversations take some thousands.
@@ -108,6 +108,7 @@ fn has_length(value: &Value) -> bool {
 /// Methods of Python's types: those that templates use and minijinja-contrib does not have, then its own.
 fn python_method(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     if let Some(text) = value.as_str() {
+        cost::charge(state, text, method, args)?;
         let argument = |index: usize| args.get(index).and_then(Value::as_str);
         match (method, argument(0)) {
             ("removeprefix", Some(prefix)) => {

@@ -4,12 +4,13 @@
 //! part of the text is trained is [`turns`](super::turns)' business, tokens are [`tokenize`](super::tokenize)'s.
 //! A template is foreign code; it runs with limits on time, memory and recursion.
 //!
-//! `source`: where a template comes from (`builtin`: ours)     `environment`, `json`: what it can use
+//! `source`: where a template comes from (`builtin`: ours)     `environment`, `json`: what it can use     `cost`: what that costs
 //! `scene`: a conversation that is rendered     `generation`: what the template marks
 //! `trace`: which text is whose     `memory`: where turns were found in it     `hidden`: which words are the template's own
 
 mod builtin;
 mod clock;
+mod cost;
 mod environment;
 mod generation;
 mod hidden;

@@ -11,6 +11,7 @@ pub mod cross_entropy;
 pub mod dora;
 pub mod dropout;
 pub mod gated_mlp;
+pub mod hash;
 pub mod matrix;
 pub mod neftune;
 pub mod nf4;
