@@ -14,7 +14,7 @@ use ftl_store::{Store, check_file};
 
 use given::{Given, created, record, running, saved, stepped, store, to};
 
-#[allow(dead_code, unused_imports, reason = "the tests need more of it")]
+#[expect(dead_code, reason = "the tests need more of it")]
 #[path = "../tests/store/given.rs"]
 mod given;
 
