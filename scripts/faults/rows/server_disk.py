@@ -22,7 +22,7 @@ from service import Home, Service
 
 ASKED = "typed error, no corruption, the service lives and goes on after space returns, same weights"
 TIMES = 300
-SHORT = 8
+SHORT = 6
 TASK = Task(steps=8, save_steps=3)
 # The system's loader could not open a library; the program had not begun.
 LOADER_FAILED = 127

@@ -15,7 +15,7 @@ from service import Home
 
 ASKED = "typed error, no corruption, goes on after space returns, same weights"
 TIMES = 400
-SHORT = 16
+SHORT = 14
 TASK = Task(steps=8, save_steps=3)
 # The system's loader could not open a library; the program had not begun.
 LOADER_FAILED = 127
