@@ -30,6 +30,6 @@ pub mod places;
 pub mod terminal;
 pub mod wire;
 
-pub use client::{Client, FileToSend, Follow, Limits, Show};
+pub use client::{BackedUp, Client, FileToSend, Follow, Limits, Show};
 pub use endpoint::Endpoint;
 pub use error::ClientError;

@@ -3,7 +3,7 @@
 use ftl_core::event::{NoteLevel, Sampled};
 use ftl_core::job::{Phase, State};
 use ftl_core::metrics::{Evaluated, Rewards, Stepped};
-use ftl_core::{Event, EventRecord, Observer, Problem, ProblemKind, StopReason, StopSignal};
+use ftl_core::{Event, EventRecord, Observer, Problem, ProblemKind, Signals, StopReason, StopSignal};
 use serde_json::{Value, json};
 
 /// Which states may follow which: one row per state, one column per state in the order of [`State::ALL`].
@@ -60,6 +60,23 @@ fn first_reason_to_stop_stays() {
     other.raise(StopReason::User);
     other.raise(StopReason::Shutdown);
     assert_eq!(other.raised(), Some(StopReason::User));
+}
+
+#[test]
+fn checkpoint_is_asked_for_once_however_often_and_leaves_the_stop_alone() {
+    let stop = StopSignal::new();
+    let signals = Signals::from(&stop);
+    let clone = signals.save.clone();
+    assert!(!signals.save.take());
+    clone.raise();
+    clone.raise();
+    assert_eq!((signals.save.take(), signals.save.take()), (true, false));
+    clone.raise();
+    assert!(signals.save.take(), "it can be asked for again");
+    assert_eq!(signals.stop.raised(), None);
+    stop.raise(StopReason::User);
+    assert_eq!(signals.stop.raised(), Some(StopReason::User));
+    assert!(!signals.save.take());
 }
 
 #[test]

@@ -154,7 +154,7 @@ mod tests {
     fn reports_are_kept_up_to_a_number_and_the_oldest_go() {
         let dir = tempfile::tempdir().expect("a directory");
         let reports = CrashReports::at(dir.path().join("crashes"));
-        assert_eq!(reports.list().expect("no directory has none"), [PathBuf::new(); 0]);
+        assert_eq!(reports.list().expect("no directory has none"), Vec::<PathBuf>::new());
         for n in 0..N_KEPT + 3 {
             let old = dir.path().join("crashes").join(format!("crash-{n:013}-1.txt"));
             reports.write(&Crash { what: "a test", how: "it fell", log: "over" }).expect("a file");

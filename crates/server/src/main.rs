@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::Parser;
 use ftl_server::systemd::Inherited;
 use ftl_server::telemetry::logs::{self, LogFormat};
-use ftl_server::{demo, worker};
+use ftl_server::{db, demo, worker};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
@@ -36,6 +36,9 @@ enum Command {
     Serve(serve::Args),
     /// Shows the whole product in about a minute, on a bare machine.
     Demo(demo::Args),
+    /// Checks or copies the database of a data directory.
+    #[command(subcommand)]
+    Db(db::Command),
     /// Has systemd run the service for this user, and start it with the machine.
     Install(install::Args),
     /// Says what this machine can train on and how its service stands; exits with 1 where something is broken.
@@ -46,6 +49,9 @@ enum Command {
 const RUNTIME_ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    // Where files are limited (`ulimit -f`), writing fails as on a full disk instead of ending the process; workers inherit it.
+    // SAFETY: it only sets how a signal is taken.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     // What the service starts by itself. Before anything else: a worker is set up before other threads exist.
     let mut words = std::env::args_os().skip(1);
     if words.next().is_some_and(|word| word == "worker") {
@@ -54,7 +60,7 @@ fn main() -> ExitCode {
     let Arguments { log_format, command } = Arguments::parse();
     let level = match &command {
         // They tell their story themselves.
-        Command::Demo(_) | Command::Install(_) | Command::Doctor(_) => Level::WARN,
+        Command::Demo(_) | Command::Db(_) | Command::Install(_) | Command::Doctor(_) => Level::WARN,
         Command::Serve(_) => Level::INFO,
     };
     if let Err(error) = logs::start(log_format, level) {
@@ -88,6 +94,7 @@ async fn run(command: Command, inherited: Inherited) -> ExitCode {
     match command {
         Command::Serve(arguments) => serve::run(arguments, inherited, shutdown).await,
         Command::Demo(arguments) => commands::demo::run(&arguments, shutdown).await,
+        Command::Db(command) => db::run(command),
         Command::Install(arguments) => install::run(&arguments),
         Command::Doctor(arguments) => doctor::run(arguments).await,
     }

@@ -19,6 +19,8 @@ use crate::jobs::Jobs;
 use crate::listen::{Listen, ListenError};
 use crate::resolve::Resolver;
 use crate::systemd::{Inherited, notify, watchdog};
+use crate::telemetry::gpus::GpuReader;
+use crate::telemetry::samples::{Pace, sample};
 use crate::token::TokenError;
 use crate::worker::Workers;
 
@@ -143,6 +145,7 @@ pub async fn serve_and_tell(
         cache,
         shutdown: shutdown.clone(),
     });
+    tokio::spawn(sample(store.clone(), GpuReader::new(), Pace::default(), shutdown.clone()));
     let watching = watchdog::watch(store, services.metrics.clone());
     let answering = async {
         let served = match doors::open(&listen, &dir).await {

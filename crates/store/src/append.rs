@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use diesel::prelude::*;
+use ftl_core::event::Sampled;
 use ftl_core::{Event, EventRecord, JobId};
 
 use crate::checkpoints::told;
@@ -17,8 +18,9 @@ use crate::reply::{Answer, Reply};
 use crate::rows::event::NewEventRow;
 use crate::rows::files::NewArtifactRow;
 use crate::rows::metric::NumbersRow;
+use crate::rows::prediction::NewPredictionRow;
 use crate::rows::value::{count, integer, json, optional_integer};
-use crate::schema::{artifacts, job_events, metrics};
+use crate::schema::{artifacts, job_events, metrics, predictions};
 use crate::standing::Standing;
 use crate::writer::{Message, Task, Transaction};
 use crate::{Store, files};
@@ -58,12 +60,41 @@ struct Prepared {
 
 enum Row {
     Stepped(NumbersRow),
-    Evaluated { numbers: NumbersRow, step: i64, loss_nats: f64 },
-    Event { json: String },
-    Saved { json: String, path: String, step: i64, bytes: i64 },
-    Removed { json: String, path: String },
-    Damaged { json: String, path: String, kept_at: String, message: String },
-    Artifact { json: String, path: String, kind: String, bytes: i64 },
+    Evaluated {
+        numbers: NumbersRow,
+        step: i64,
+        loss_nats: f64,
+    },
+    Event {
+        json: String,
+    },
+    Saved {
+        json: String,
+        path: String,
+        step: i64,
+        bytes: i64,
+    },
+    Removed {
+        json: String,
+        path: String,
+    },
+    Damaged {
+        json: String,
+        path: String,
+        kept_at: String,
+        message: String,
+    },
+    Artifact {
+        json: String,
+        path: String,
+        kind: String,
+        bytes: i64,
+    },
+    /// The rest is the event's.
+    Prediction {
+        json: String,
+        step: i64,
+    },
 }
 
 impl Prepared {
@@ -105,7 +136,11 @@ impl Prepared {
                 optional_integer("jobs.total_steps", *total)?;
                 Row::Event { json: json("job_events.event", &event)? }
             }
-            Event::Note { .. } | Event::Sampled(_) => Row::Event { json: json("job_events.event", &event)? },
+            Event::Sampled(sampled) => Row::Prediction {
+                json: json("job_events.event", &event)?,
+                step: integer("predictions.step", sampled.step)?,
+            },
+            Event::Note { .. } => Row::Event { json: json("job_events.event", &event)? },
         };
         Ok(Self {
             attempt_seq: seq,
@@ -234,7 +269,7 @@ struct Place<'a> {
 
 fn insert(connection: &mut SqliteConnection, place: &Place<'_>, record: &Prepared) -> Outcome<()> {
     let Place { job, attempt, seq } = place;
-    let Prepared { attempt_seq: _, attempt_seq_row, time_unix_ms, event: _, row } = record;
+    let Prepared { attempt_seq: _, attempt_seq_row, time_unix_ms, event: told, row } = record;
     let event = |json| NewEventRow {
         job,
         seq: *seq,
@@ -289,6 +324,23 @@ fn insert(connection: &mut SqliteConnection, place: &Place<'_>, record: &Prepare
             let (job, seq, bytes, created_unix_ms) = (*job, *seq, *bytes, *time_unix_ms);
             let row = NewArtifactRow { job, path, seq, kind, bytes, created_unix_ms };
             diesel::replace_into(artifacts::table).values(&row).execute(connection)?;
+        }
+        Row::Prediction { json, step } => {
+            diesel::insert_into(job_events::table).values(&event(json)).execute(connection)?;
+            let Event::Sampled(Sampled { step: _, prompt, text, reference }) = told else {
+                unreachable!("the row was made of such an event")
+            };
+            let row = NewPredictionRow {
+                job,
+                seq: *seq,
+                attempt: *attempt,
+                step: *step,
+                time_unix_ms: *time_unix_ms,
+                prompt,
+                text,
+                reference: reference.as_deref(),
+            };
+            diesel::insert_into(predictions::table).values(&row).execute(connection)?;
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use crate::clock::now_unix_ms;
 use crate::connection::Location;
 use crate::error::StoreError;
 use crate::fault::{Fault, Outcome};
-use crate::open::private_file;
+use crate::open::{existing, private_file};
 use crate::{Reply, Store};
 
 /// Copies from before a migration that are kept.
@@ -23,20 +23,34 @@ const N_KEPT: usize = 3;
 const ENDING: &str = ".backup-";
 
 impl Store {
-    /// Writes a copy of the database, as it is at this moment, to a file that does not exist yet.
+    /// Writes a copy of the database, as it is at this moment, to a file that does not exist yet, and says how many
+    /// bytes it has. The copy is whole or not there.
     ///
     /// # Errors
-    /// [`StoreError::File`] where there is such a file or it can't be made.
-    pub fn back_up(&self, to: &Path) -> Reply<()> {
+    /// [`StoreError::File`] where something is there or it can't be made.
+    pub fn back_up(&self, to: &Path) -> Reply<u64> {
         let to = to.to_owned();
-        self.read_plain(move |connection| {
-            if to.exists() {
-                let source = Arc::new(std::io::Error::from(std::io::ErrorKind::AlreadyExists));
-                return Err(StoreError::File { path: to.clone(), source }.into());
-            }
-            copy(connection, &to)
-        })
+        self.read_plain(move |connection| copy_to_new(connection, &to))
     }
+}
+
+/// As [`Store::back_up`], of a database that no store of this program has open; another program may.
+///
+/// # Errors
+/// As there, and [`StoreError::NotOurs`].
+pub fn back_up_file(path: &Path, to: &Path) -> Result<u64, StoreError> {
+    let location = Location::new(path)?;
+    let copied = existing(&location).and_then(|mut connection| copy_to_new(&mut connection, to));
+    copied.map_err(|Fault(error)| error)
+}
+
+fn copy_to_new(connection: &mut SqliteConnection, to: &Path) -> Outcome<u64> {
+    // Looked at before the work is done, and again when the copy gets its name.
+    if to.symlink_metadata().is_ok() {
+        return Err(failed(to, std::io::ErrorKind::AlreadyExists.into()).into());
+    }
+    copy(connection, to)?;
+    Ok(to.metadata().map_err(|error| failed(to, error))?.len())
 }
 
 /// Copies the database to `<name>.backup-<time>`, and keeps the newest of such copies.
@@ -62,20 +76,39 @@ fn copy(connection: &mut SqliteConnection, to: &Path) -> Outcome<()> {
         }
         Ok(()) | Err(_) => {}
     }
+    let copied = copy_under(connection, &unfinished, to);
+    if copied.is_err() {
+        // Half a copy is of no use to anybody, and on a full disk it is in the way.
+        let _ = std::fs::remove_file(&unfinished);
+    }
+    copied
+}
+
+fn copy_under(connection: &mut SqliteConnection, unfinished: &Path, to: &Path) -> Outcome<()> {
     // VACUUM INTO takes an empty file; made here, it is the owner's alone.
-    let file = private_file(&unfinished)?;
+    let file = private_file(unfinished)?;
     // It counts as a write, though not to this database, which the connection can't write anyway.
     connection.batch_execute("PRAGMA query_only = OFF")?;
     let place = unfinished.display().to_string();
     let copied = diesel::sql_query("VACUUM INTO ?").bind::<Text, _>(place).execute(connection);
     connection.batch_execute("PRAGMA query_only = ON")?;
     copied?;
-    file.sync_all().map_err(|error| failed(&unfinished, error))?;
-    std::fs::rename(&unfinished, to).map_err(|error| failed(to, error))?;
+    file.sync_all().map_err(|error| failed(unfinished, error))?;
+    give_name(unfinished, to).map_err(|error| failed(to, error))?;
     if let Some(folder) = to.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| failed(folder, error))?;
     }
     Ok(())
+}
+
+/// Renames, but replaces nothing: a file that somebody made meanwhile stays.
+fn give_name(unfinished: &Path, to: &Path) -> std::io::Result<()> {
+    match std::fs::hard_link(unfinished, to) {
+        Ok(()) => std::fs::remove_file(unfinished),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(error),
+        // A file system without links, as on a memory stick.
+        Err(_) => std::fs::rename(unfinished, to),
+    }
 }
 
 fn copies(location: &Location) -> Result<Vec<PathBuf>, StoreError> {

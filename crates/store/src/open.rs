@@ -64,6 +64,18 @@ pub(crate) fn prepare(location: &Location) -> Result<Lock, StoreError> {
     Ok(lock)
 }
 
+/// A connection that reads a database of ours, whatever its version. Nothing is changed and nobody is locked out.
+pub(crate) fn existing(location: &Location) -> Outcome<SqliteConnection> {
+    match look(location) {
+        Ok(Found::Ours { .. }) | Err(Fault(StoreError::NewerDatabase { .. })) => location.open_to_read(),
+        Ok(Found::Nothing) => {
+            let reason = "there is none, or it is empty".to_owned();
+            Err(StoreError::NotOurs { path: location.path().to_owned(), reason }.into())
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
 /// A process that was killed while it started another leaves its locks to that one for a moment.
 const LOCK_TRIES: u32 = 10;
 const LOCK_RETRY: Duration = Duration::from_millis(20);
@@ -139,7 +151,7 @@ fn has_content(path: &Path) -> Result<bool, StoreError> {
     })
 }
 
-fn known_versions() -> Vec<String> {
+pub(crate) fn known_versions() -> Vec<String> {
     MigrationSource::<Sqlite>::migrations(&MIGRATIONS)
         .expect("embedded migrations are read without a file")
         .iter()

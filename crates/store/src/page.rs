@@ -13,6 +13,8 @@ pub(crate) enum List {
     Models = 3,
     Configs = 4,
     Checkpoints = 5,
+    Predictions = 6,
+    GpuSamples = 7,
 }
 
 /// The part of a list that is wanted: rows with lower numbers than this, and how many.

@@ -78,6 +78,21 @@ diesel::table! {
 }
 
 diesel::table! {
+    gpu_samples (number) {
+        number -> BigInt,
+        job -> Text,
+        time_unix_ms -> BigInt,
+        gpu -> BigInt,
+        uuid -> Text,
+        memory_total_bytes -> BigInt,
+        memory_used_bytes -> BigInt,
+        utilization_percent -> Nullable<BigInt>,
+        temperature_celsius -> Nullable<BigInt>,
+        power_watts -> Nullable<Double>,
+    }
+}
+
+diesel::table! {
     job_events (job, seq) {
         job -> Text,
         seq -> BigInt,
@@ -162,6 +177,19 @@ diesel::table! {
         path -> Text,
         facts -> Text,
         created_unix_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    predictions (job, seq) {
+        job -> Text,
+        seq -> BigInt,
+        attempt -> BigInt,
+        step -> BigInt,
+        time_unix_ms -> BigInt,
+        prompt -> Text,
+        text -> Text,
+        reference -> Nullable<Text>,
     }
 }
 

@@ -9,7 +9,9 @@ mod follow;
 mod inference;
 mod jobs;
 mod models;
+mod predictions;
 mod queue;
+mod storage;
 mod system;
 mod uploads;
 
@@ -26,6 +28,7 @@ use crate::error::ClientError;
 
 pub use checkpoints::Show;
 pub use jobs::Follow;
+pub use storage::BackedUp;
 pub use uploads::FileToSend;
 
 /// A connection to a server. Cheap to clone; clones share the connection, which is made anew where it breaks.

@@ -15,7 +15,7 @@ use crate::wire::v1;
 use crate::wire::v1::system_service_client::SystemServiceClient;
 
 impl Client {
-    fn system_stub(&self) -> SystemServiceClient<AuthorizedChannel> {
+    pub(super) fn system_stub(&self) -> SystemServiceClient<AuthorizedChannel> {
         SystemServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 

@@ -22,10 +22,12 @@ pub mod model;
 mod numbered;
 pub mod page;
 pub mod plan;
+pub mod prediction;
 pub mod problem;
 mod queue;
 pub mod spec;
 pub mod state;
+pub mod storage;
 pub mod system;
 pub mod time;
 

@@ -7,6 +7,7 @@ mod data;
 mod fake;
 mod follow;
 mod jobs;
+mod kept;
 mod models;
 mod pty;
 mod queue;

@@ -34,6 +34,7 @@ fn status_tells_service_machine_and_work() {
     for part in [
         "server   9.8.7, pid 4321, up ",
         "data     /data/finetunelab (5.0 GiB free)\n",
+        "         database 3.0 MiB, jobs 7.0 GiB, datasets 1.0 MiB\n",
         "machine  Abacus 3000, 16 threads, 64.0 GiB memory (32.0 GiB available)\n",
         "GPU      cuda:0 NVIDIA Abacus, 4.0 GiB of 16.0 GiB, 87 %\n",
         "jobs     1 QUEUED, 1 RUNNING, 1 SUCCEEDED\n",

@@ -16,6 +16,7 @@ use ftl_client::wire::v1::dataset_service_server::{DatasetService, DatasetServic
 use ftl_client::wire::v1::inference_service_server::{InferenceService, InferenceServiceServer};
 use ftl_client::wire::v1::job_service_server::{JobService, JobServiceServer};
 use ftl_client::wire::v1::model_service_server::{ModelService, ModelServiceServer};
+use ftl_client::wire::v1::prediction_service_server::{PredictionService, PredictionServiceServer};
 use ftl_client::wire::v1::system_service_server::{SystemService, SystemServiceServer};
 use ftl_client::{Client, Endpoint, Limits};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
@@ -309,8 +310,17 @@ service! {
     get_system_info(GetSystemInfoRequest) -> v1::SystemInfo,
     get_gpus(GetGpusRequest) -> v1::Gpus,
     plan_memory(PlanMemoryRequest) -> v1::MemoryPlan,
+    list_gpu_samples(ListGpuSamplesRequest) -> v1::ListGpuSamplesResponse,
+    get_storage(GetStorageRequest) -> v1::Storage,
+    backup(BackupRequest) -> v1::BackupResponse,
     ;
     stream WatchGpusStream = watch_gpus(WatchGpusRequest) -> v1::Gpus,
+}
+
+service! {
+    PredictionService:
+    list_predictions(ListPredictionsRequest) -> v1::ListPredictionsResponse,
+    ;
 }
 
 #[tonic::async_trait]
@@ -384,6 +394,7 @@ fn router(fake: &Fake) -> Router {
         .add_service(ModelServiceServer::new(fake.clone()))
         .add_service(ConfigServiceServer::new(fake.clone()))
         .add_service(InferenceServiceServer::new(fake.clone()))
+        .add_service(PredictionServiceServer::new(fake.clone()))
         .add_service(SystemServiceServer::new(fake.clone()))
 }
 

@@ -4,13 +4,17 @@ use std::fmt::Debug;
 
 use ftl_client::wire::config::{verdict, verdict_response};
 use ftl_client::wire::inference::InferenceCall;
+use ftl_client::wire::storage::{sample_filter, samples_request};
 use ftl_client::wire::{Numbered, v1};
 use ftl_core::inference::InferenceRequest;
-use ftl_core::job::{Artifact, Attempt, Checkpoint, Exit, Job, JobEvent, Move, QueueSettings, StartFrom};
+use ftl_core::job::{
+    Artifact, Attempt, Checkpoint, Exit, Job, JobEvent, Move, Prediction, QueueSettings, StartFrom,
+};
 use ftl_core::metrics::Evaluated;
 use ftl_core::plan::MemoryPlan;
 use ftl_core::spec::resolved::Checkpointing;
 use ftl_core::spec::{AdapterKind, JobSpec, QuantizationKind};
+use ftl_core::system::{GpuSample, Storage};
 use ftl_core::{Event, EventRecord, Problem, ProblemKind};
 use proptest::prelude::{ProptestConfig, proptest};
 use prost::Message;
@@ -137,6 +141,27 @@ proptest! {
     }
 
     #[test]
+    fn what_is_kept_beside_jobs_comes_back(
+        sample in random(Draw::gpu_sample),
+        storage in random(Draw::storage),
+        prediction in random(Draw::prediction),
+    ) {
+        assert_survives::<v1::GpuSample, GpuSample>(&sample);
+        assert_survives::<v1::Storage, Storage>(&storage);
+        assert_survives::<v1::Prediction, Prediction>(&prediction);
+    }
+
+    #[test]
+    fn filters_of_samples_come_back(filter in random(Draw::sample_filter)) {
+        let request = samples_request(filter.clone(), 7, "token".to_owned());
+        let v1::ListGpuSamplesRequest { job_id, start_time, end_time, page_size: 7, page_token } = request else {
+            panic!("{request:?}")
+        };
+        assert_same(&sample_filter(job_id, start_time, end_time).expect("its own message"), &filter);
+        assert_eq!(page_token, "token");
+    }
+
+    #[test]
     fn memory_plans_come_back(plan in random(Draw::memory_plan)) {
         assert_survives::<v1::MemoryPlan, _>(&plan);
     }
@@ -207,6 +232,8 @@ fn a_full_value_leaves_no_field_of_its_message_empty() {
         format!("{:?}", v1::Job::from(job)),
         format!("{:?}", v1::Attempt::from(Attempt { exit: crashed, ..full(Draw::attempt) })),
         format!("{:?}", v1::SystemInfo::from(full(Draw::system_info))),
+        format!("{:?}", v1::GpuSample::from(full(Draw::gpu_sample))),
+        format!("{:?}", v1::Storage::from(full(Draw::storage))),
         format!("{:?}", v1::ModelFacts::from(full(Draw::facts))),
         format!(
             "{:?}",

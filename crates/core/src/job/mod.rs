@@ -3,12 +3,14 @@
 
 mod checkpoint;
 mod phase;
+mod prediction;
 mod queue;
 mod record;
 mod state;
 
 pub use checkpoint::{Checkpoint, CheckpointState};
 pub use phase::Phase;
+pub use prediction::Prediction;
 pub use queue::{Move, MoveTo, Parent, QueueSettings, StartFrom, Waiting, WaitingReason};
 pub use record::{Artifact, Attempt, Exit, Job, JobEvent, Progress};
 pub use state::{IllegalTransition, State};

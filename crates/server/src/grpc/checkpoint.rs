@@ -32,8 +32,9 @@ impl CheckpointService for Api {
         request: Request<v1::GetCheckpointRequest>,
     ) -> Result<Response<v1::Checkpoint>, Status> {
         let v1::GetCheckpointRequest { job_id, name } = request.into_inner();
-        let id = request::id("job_id", &job_id)?;
-        Ok(Response::new(self.0.parts.jobs.checkpoint(&id, &name).await?.into()))
+        let id: JobId = request::id("job_id", &job_id)?;
+        let checkpoint = self.0.parts.jobs.checkpoint(&id, &name).await;
+        Ok(Response::new(checkpoint.map_err(|error| error.about("job", &id))?.into()))
     }
 
     async fn create_checkpoint(
@@ -41,9 +42,10 @@ impl CheckpointService for Api {
         request: Request<v1::CreateCheckpointRequest>,
     ) -> Result<Response<v1::Checkpoint>, Status> {
         let v1::CreateCheckpointRequest { job_id } = request.into_inner();
-        let id = request::id("job_id", &job_id)?;
+        let id: JobId = request::id("job_id", &job_id)?;
         let saved = self.0.parts.jobs.save_now(&id, &self.0.parts.commits);
-        Ok(Response::new(self.until_shutdown(saved).await?.into()))
+        let saved = self.until_shutdown(saved).await;
+        Ok(Response::new(saved.map_err(|error| error.about("job", &id))?.into()))
     }
 
     async fn pin_checkpoint(
@@ -51,8 +53,9 @@ impl CheckpointService for Api {
         request: Request<v1::PinCheckpointRequest>,
     ) -> Result<Response<v1::Checkpoint>, Status> {
         let v1::PinCheckpointRequest { job_id, name } = request.into_inner();
-        let id = request::id("job_id", &job_id)?;
-        Ok(Response::new(self.0.parts.jobs.pin_checkpoint(&id, &name).await?.into()))
+        let id: JobId = request::id("job_id", &job_id)?;
+        let pinned = self.0.parts.jobs.pin_checkpoint(&id, &name).await;
+        Ok(Response::new(pinned.map_err(|error| error.about("job", &id))?.into()))
     }
 
     async fn unpin_checkpoint(
@@ -60,8 +63,9 @@ impl CheckpointService for Api {
         request: Request<v1::UnpinCheckpointRequest>,
     ) -> Result<Response<v1::Checkpoint>, Status> {
         let v1::UnpinCheckpointRequest { job_id, name } = request.into_inner();
-        let id = request::id("job_id", &job_id)?;
-        Ok(Response::new(self.0.parts.jobs.unpin_checkpoint(&id, &name).await?.into()))
+        let id: JobId = request::id("job_id", &job_id)?;
+        let unpinned = self.0.parts.jobs.unpin_checkpoint(&id, &name).await;
+        Ok(Response::new(unpinned.map_err(|error| error.about("job", &id))?.into()))
     }
 
     async fn delete_checkpoint(
@@ -69,8 +73,9 @@ impl CheckpointService for Api {
         request: Request<v1::DeleteCheckpointRequest>,
     ) -> Result<Response<()>, Status> {
         let v1::DeleteCheckpointRequest { job_id, name } = request.into_inner();
-        let id = request::id("job_id", &job_id)?;
-        self.0.parts.jobs.delete_checkpoint(&id, &name).await?;
+        let id: JobId = request::id("job_id", &job_id)?;
+        let deleted = self.0.parts.jobs.delete_checkpoint(&id, &name).await;
+        deleted.map_err(|error| error.about("job", &id))?;
         Ok(Response::new(()))
     }
 
@@ -79,9 +84,10 @@ impl CheckpointService for Api {
         request: Request<v1::VerifyCheckpointRequest>,
     ) -> Result<Response<v1::Checkpoint>, Status> {
         let v1::VerifyCheckpointRequest { job_id, name } = request.into_inner();
-        let id = request::id("job_id", &job_id)?;
+        let id: JobId = request::id("job_id", &job_id)?;
         let verified = self.0.parts.jobs.verify_checkpoint(&id, &name);
-        Ok(Response::new(self.until_shutdown(verified).await?.into()))
+        let verified = self.until_shutdown(verified).await;
+        Ok(Response::new(verified.map_err(|error| error.about("job", &id))?.into()))
     }
 
     async fn export_checkpoint(
@@ -89,10 +95,11 @@ impl CheckpointService for Api {
         request: Request<v1::ExportCheckpointRequest>,
     ) -> Result<Response<v1::ExportCheckpointResponse>, Status> {
         let v1::ExportCheckpointRequest { job_id, name, path } = request.into_inner();
-        let id = request::id("job_id", &job_id)?;
+        let id: JobId = request::id("job_id", &job_id)?;
         let to = request::path(path)?;
         let exported = self.0.parts.jobs.export_checkpoint(&id, &name, to.clone());
-        let bytes = self.until_shutdown(exported).await?;
+        let exported = self.until_shutdown(exported).await;
+        let bytes = exported.map_err(|error| error.about("job", &id))?;
         Ok(Response::new(v1::ExportCheckpointResponse { path: to.display().to_string(), bytes }))
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use ftl_client::wire::v1::job_service_server::JobService;
 use ftl_client::wire::{Numbered, page, required, v1};
 use ftl_core::job::{Attempt, Job, Move, QueueSettings, StartFrom, State};
-use ftl_core::{JobId, JobSpec, Problem, ProblemKind};
+use ftl_core::{Event, JobId, JobSpec, Problem, ProblemKind};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::follow::{Kind, Until};
@@ -56,6 +56,21 @@ impl Api {
 
 fn named(error: ftl_store::StoreError, id: &JobId) -> ServiceError {
     ServiceError::from(error).about("job", id)
+}
+
+/// As the store sorts events.
+fn is_metric(event: &Event) -> bool {
+    match event {
+        Event::Stepped(_) | Event::Evaluated(_) => true,
+        Event::State { .. }
+        | Event::Phase { .. }
+        | Event::Note { .. }
+        | Event::Sampled(_)
+        | Event::Saved { .. }
+        | Event::Removed { .. }
+        | Event::Damaged { .. }
+        | Event::Exported { .. } => false,
+    }
 }
 
 /// The end of a file as text; what is no UTF-8 becomes `�`.
@@ -170,6 +185,7 @@ impl JobService for Api {
         let v1::WatchEventsRequest { job_id, after_seq } = request.into_inner();
         let kind = Kind {
             read: |store, id, after_seq, limit| store.events_after(id, after_seq, limit),
+            has: |_| true,
             event: |event| v1::WatchEventsResponse { item: Some(Item::Event(event)) },
             heartbeat: |heartbeat| v1::WatchEventsResponse { item: Some(Item::Heartbeat(heartbeat)) },
         };
@@ -186,6 +202,7 @@ impl JobService for Api {
         let v1::StreamMetricsRequest { job_id, after_seq, committed_only } = request.into_inner();
         let kind = Kind {
             read: |store, id, after_seq, limit| store.metrics_after(id, after_seq, limit),
+            has: is_metric,
             event: |event| v1::StreamMetricsResponse { item: Some(Item::Metric(event)) },
             heartbeat: |heartbeat| v1::StreamMetricsResponse { item: Some(Item::Heartbeat(heartbeat)) },
         };

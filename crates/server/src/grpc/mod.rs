@@ -5,7 +5,7 @@
 //! |---|---|
 //! | this one | what all handlers share, and the router of all services |
 //! | `request` | what every request must fulfil: ids, names, pages |
-//! | `follow` | streams of a job's events |
+//! | `follow`, `tail` | streams of a job's events |
 //! | the others | one service each |
 
 mod checkpoint;
@@ -15,8 +15,10 @@ mod follow;
 mod inference;
 mod job;
 mod model;
+mod prediction;
 mod request;
 mod system;
+mod tail;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use ftl_client::wire::v1::dataset_service_server::DatasetServiceServer;
 use ftl_client::wire::v1::inference_service_server::InferenceServiceServer;
 use ftl_client::wire::v1::job_service_server::JobServiceServer;
 use ftl_client::wire::v1::model_service_server::ModelServiceServer;
+use ftl_client::wire::v1::prediction_service_server::PredictionServiceServer;
 use ftl_client::wire::v1::system_service_server::SystemServiceServer;
 use ftl_core::{Problem, ProblemKind};
 use ftl_store::Store;
@@ -37,6 +40,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
+
+use follow::Following;
 
 use crate::commits::Commits;
 use crate::data_dir::{DataDir, now_unix_ms};
@@ -51,7 +56,9 @@ use crate::worker::Workers;
 
 /// Largest message that is taken. A spec has some KiB, a long conversation some hundred.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
-/// Streams that may be open at once. Each that replays holds up to a thousand events.
+pub use follow::MAX_FOLLOWERS;
+
+/// Streams that may be open at once, those of events aside: they hold files, prompts and answers.
 pub const MAX_STREAMS: usize = 256;
 
 /// The handlers of all services. Clones share everything.
@@ -84,6 +91,7 @@ struct Shared {
     parts: Parts,
     gpus: GpuReader,
     streams: Arc<Semaphore>,
+    following: Following,
     started_unix_ms: u64,
 }
 
@@ -106,6 +114,7 @@ impl Services {
         let api = Api(Arc::new(Shared {
             gpus: GpuReader::new(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            following: Following::new(),
             started_unix_ms: now_unix_ms(),
             parts,
         }));
@@ -114,8 +123,10 @@ impl Services {
             store: api.store().clone(),
             dir: api.0.parts.dir.clone(),
             gpus: api.0.gpus.clone(),
-            streams: Arc::clone(&api.0.streams),
-            most_streams: MAX_STREAMS,
+            streams: vec![
+                (Arc::clone(&api.0.streams), MAX_STREAMS),
+                (Arc::clone(&api.0.following.open), MAX_FOLLOWERS),
+            ],
             started_unix_ms: api.0.started_unix_ms,
         });
         let (health, health_server) = tonic_health::server::health_reporter();
@@ -135,6 +146,7 @@ impl Services {
             .add_service(limited!(ModelServiceServer))
             .add_service(limited!(ConfigServiceServer))
             .add_service(limited!(InferenceServiceServer))
+            .add_service(limited!(PredictionServiceServer))
             .add_service(limited!(SystemServiceServer))
             .add_service(health_server)
             .add_service(reflection);
@@ -149,11 +161,21 @@ impl Api {
 
     /// A place among the open streams, held until it is dropped.
     fn slot(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
+        self.place(&self.0.streams, MAX_STREAMS)
+    }
+
+    /// A place among the streams of events, held until it is dropped.
+    fn follower(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
+        self.place(&self.0.following.open, MAX_FOLLOWERS)
+    }
+
+    fn place(&self, places: &Arc<Semaphore>, n_places: usize) -> Result<OwnedSemaphorePermit, ServiceError> {
         if self.0.parts.shutdown.is_cancelled() {
             return Err(ServiceError::ShuttingDown);
         }
-        Arc::clone(&self.0.streams).try_acquire_owned().map_err(|_| {
-            let message = format!("{MAX_STREAMS} streams are open, which is as many as the service gives");
+        Arc::clone(places).try_acquire_owned().map_err(|_| {
+            let message =
+                format!("{n_places} streams of this kind are open, which is as many as the service gives");
             ServiceError::Exhausted(
                 Problem::new(ProblemKind::InvalidValue, message)
                     .hint("end some, or ask again later; GetJob and ListJobs need no stream"),

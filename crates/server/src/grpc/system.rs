@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use async_stream::stream;
+use ftl_client::wire::storage::sample_filter;
 use ftl_client::wire::v1::system_service_server::SystemService;
-use ftl_client::wire::{required, v1};
+use ftl_client::wire::{page, required, v1};
 use ftl_core::plan::MemoryPlan;
 use ftl_core::system::{Gpus, SystemInfo};
 use ftl_core::{JobSpec, Problem, ProblemKind};
@@ -12,8 +13,9 @@ use ftl_trainer::{device, doctor};
 use futures_util::StreamExt;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Answers, Api};
+use super::{Answers, Api, request};
 use crate::error::ServiceError;
+use crate::storage;
 
 /// Between two readings of the GPUs where nothing else is asked for.
 const DEFAULT_INTERVAL_MILLIS: u32 = 1_000;
@@ -94,6 +96,43 @@ impl SystemService for Api {
         let v1::PlanMemoryRequest { spec } = request.into_inner();
         let spec = required("PlanMemoryRequest", "spec", spec).map_err(ServiceError::from)?;
         Ok(Response::new(self.plan(spec).await?.into()))
+    }
+
+    async fn list_gpu_samples(
+        &self,
+        request: Request<v1::ListGpuSamplesRequest>,
+    ) -> Result<Response<v1::ListGpuSamplesResponse>, Status> {
+        let v1::ListGpuSamplesRequest { job_id, start_time, end_time, page_size, page_token } =
+            request.into_inner();
+        let filter = sample_filter(job_id, start_time, end_time).map_err(ServiceError::from)?;
+        if let Some(id) = &filter.job {
+            self.job(id).await?;
+        }
+        let samples = self.store().gpu_samples(&filter, &request::page(page_size, page_token)).await;
+        let samples = samples.map_err(ServiceError::from)?;
+        Ok(Response::new(v1::ListGpuSamplesResponse {
+            samples: samples.items.into_iter().map(v1::GpuSample::from).collect(),
+            next_page_token: page::token(samples.next_page_token),
+        }))
+    }
+
+    async fn get_storage(
+        &self,
+        request: Request<v1::GetStorageRequest>,
+    ) -> Result<Response<v1::Storage>, Status> {
+        let v1::GetStorageRequest {} = request.into_inner();
+        let dir = self.0.parts.dir.clone();
+        Ok(Response::new(Self::blocking(move || storage::measure(&dir)).await?.into()))
+    }
+
+    async fn backup(
+        &self,
+        request: Request<v1::BackupRequest>,
+    ) -> Result<Response<v1::BackupResponse>, Status> {
+        let v1::BackupRequest { path } = request.into_inner();
+        let path = request::path(path)?;
+        let bytes = storage::back_up(self.store(), &path).await?;
+        Ok(Response::new(v1::BackupResponse { path: path.to_string_lossy().into_owned(), bytes }))
     }
 
     async fn watch_gpus(

@@ -74,7 +74,7 @@ pub(super) async fn forget(directory: &Path) {
     let _ = tokio::task::spawn_blocking(move || discard(&directory)).await;
 }
 
-/// The newest checkpoint on the disk, or the one after that step.
+/// The newest checkpoint that is complete on the disk, or the one after that step.
 fn choose(job: &JobId, checkpoints: Vec<Checkpoint>, step: Option<u64>) -> Result<Checkpoint, ServiceError> {
     let is_meant = |checkpoint: &Checkpoint| match checkpoint.state {
         CheckpointState::Complete => step.is_none_or(|step| checkpoint.step == step),

@@ -43,6 +43,8 @@ pub fn start(format: LogFormat, otherwise: Level) -> Result<(), BadFilter> {
         Err(source) => return Err(BadFilter { filter, source }),
     };
     let lines = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr);
+    // A line that can't be written, as on a full disk, would be complained of on stderr too, and that panics.
+    let lines = lines.log_internal_errors(false);
     match format {
         LogFormat::Json => lines.json().flatten_event(true).init(),
         LogFormat::Text if io::stderr().is_terminal() => lines.with_target(false).init(),

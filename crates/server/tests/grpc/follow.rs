@@ -7,7 +7,7 @@ use ftl_client::wire::v1::watch_events_response::Item;
 use ftl_core::JobId;
 use ftl_core::job::State;
 use ftl_server::commits::Commits;
-use ftl_server::grpc::MAX_STREAMS;
+use ftl_server::grpc::{MAX_FOLLOWERS, MAX_STREAMS};
 use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
@@ -196,17 +196,23 @@ async fn every_stream_ends_with_unavailable_when_the_service_ends() {
     assert_refused(&status, Code::Unavailable, "SHUTTING_DOWN", ("", message));
 }
 
-#[tokio::test]
-async fn one_stream_more_than_there_are_is_refused_and_a_place_becomes_free_again() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_follower_more_than_there_are_is_refused_and_a_place_becomes_free_again() {
     let service = Service::start().await;
     let id = service.running_job().await;
-    let channel = service.channel().await;
-    let mut streams = Vec::new();
-    for _ in 0..MAX_STREAMS {
-        streams.push(watch(&channel, &id, 0).await.expect("there is a place"));
+    let mut channels = Vec::new();
+    for _ in 0..8 {
+        channels.push(service.channel().await);
     }
+    let mut opening = tokio::task::JoinSet::new();
+    for number in 0..MAX_FOLLOWERS {
+        let (channel, id) = (channels[number % channels.len()].clone(), id.clone());
+        opening.spawn(async move { watch(&channel, &id, 0).await.expect("there is a place") });
+    }
+    let streams = opening.join_all().await;
+    let channel = service.channel().await;
     let status = watch(&channel, &id, 0).await.expect_err("all places are taken");
-    let message = format!("{MAX_STREAMS} streams are open");
+    let message = format!("{MAX_FOLLOWERS} streams of this kind are open");
     assert_refused(&status, Code::ResourceExhausted, "INVALID_VALUE", ("", &message));
     assert!(status.message().contains("end some, or ask again later"), "{status:?}");
     JobServiceClient::new(channel.clone())
@@ -219,4 +225,84 @@ async fn one_stream_more_than_there_are_is_refused_and_a_place_becomes_free_agai
         assert!(tokio::time::Instant::now() < until, "no place becomes free");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test]
+async fn one_watcher_of_gpus_more_than_there_are_is_refused() {
+    let service = Service::start().await;
+    let mut client = v1::system_service_client::SystemServiceClient::new(service.channel().await);
+    let request = v1::WatchGpusRequest { interval_millis: 60_000 };
+    let mut streams = Vec::new();
+    for _ in 0..MAX_STREAMS {
+        streams.push(client.watch_gpus(request).await.expect("there is a place"));
+    }
+    let status = client.watch_gpus(request).await.expect_err("all places are taken");
+    let message = format!("{MAX_STREAMS} streams of this kind are open");
+    assert_refused(&status, Code::ResourceExhausted, "INVALID_VALUE", ("", &message));
+    // Those who follow jobs have places of their own.
+    let id = service.running_job().await;
+    watch(&service.channel().await, &id, 0).await.expect("there is a place");
+}
+
+#[tokio::test]
+async fn replays_that_nobody_reads_hold_up_nobody() {
+    let service = Service::start().await;
+    let id = service.running_job().await;
+    for part in 0..30 {
+        service.steps(&id, part * 1_000 + 1, (part + 1) * 1_000).await;
+    }
+    service.transition(&id, State::Succeeded).await;
+    // Their clients never ask for more than the connection holds by itself.
+    let (channel, mut idle) = (service.channel().await, Vec::new());
+    for _ in 0..60 {
+        idle.push(watch(&channel, &id, 0).await.expect("it begins"));
+    }
+    let late = watch(&service.channel().await, &id, 0).await.expect("it begins");
+    let all =
+        seqs(watch(&service.channel().await, &id, 0).await.expect("it begins")).await.expect("no error");
+    assert_eq!(all, (1..=30_004).collect::<Vec<_>>());
+    // And whoever begins to read after all misses nothing.
+    assert_eq!(seqs(late).await.expect("no error"), all);
+    drop(idle);
+}
+
+#[tokio::test]
+async fn follower_that_falls_behind_what_is_kept_in_memory_misses_nothing() {
+    let service = Service::start().await;
+    let id = service.running_job().await;
+    let channels = (service.channel().await, service.channel().await);
+    let slow = watch(&channels.0, &id, 3).await.expect("it begins");
+    let metrics = v1::StreamMetricsRequest { job_id: id.to_string(), after_seq: 0, committed_only: false };
+    let mut metrics =
+        JobServiceClient::new(channels.0).stream_metrics(metrics).await.expect("it begins").into_inner();
+    let quick = tokio::spawn(seqs(watch(&channels.1, &id, 3).await.expect("it begins")));
+    for part in 0..20 {
+        service.steps(&id, part * 1_000 + 1, (part + 1) * 1_000).await;
+    }
+    service.store.append_events(&id, 1, vec![phase(20_001)]).await.expect("kept");
+    service.transition(&id, State::Failed).await;
+    let quick = quick.await.expect("no panic").expect("no error");
+    assert_eq!(quick, (4..=20_005).collect::<Vec<_>>());
+    assert_eq!(seqs(slow).await.expect("no error"), quick);
+    let mut of_metrics = Vec::new();
+    while let Some(message) = timeout(LONG, metrics.message()).await.expect("it ends").expect("no error") {
+        if let Some(Metric::Metric(event)) = message.item {
+            of_metrics.push(event.seq);
+        }
+    }
+    assert_eq!(of_metrics, (4..=20_003).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn follower_of_a_job_that_comes_to_rest_and_goes_on_sees_both() {
+    let service = Service::start().await;
+    let id = service.running_job().await;
+    let channel = service.channel().await;
+    let first = watch(&channel, &id, 0).await.expect("it begins");
+    service.transition(&id, State::Failed).await;
+    assert_eq!(seqs(first).await.expect("no error"), [1, 2, 3, 4]);
+    service.transition(&id, State::Queued).await;
+    let second = watch(&channel, &id, 3).await.expect("it begins");
+    service.transition(&id, State::Cancelled).await;
+    assert_eq!(seqs(second).await.expect("no error"), [4, 5, 6]);
 }

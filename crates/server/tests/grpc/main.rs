@@ -21,6 +21,7 @@ mod panics;
 mod program;
 mod queue;
 mod raw;
+mod storage;
 mod support;
 mod system;
 mod systemd;

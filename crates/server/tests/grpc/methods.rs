@@ -14,7 +14,7 @@ use super::raw::{call, methods};
 use super::support::Service;
 
 /// Methods that an empty request asks something sensible of.
-const NEED_NOTHING: [&str; 10] = [
+const NEED_NOTHING: [&str; 12] = [
     "/ftl.v1.ConfigService/GetSpecSchema",
     "/ftl.v1.ConfigService/ListConfigs",
     "/ftl.v1.ConfigService/ListPresets",
@@ -23,7 +23,9 @@ const NEED_NOTHING: [&str; 10] = [
     "/ftl.v1.JobService/ListJobs",
     "/ftl.v1.ModelService/ListModels",
     "/ftl.v1.SystemService/GetGpus",
+    "/ftl.v1.SystemService/GetStorage",
     "/ftl.v1.SystemService/GetSystemInfo",
+    "/ftl.v1.SystemService/ListGpuSamples",
     "/ftl.v1.SystemService/WatchGpus",
 ];
 
@@ -97,6 +99,7 @@ async fn reflection_lists_every_service() {
         "ftl.v1.InferenceService",
         "ftl.v1.JobService",
         "ftl.v1.ModelService",
+        "ftl.v1.PredictionService",
         "ftl.v1.SystemService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",

@@ -39,6 +39,27 @@ impl SystemService for Clumsy {
         Ok(Response::new(v1::MemoryPlan::default()))
     }
 
+    async fn list_gpu_samples(
+        &self,
+        _request: Request<v1::ListGpuSamplesRequest>,
+    ) -> Result<Response<v1::ListGpuSamplesResponse>, Status> {
+        Ok(Response::new(v1::ListGpuSamplesResponse::default()))
+    }
+
+    async fn get_storage(
+        &self,
+        _request: Request<v1::GetStorageRequest>,
+    ) -> Result<Response<v1::Storage>, Status> {
+        Ok(Response::new(v1::Storage::default()))
+    }
+
+    async fn backup(
+        &self,
+        _request: Request<v1::BackupRequest>,
+    ) -> Result<Response<v1::BackupResponse>, Status> {
+        Ok(Response::new(v1::BackupResponse::default()))
+    }
+
     async fn watch_gpus(
         &self,
         _request: Request<v1::WatchGpusRequest>,

@@ -10,7 +10,7 @@ use ftl_core::job::{Job, State, WaitingReason};
 use ftl_core::spec::{AdapterKind, AdapterSpec, DataSpec, MethodKind, MethodSpec, ModelSpec};
 use ftl_core::system::{GpuReading, Gpus};
 use ftl_core::{JobId, JobSpec};
-use ftl_server::data_dir::DataDir;
+use ftl_server::data_dir::{DataDir, DataDirError};
 use ftl_server::jobs::Jobs;
 use ftl_server::leases::{GpuSource, Machine};
 use ftl_server::worker::Workers;
@@ -101,7 +101,7 @@ impl Harness {
             .build()
             .expect("threads");
         let service = runtime.block_on(async {
-            let dir = DataDir::open(&self.data()).expect("a data directory");
+            let dir = open_directory(&self.data());
             let store = open(&dir.database());
             let machine = Machine::simulated(Arc::new(self.cards.clone()));
             let workers =
@@ -209,7 +209,21 @@ impl Drop for Harness {
     }
 }
 
-/// Whoever looked last may hold the database for a moment yet.
+/// A worker that is being started has the locks of its service until it is its own program.
+fn open_directory(path: &Path) -> DataDir {
+    let deadline = Instant::now() + LONG;
+    loop {
+        match DataDir::open(path) {
+            Ok(dir) => return dir,
+            Err(DataDirError::InUse { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// As above.
 fn open(path: &Path) -> Store {
     let deadline = Instant::now() + LONG;
     loop {

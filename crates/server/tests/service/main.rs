@@ -3,6 +3,7 @@
 mod alone;
 mod checkpoints;
 mod command_line;
+mod database;
 mod demo;
 mod killed;
 mod no_room;

@@ -1,7 +1,6 @@
 //! A service in a directory of its own, and jobs for it.
 
 use std::os::fd::AsRawFd;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -81,14 +80,6 @@ pub fn command(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ftl-server"));
     command.arg("serve").arg("--data-dir").arg(home.join("data")).arg("--socket").arg(socket(home));
     command.env("FTL_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::null());
-    // Where a test limits its files, writing fails instead of ending it.
-    // SAFETY: signal only sets how the new process takes one.
-    unsafe {
-        command.pre_exec(|| {
-            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
-            Ok(())
-        });
-    }
     command
 }
 

@@ -196,6 +196,51 @@ fn a_full_disk_is_an_error_of_its_own_and_goes_on_when_there_is_room() {
 }
 
 #[test]
+fn wherever_a_disk_gets_full_nothing_is_torn_and_the_next_write_goes_on() {
+    let given = given();
+    let large = "x".repeat(30_000);
+    let mut expected = Vec::new();
+    // A value takes some eight pages: the disk is full at the first of them, at the second, and so on.
+    for n_free in 0..24 {
+        let pages: i64 = {
+            #[derive(QueryableByName)]
+            struct Pages {
+                #[diesel(sql_type = diesel::sql_types::BigInt)]
+                page_count: i64,
+            }
+            let mut connection = given.location.open_to_read().unwrap();
+            let pages: Pages = diesel::sql_query("PRAGMA page_count").get_result(&mut connection).unwrap();
+            pages.page_count
+        };
+        let limit = format!("PRAGMA max_page_count = {}", pages + n_free).leak();
+        *given.on_open.lock().unwrap() = limit;
+        let mut committer = given.committer();
+        *given.on_open.lock().unwrap() = "";
+        let mut n_kept = 0;
+        let error = loop {
+            let key = format!("{n_free:02} {n_kept}");
+            let mut task = Plain(|transaction: &mut Transaction<'_>| set(transaction, &key, &large));
+            match committer.commit(&mut task) {
+                Ok(_) => {
+                    expected.push(key);
+                    n_kept += 1;
+                }
+                Err(error) => {
+                    assert_eq!(given.settings(), expected);
+                    committer.commit(&mut task).unwrap();
+                    expected.push(key);
+                    break error;
+                }
+            }
+        };
+        assert!(matches!(error, StoreError::DiskFull(_)), "{n_free} free pages: {error:?}");
+        assert!(n_kept <= 3, "{n_free} free pages have no room for {n_kept}");
+    }
+    assert_eq!(given.settings(), expected);
+    assert_eq!(crate::check_file(given.location.path()).unwrap().findings, []);
+}
+
+#[test]
 fn a_task_knows_each_job_once_with_its_highest_number() {
     let given = given();
     let mut committer = given.committer();

@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use diesel::sql_types::Text;
 use ftl_core::JobId;
 use ftl_core::job::State;
-use ftl_store::{Reply, Store, StoreError};
+use ftl_store::{Reply, Store, StoreError, check_file};
 
 use crate::given::{note, record, running, stepped, store};
 
@@ -128,6 +128,79 @@ fn writes_until_it_is_refused() {
     }
     assert_eq!(store.job(&id).wait().unwrap().unwrap().state, State::Running);
     println!("reads go on");
+}
+
+/// The soft limit of a file's size; where it is reached, writing fails instead of ending the process.
+fn limit_files(bytes: libc::rlim_t) {
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointers are to a `rlimit` that lives as long as the calls; signal only sets how one is taken.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+        assert_eq!(libc::getrlimit(libc::RLIMIT_FSIZE, &mut limits), 0);
+        limits.rlim_cur = bytes;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &limits), 0);
+    }
+}
+
+/// What readers share of a log that is not long: without it nobody can read either.
+const SHARED_BYTES: u64 = 32_768;
+
+/// Is refused again and again, each time after more has been written, and goes on each time.
+#[test]
+#[ignore = "the child of wherever_a_write_is_refused_nothing_is_lost_and_the_store_goes_on"]
+fn is_refused_again_and_again() {
+    let store = open_in_child();
+    let id = JobId::from_bits(1);
+    let log = std::path::PathBuf::from(std::env::var_os(PATH).unwrap());
+    let log = log.with_file_name("ftl.db-wal");
+    let append = |from: u64| {
+        let records = (from..from + 40).map(|seq| record(seq, stepped(seq))).collect();
+        store.append_events(&id, 1, records).wait()
+    };
+    let mut from = 1;
+    let mut n_refused = 0;
+    for round in 0..120_u64 {
+        // Room for so much of the log and no more: in the middle of a page, of a frame, of its header.
+        let written = log.metadata().map_or(0, |facts| facts.len());
+        limit_files(written.max(SHARED_BYTES) + round * 700 % 9_000);
+        for _ in 0..12 {
+            match append(from) {
+                Ok(_) => from += 40,
+                Err(StoreError::Io(_) | StoreError::OutcomeUnknown(_)) => {
+                    n_refused += 1;
+                    break;
+                }
+                Err(other) => panic!("round {round}: {other:?}"),
+            }
+        }
+        // Reading goes on, and so does writing when there is room, in the same store.
+        assert_eq!(store.job(&id).wait().unwrap().unwrap().state, State::Running);
+        limit_files(libc::RLIM_INFINITY);
+        append(from).unwrap();
+        from += 40;
+    }
+    println!("refused {n_refused}");
+    println!("kept {}", from - 1);
+}
+
+#[test]
+fn wherever_a_write_is_refused_nothing_is_lost_and_the_store_goes_on() {
+    let given = store();
+    let (id, _) = running(&given.store, 1);
+    let path = given.path();
+    drop(given.store);
+    let output = child("crash::is_refused_again_and_again", &path).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let number = |word: &str| -> u64 {
+        said.lines().find_map(|line| line.strip_prefix(word)).unwrap().trim().parse().unwrap()
+    };
+    assert!(number("refused") > 60, "{said}");
+    assert_eq!(check_file(&path).unwrap().findings, []);
+    let store = Store::open(&path, |_, _| {}).unwrap();
+    assert_eq!(store.last_attempt_seq(&id, 1).wait().unwrap(), number("kept"));
+    let events = store.events_after(&id, 3, u32::MAX).wait().unwrap();
+    assert!(events.iter().map(|event| event.record.seq).eq(4..=number("kept") + 3));
 }
 
 #[cfg(unix)]

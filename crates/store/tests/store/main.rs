@@ -4,6 +4,7 @@
 
 mod append;
 mod attempts;
+mod check;
 mod checkpoints;
 mod configs;
 mod crash;
@@ -12,13 +13,13 @@ mod datasets;
 mod files;
 mod given;
 mod jobs;
+mod kept;
 mod migrations;
 mod model_based;
 mod models;
 mod opening;
 mod pages;
 mod queue;
-mod rates;
 mod replay;
 mod settings;
 mod threads;

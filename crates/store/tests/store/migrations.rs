@@ -6,9 +6,11 @@ use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::Sqlite;
 use diesel_migrations::{FileBasedMigrations, MigrationHarness};
 use ftl_core::dataset::{Dataset, FileOwner};
+use ftl_core::event::Sampled;
 use ftl_core::job::State;
 use ftl_core::spec::resolved::DataFormat;
-use ftl_core::{DatasetId, Event};
+use ftl_core::system::GpuSample;
+use ftl_core::{DatasetId, Event, JobId, PageRequest};
 use ftl_store::Store;
 
 use crate::datasets::dataset;
@@ -46,8 +48,23 @@ fn filled() -> (tempfile::TempDir, SqliteConnection) {
     let given = store();
     let (id, attempt) = running(&given.store, 1);
     let exported = Event::Exported { path: "/nowhere".to_owned(), kind: "peft".to_owned() };
-    let records = vec![record(1, stepped(1)), record(2, saved(1)), record(3, exported), record(4, note("n"))];
+    let reference = Some("this".to_owned());
+    let sampled = Sampled { step: 1, prompt: "what?".to_owned(), text: "that".to_owned(), reference };
+    let events = [stepped(1), saved(1), exported, note("n"), Event::Sampled(sampled)];
+    let records = (1..).zip(events).map(|(seq, event)| record(seq, event)).collect();
     given.store.append_events(&id, attempt.number, records).wait().unwrap();
+    let sample = GpuSample {
+        job: id,
+        time_unix_ms: 1,
+        index: 0,
+        uuid: "GPU-1".to_owned(),
+        memory_total_bytes: 2,
+        memory_used_bytes: 1,
+        utilization_percent: None,
+        temperature_celsius: None,
+        power_watts: None,
+    };
+    given.store.append_gpu_samples(vec![sample]).wait().unwrap();
     created_in(&given.store, 2, State::Failed);
     given.store.create_datasets(vec![dataset(1, DataFormat::Text)]).wait().unwrap();
     given.store.set_setting("key", "value").wait().unwrap();
@@ -72,11 +89,13 @@ fn migrations_go_up_down_and_up_again_on_a_filled_database() {
             "configs",
             "dataset_reports",
             "datasets",
+            "gpu_samples",
             "job_events",
             "jobs",
             "last_write",
             "metrics",
             "models",
+            "predictions",
             "settings"
         ]
     );
@@ -129,6 +148,20 @@ fn a_dataset_of_before_there_were_reports_is_the_users_and_has_none() {
 }
 
 #[test]
+fn answers_of_before_they_had_a_table_are_found_in_the_events() {
+    let (folder, mut connection) = filled();
+    revert_to(&mut connection, "20261128000003");
+    drop(connection);
+    let store = Store::open(&folder.path().join("ftl.db"), |_, _| {}).unwrap();
+    let id = JobId::from_bits(1);
+    let found = store.predictions(&id, &PageRequest::default()).wait().unwrap().items;
+    assert_eq!(found.len(), 1);
+    let told = store.events_after(&id, found[0].seq - 1, 1).wait().unwrap().remove(0);
+    assert_eq!((found[0].attempt, found[0].time_unix_ms), (told.attempt, told.record.time_unix_ms));
+    assert_eq!(Event::Sampled(found[0].sampled.clone()), told.record.event);
+}
+
+#[test]
 fn tables_are_strict() {
     let (_folder, mut connection) = filled();
     let lax = "SELECT name FROM pragma_table_list WHERE type = 'table' AND strict = 0 \
@@ -136,7 +169,7 @@ fn tables_are_strict() {
     assert_eq!(names(&mut connection, lax), [""; 0]);
     let all = "SELECT count(*) AS n FROM pragma_table_list WHERE strict = 1";
     let strict: Count = diesel::sql_query(all).get_result(&mut connection).unwrap();
-    assert_eq!(strict.n, 12);
+    assert_eq!(strict.n, 14);
 }
 
 #[test]
@@ -160,6 +193,8 @@ fn rows_that_make_no_sense_are_refused() {
         "UPDATE datasets SET owner = 'nobody'",
         "UPDATE dataset_reports SET number = 0",
         "UPDATE dataset_reports SET dataset = 'data-0000000000'",
+        "UPDATE gpu_samples SET job = 'job-0000000000'",
+        "UPDATE predictions SET attempt = 9",
         "INSERT INTO last_write (only, mark) VALUES (2, 'x')",
     ] {
         assert!(connection.batch_execute(sql).is_err(), "{sql}");
@@ -196,11 +231,13 @@ fn the_schema_file_has_the_columns_of_the_tables() {
         configs,
         dataset_reports,
         datasets,
+        gpu_samples,
         job_events,
         jobs,
         last_write,
         metrics,
         models,
+        predictions,
         settings
     );
     assert_eq!(n_tables, names(&mut connection, TABLES).len());

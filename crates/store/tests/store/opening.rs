@@ -227,8 +227,9 @@ fn damage_further_on_is_told_where_it_is_met_and_the_rest_is_answered() {
 
 /// As a version before the first would have left it: a table of ours, and no migration.
 fn make_old(path: &Path) {
-    let tables = ["artifacts", "checkpoints", "metrics", "job_events", "attempts", "jobs", "dataset_reports"];
-    let rest = ["datasets", "models", "configs", "settings", "last_write"];
+    let tables =
+        ["artifacts", "checkpoints", "predictions", "metrics", "job_events", "attempts", "gpu_samples"];
+    let rest = ["jobs", "dataset_reports", "datasets", "models", "configs", "settings", "last_write"];
     let drops: String =
         tables.iter().chain(&rest).map(|table| format!("DROP TABLE IF EXISTS {table};")).collect();
     let sql = format!(

@@ -128,7 +128,11 @@ fn of_whatever_ends_the_run() {
     let early = full(held_out())
         .set("train.learning_rate", 3e-2)
         .set("train.early_stopping_patience", 2)
+        .set("train.load_best_model_at_end", true)
         .set("train.max_steps", 40);
+    let summary = early.finish("probe", Begin::New);
+    let best_step = summary.best.map(|best| best.step);
+    assert!(summary.stopped_early && best_step < Some(summary.steps), "early and not its last weights");
     each([
         ("an epoch's half", epochs(2.5)),
         ("checkpoints within epochs", epochs(2.0).set("train.save_steps", 2)),

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::connection::Context;
 use crate::output::{CommandResult, Ended, Format, print, print_json, print_part};
+use crate::{find, gpu_history};
 
 /// Flags of `gpus`.
 #[derive(Debug, clap::Args)]
@@ -20,12 +21,22 @@ pub struct Args {
     /// Between two readings.
     #[arg(long, value_name = "MILLIS", default_value_t = 1_000, requires = "watch")]
     interval_millis: u32,
+    /// What they did while this job was trained on them, instead of what they do now.
+    #[arg(long, value_name = "JOB", conflicts_with = "watch")]
+    job: Option<String>,
+    /// At most so many samples of the job, the newest.
+    #[arg(long, value_name = "N", default_value_t = 60, requires = "job")]
+    limit: usize,
 }
 
 /// Runs it.
 pub async fn run(args: Args, context: &Context) -> CommandResult {
-    let Args { watch, interval_millis } = args;
+    let Args { watch, interval_millis, job, limit } = args;
     let client = context.client().await?;
+    if let Some(job) = job {
+        let id = find::job(&client, &job).await?;
+        return gpu_history::run(&client, id, limit, context.format).await;
+    }
     if !watch {
         show(&client.gpus().await?, context.format)?;
         return Ok(Ended::Done);

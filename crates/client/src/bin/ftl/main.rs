@@ -1,6 +1,7 @@
 //! `ftl`: the command line for people. A client of the service, which it starts when none runs. One file for each
 //! command.
 
+mod backup;
 mod chat;
 mod checkpoints;
 mod completions;
@@ -12,6 +13,7 @@ mod doctor;
 mod find;
 mod follow;
 mod generate;
+mod gpu_history;
 mod gpus;
 mod jobs;
 mod models;
@@ -76,6 +78,8 @@ enum Command {
     Status,
     /// Show the NVIDIA GPUs.
     Gpus(gpus::Args),
+    /// Copy the service's database to a file.
+    Backup(backup::Args),
     /// Say what this machine can train on, and how the service stands, also where none runs. Exits with 1 where something
     /// is broken.
     Doctor,
@@ -116,6 +120,7 @@ async fn run(command: Command, server: ServerArgs, format: Format) -> CommandRes
         Command::Generate(args) => generate::run(args, &context).await,
         Command::Status => status::run(&context).await,
         Command::Gpus(args) => gpus::run(args, &context).await,
+        Command::Backup(args) => backup::run(args, &context).await,
         // Done before a service was looked for.
         Command::Doctor => doctor::run(format),
         Command::Completions(args) => completions::run(&args),

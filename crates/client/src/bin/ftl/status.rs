@@ -5,7 +5,7 @@ use std::time::Duration;
 use ftl_client::Client;
 use ftl_client::terminal::{Align, Cell, Table, bytes, duration, loss, now_unix_ms, state_color};
 use ftl_core::job::{Job, State};
-use ftl_core::system::{GpuReading, Gpus, JobCount, SystemInfo};
+use ftl_core::system::{GpuReading, Gpus, JobCount, Storage, SystemInfo};
 use serde_json::{Value, json};
 
 use crate::connection::Context;
@@ -23,6 +23,7 @@ const UNDER_WAY: [State; 5] =
 pub async fn run(context: &Context) -> CommandResult {
     let client = context.client().await?;
     let system = client.system_info().await?;
+    let storage = client.storage().await?;
     let gpus = client.gpus().await?;
     let jobs = pages::all(async |page| client.jobs(&page, &UNDER_WAY).await).await?;
     match context.format {
@@ -37,10 +38,12 @@ pub async fn run(context: &Context) -> CommandResult {
                 values.push(value);
             }
             let server = client.endpoint().to_string();
-            print_json(&json!({"server": server, "system": system, "gpus": gpus, "jobs": values}))?;
+            print_json(&json!({
+                "server": server, "system": system, "storage": storage, "gpus": gpus, "jobs": values,
+            }))?;
         }
         Format::Text => {
-            print_fields(&fields(&client, &system, &gpus))?;
+            print_fields(&fields(&client, &system, &storage, &gpus))?;
             if !jobs.is_empty() {
                 print("")?;
                 print_table(&table(&client, &jobs).await?)?;
@@ -50,7 +53,12 @@ pub async fn run(context: &Context) -> CommandResult {
     Ok(Ended::Done)
 }
 
-fn fields(client: &Client, system: &SystemInfo, gpus: &Gpus) -> Vec<(&'static str, String)> {
+fn fields(
+    client: &Client,
+    system: &SystemInfo,
+    storage: &Storage,
+    gpus: &Gpus,
+) -> Vec<(&'static str, String)> {
     let SystemInfo {
         version,
         pid,
@@ -77,6 +85,7 @@ fn fields(client: &Client, system: &SystemInfo, gpus: &Gpus) -> Vec<(&'static st
     let mut fields = vec![
         ("server", format!("{version}, pid {pid}, up {}, {}", duration(up), client.endpoint())),
         ("data", format!("{}{free}", data_directory.display())),
+        ("", held(storage)),
         ("machine", machine),
     ];
     match gpus {
@@ -90,6 +99,29 @@ fn fields(client: &Client, system: &SystemInfo, gpus: &Gpus) -> Vec<(&'static st
         jobs.iter().map(|JobCount { state, n_jobs }| format!("{n_jobs} {state}")).collect();
     fields.push(("jobs", if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }));
     fields
+}
+
+/// What the data directory holds; what it does not hold is left out.
+fn held(storage: &Storage) -> String {
+    let Storage {
+        database_bytes,
+        backups_bytes,
+        jobs_bytes,
+        datasets_bytes,
+        uploads_bytes,
+        other_bytes: _,
+        free_bytes: _,
+        largest_jobs: _,
+    } = storage;
+    let parts = [
+        ("database", database_bytes),
+        ("its backups", backups_bytes),
+        ("jobs", jobs_bytes),
+        ("datasets", datasets_bytes),
+        ("uploads", uploads_bytes),
+    ];
+    let parts = parts.into_iter().filter(|(_, size)| **size > 0);
+    parts.map(|(what, size)| format!("{what} {}", bytes(*size))).collect::<Vec<_>>().join(", ")
 }
 
 fn line(gpu: &GpuReading) -> String {

@@ -8325,6 +8325,339 @@ pub mod model_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Prediction {
+    /// The number of the event that told of it.
+    #[prost(uint64, tag = "1")]
+    pub seq: u64,
+    #[prost(uint32, tag = "2")]
+    pub attempt: u32,
+    #[prost(message, optional, tag = "3")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The step after which it was given; 0 before training.
+    #[prost(uint64, tag = "4")]
+    pub step: u64,
+    #[prost(string, tag = "5")]
+    pub prompt: ::prost::alloc::string::String,
+    /// What the model answered.
+    #[prost(string, tag = "6")]
+    pub text: ::prost::alloc::string::String,
+    /// The answer of the held-out data, where it has one.
+    #[prost(string, optional, tag = "7")]
+    pub reference: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListPredictionsRequest {
+    #[prost(string, tag = "1")]
+    pub job_id: ::prost::alloc::string::String,
+    /// At most 1,000; 0: 50.
+    #[prost(uint32, tag = "2")]
+    pub page_size: u32,
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListPredictionsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub predictions: ::prost::alloc::vec::Vec<Prediction>,
+    /// Empty: this is the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Generated client implementations.
+pub mod prediction_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// What the models of jobs answered to held-out prompts while they were trained.
+    #[derive(Debug, Clone)]
+    pub struct PredictionServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> PredictionServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> PredictionServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            PredictionServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Newest first. A step that was taken again after a crash has its answers twice, with different `attempt` and `seq`.
+        pub async fn list_predictions(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListPredictionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPredictionsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.PredictionService/ListPredictions",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.PredictionService", "ListPredictions"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+#[cfg(feature = "server")]
+pub mod prediction_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with PredictionServiceServer.
+    #[async_trait]
+    pub trait PredictionService: std::marker::Send + std::marker::Sync + 'static {
+        /// Newest first. A step that was taken again after a crash has its answers twice, with different `attempt` and `seq`.
+        async fn list_predictions(
+            &self,
+            request: tonic::Request<super::ListPredictionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPredictionsResponse>,
+            tonic::Status,
+        >;
+    }
+    /// What the models of jobs answered to held-out prompts while they were trained.
+    #[derive(Debug)]
+    pub struct PredictionServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> PredictionServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for PredictionServiceServer<T>
+    where
+        T: PredictionService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/ftl.v1.PredictionService/ListPredictions" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListPredictionsSvc<T: PredictionService>(pub Arc<T>);
+                    impl<
+                        T: PredictionService,
+                    > tonic::server::UnaryService<super::ListPredictionsRequest>
+                    for ListPredictionsSvc<T> {
+                        type Response = super::ListPredictionsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListPredictionsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PredictionService>::list_predictions(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListPredictionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for PredictionServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "ftl.v1.PredictionService";
+    impl<T> tonic::server::NamedService for PredictionServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SystemInfo {
     /// The service's version.
@@ -8420,6 +8753,68 @@ pub struct Gpu {
     #[prost(double, optional, tag = "9")]
     pub power_watts: ::core::option::Option<f64>,
 }
+/// What a GPU did at a moment while a job was trained on it. A value that the GPU does not tell is absent.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GpuSample {
+    #[prost(string, tag = "1")]
+    pub job_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Counts from 0, as in `cuda:0`.
+    #[prost(uint32, tag = "3")]
+    pub index: u32,
+    #[prost(string, tag = "4")]
+    pub uuid: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub memory_total_bytes: u64,
+    /// By whomever.
+    #[prost(uint64, tag = "6")]
+    pub memory_used_bytes: u64,
+    /// Share of the last sampling period in which a kernel ran, 0 to 100.
+    #[prost(uint32, optional, tag = "7")]
+    pub utilization_percent: ::core::option::Option<u32>,
+    /// Of the chip.
+    #[prost(uint32, optional, tag = "8")]
+    pub temperature_celsius: ::core::option::Option<u32>,
+    /// Of the board.
+    #[prost(double, optional, tag = "9")]
+    pub power_watts: ::core::option::Option<f64>,
+}
+/// Bytes of files.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Storage {
+    /// With its log.
+    #[prost(uint64, tag = "1")]
+    pub database_bytes: u64,
+    /// Copies of the database from before a new version changed it.
+    #[prost(uint64, tag = "2")]
+    pub backups_bytes: u64,
+    /// All jobs: checkpoints, results, journals and logs.
+    #[prost(uint64, tag = "3")]
+    pub jobs_bytes: u64,
+    /// Datasets whose files the service owns.
+    #[prost(uint64, tag = "4")]
+    pub datasets_bytes: u64,
+    /// Files that clients are sending.
+    #[prost(uint64, tag = "5")]
+    pub uploads_bytes: u64,
+    /// What is there besides: logs of the service and of workers for models and data.
+    #[prost(uint64, tag = "6")]
+    pub other_bytes: u64,
+    /// What can still be written there.
+    #[prost(uint64, optional, tag = "7")]
+    pub free_bytes: ::core::option::Option<u64>,
+    /// The jobs that take most, at most 100, largest first.
+    #[prost(message, repeated, tag = "8")]
+    pub largest_jobs: ::prost::alloc::vec::Vec<JobStorage>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobStorage {
+    #[prost(string, tag = "1")]
+    pub job_id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetSystemInfoRequest {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -8429,6 +8824,46 @@ pub struct WatchGpusRequest {
     /// From 100 to 60,000; 0: 1,000.
     #[prost(uint32, tag = "1")]
     pub interval_millis: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListGpuSamplesRequest {
+    /// Only those of this job.
+    #[prost(string, optional, tag = "1")]
+    pub job_id: ::core::option::Option<::prost::alloc::string::String>,
+    /// Only those that are not older.
+    #[prost(message, optional, tag = "2")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Only those that are older.
+    #[prost(message, optional, tag = "3")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// At most 1,000; 0: 50.
+    #[prost(uint32, tag = "4")]
+    pub page_size: u32,
+    #[prost(string, tag = "5")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListGpuSamplesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub samples: ::prost::alloc::vec::Vec<GpuSample>,
+    /// Empty: this is the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetStorageRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupRequest {
+    /// Absolute, in a directory that exists; nothing is there yet.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupResponse {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PlanMemoryRequest {
@@ -8688,6 +9123,77 @@ pub mod system_service_client {
                 .insert(GrpcMethod::new("ftl.v1.SystemService", "PlanMemory"));
             self.inner.unary(req, path, codec).await
         }
+        /// What GPUs did while jobs were trained on them, newest first: a sample every few seconds, of which the newest 200,000
+        /// are kept.
+        pub async fn list_gpu_samples(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListGpuSamplesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListGpuSamplesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.SystemService/ListGpuSamples",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.SystemService", "ListGpuSamples"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What the data directory holds. Looks at every file there, which takes a while where there are many.
+        pub async fn get_storage(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetStorageRequest>,
+        ) -> std::result::Result<tonic::Response<super::Storage>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.SystemService/GetStorage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.SystemService", "GetStorage"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Writes a copy of the database as it is now to a file on the machine of the service. The copy is whole or not there;
+        /// models, checkpoints and datasets are not part of it.
+        pub async fn backup(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BackupRequest>,
+        ) -> std::result::Result<tonic::Response<super::BackupResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ftl.v1.SystemService/Backup",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ftl.v1.SystemService", "Backup"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -8730,6 +9236,26 @@ pub mod system_service_server {
             &self,
             request: tonic::Request<super::PlanMemoryRequest>,
         ) -> std::result::Result<tonic::Response<super::MemoryPlan>, tonic::Status>;
+        /// What GPUs did while jobs were trained on them, newest first: a sample every few seconds, of which the newest 200,000
+        /// are kept.
+        async fn list_gpu_samples(
+            &self,
+            request: tonic::Request<super::ListGpuSamplesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListGpuSamplesResponse>,
+            tonic::Status,
+        >;
+        /// What the data directory holds. Looks at every file there, which takes a while where there are many.
+        async fn get_storage(
+            &self,
+            request: tonic::Request<super::GetStorageRequest>,
+        ) -> std::result::Result<tonic::Response<super::Storage>, tonic::Status>;
+        /// Writes a copy of the database as it is now to a file on the machine of the service. The copy is whole or not there;
+        /// models, checkpoints and datasets are not part of it.
+        async fn backup(
+            &self,
+            request: tonic::Request<super::BackupRequest>,
+        ) -> std::result::Result<tonic::Response<super::BackupResponse>, tonic::Status>;
     }
     /// The machine and the service on it.
     #[derive(Debug)]
@@ -8974,6 +9500,142 @@ pub mod system_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PlanMemorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ftl.v1.SystemService/ListGpuSamples" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListGpuSamplesSvc<T: SystemService>(pub Arc<T>);
+                    impl<
+                        T: SystemService,
+                    > tonic::server::UnaryService<super::ListGpuSamplesRequest>
+                    for ListGpuSamplesSvc<T> {
+                        type Response = super::ListGpuSamplesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListGpuSamplesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SystemService>::list_gpu_samples(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListGpuSamplesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ftl.v1.SystemService/GetStorage" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetStorageSvc<T: SystemService>(pub Arc<T>);
+                    impl<
+                        T: SystemService,
+                    > tonic::server::UnaryService<super::GetStorageRequest>
+                    for GetStorageSvc<T> {
+                        type Response = super::Storage;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetStorageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SystemService>::get_storage(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetStorageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ftl.v1.SystemService/Backup" => {
+                    #[allow(non_camel_case_types)]
+                    struct BackupSvc<T: SystemService>(pub Arc<T>);
+                    impl<
+                        T: SystemService,
+                    > tonic::server::UnaryService<super::BackupRequest>
+                    for BackupSvc<T> {
+                        type Response = super::BackupResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BackupRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SystemService>::backup(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BackupSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -3,6 +3,7 @@
 mod checkpoints;
 mod data;
 mod jobs;
+mod kept;
 mod others;
 
 use std::collections::HashMap;
@@ -15,9 +16,9 @@ use ftl_client::wire::{page, v1};
 use ftl_core::config::{Config, Preset};
 use ftl_core::dataset::{DataCheck, Dataset, DatasetReport, PreviewRow, SplitBy};
 use ftl_core::inference::InferenceRequest;
-use ftl_core::job::{Artifact, Attempt, Checkpoint, Job, JobEvent, Move, State};
+use ftl_core::job::{Artifact, Attempt, Checkpoint, Job, JobEvent, Move, Prediction, State};
 use ftl_core::model::Model;
-use ftl_core::system::Gpus;
+use ftl_core::system::{GpuSample, Gpus};
 use ftl_core::{JobId, Problem};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, UnixListener};
@@ -32,6 +33,7 @@ use v1::dataset_service_server::DatasetServiceServer;
 use v1::inference_service_server::InferenceServiceServer;
 use v1::job_service_server::JobServiceServer;
 use v1::model_service_server::ModelServiceServer;
+use v1::prediction_service_server::PredictionServiceServer;
 use v1::system_service_server::SystemServiceServer;
 
 /// What the service knows.
@@ -61,6 +63,12 @@ pub struct World {
     pub configs: Vec<Config>,
     pub presets: Vec<Preset>,
     pub gpus: Option<Gpus>,
+    /// Newest first.
+    pub gpu_samples: Vec<GpuSample>,
+    /// Newest first.
+    pub predictions: Vec<Prediction>,
+    /// Where the database was copied to.
+    pub backups: Vec<String>,
     /// Every answer that was asked for.
     pub inferences: Vec<InferenceRequest>,
     /// Every request id of a job.
@@ -218,6 +226,7 @@ fn routes(service: &Service) -> tonic::transport::server::Router {
         .add_service(ModelServiceServer::new(service.clone()))
         .add_service(ConfigServiceServer::new(service.clone()))
         .add_service(InferenceServiceServer::new(service.clone()))
+        .add_service(PredictionServiceServer::new(service.clone()))
 }
 
 /// Asks for the token; at the one service that every connection begins with.

@@ -25,6 +25,7 @@ use v1::model_service_server::ModelService;
 use v1::system_service_server::SystemService;
 
 use super::super::BEGIN;
+use super::kept::storage;
 use super::{Service, not_found, part, refused};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -56,6 +57,24 @@ impl SystemService for Service {
 
     async fn get_gpus(&self, _: Request<v1::GetGpusRequest>) -> Result<Response<v1::Gpus>, Status> {
         Ok(Response::new(self.gpus().into()))
+    }
+
+    async fn list_gpu_samples(
+        &self,
+        request: Request<v1::ListGpuSamplesRequest>,
+    ) -> Result<Response<v1::ListGpuSamplesResponse>, Status> {
+        Ok(Response::new(self.samples(request.into_inner())))
+    }
+
+    async fn get_storage(&self, _: Request<v1::GetStorageRequest>) -> Result<Response<v1::Storage>, Status> {
+        Ok(Response::new(storage().into()))
+    }
+
+    async fn backup(
+        &self,
+        request: Request<v1::BackupRequest>,
+    ) -> Result<Response<v1::BackupResponse>, Status> {
+        Ok(Response::new(self.back_up(request.into_inner().path)?))
     }
 
     async fn plan_memory(

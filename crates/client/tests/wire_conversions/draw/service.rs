@@ -1,13 +1,16 @@
 //! Models, inference, plans and the machine.
 
+use ftl_core::event::Sampled;
 use ftl_core::inference::{
     ChatMessage, FinishReason, InferencePart, InferenceRequest, JobWeights, Prompt, SamplingSpec, WeightsRef,
 };
-use ftl_core::job::State;
+use ftl_core::job::{Prediction, State};
 use ftl_core::model::{Model, ModelFacts, ModelSource};
 use ftl_core::plan::{Change, MemoryParts, MemoryPlan, Proposal};
 use ftl_core::spec::resolved::Checkpointing;
-use ftl_core::system::{GpuReading, Gpus, JobCount, SystemInfo};
+use ftl_core::system::{
+    GpuReading, GpuSample, Gpus, JobCount, JobStorage, SampleFilter, Storage, SystemInfo,
+};
 use ftl_core::{JobId, ModelId};
 
 use super::Draw;
@@ -120,6 +123,56 @@ impl Draw {
                 changes: draw.list(|draw| Change { key: draw.text(), value: draw.text() }),
                 peak_bytes: draw.number(),
             }),
+        }
+    }
+
+    pub fn gpu_sample(&mut self) -> GpuSample {
+        GpuSample {
+            job: JobId::from_bits(self.number()),
+            time_unix_ms: self.time(),
+            index: self.small(),
+            uuid: self.text(),
+            memory_total_bytes: self.number(),
+            memory_used_bytes: self.number(),
+            utilization_percent: self.maybe(Self::small),
+            temperature_celsius: self.maybe(Self::small),
+            power_watts: self.maybe(Self::float),
+        }
+    }
+
+    pub fn sample_filter(&mut self) -> SampleFilter {
+        SampleFilter {
+            job: self.maybe(|draw| JobId::from_bits(draw.number())),
+            from_unix_ms: self.maybe(Self::time),
+            until_unix_ms: self.maybe(Self::time),
+        }
+    }
+
+    pub fn storage(&mut self) -> Storage {
+        Storage {
+            database_bytes: self.number(),
+            backups_bytes: self.number(),
+            jobs_bytes: self.number(),
+            datasets_bytes: self.number(),
+            uploads_bytes: self.number(),
+            other_bytes: self.number(),
+            free_bytes: self.maybe(Self::number),
+            largest_jobs: self
+                .list(|draw| JobStorage { job: JobId::from_bits(draw.number()), bytes: draw.number() }),
+        }
+    }
+
+    pub fn prediction(&mut self) -> Prediction {
+        Prediction {
+            seq: self.number(),
+            attempt: self.small(),
+            time_unix_ms: self.time(),
+            sampled: Sampled {
+                step: self.number(),
+                prompt: self.text(),
+                text: self.text(),
+                reference: self.maybe(Self::text),
+            },
         }
     }
 

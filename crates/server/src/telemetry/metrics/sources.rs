@@ -28,9 +28,7 @@ pub struct Sources {
     /// The GPUs.
     pub gpus: GpuReader,
     /// Streams that may still be opened.
-    pub streams: Arc<Semaphore>,
-    /// Streams that may be open at once.
-    pub most_streams: usize,
+    pub streams: Vec<(Arc<Semaphore>, usize)>,
     /// When the service was started.
     pub started_unix_ms: u64,
 }
@@ -92,8 +90,12 @@ impl Sources {
             attempts,
             at_work,
             commits: self.store.commit_times(),
-            n_streams: self.most_streams.saturating_sub(self.streams.available_permits()),
-            most_streams: self.most_streams,
+            n_streams: self
+                .streams
+                .iter()
+                .map(|(free, most)| most.saturating_sub(free.available_permits()))
+                .sum(),
+            most_streams: self.streams.iter().map(|(_, most)| most).sum(),
             gpus,
             process,
             started_unix_ms: self.started_unix_ms,

@@ -18,9 +18,9 @@ use ftl_trainer::model::decoder::Decoder;
 use ftl_trainer::model::open::{Start, open_decoder};
 use serde_json::json;
 
-use super::hello;
 use super::link::{Link, Standing, lock};
 use super::small::Trouble;
+use super::{hello, say};
 use crate::worker::exit;
 use crate::worker::message::{FromWorker, ToWorker};
 
@@ -44,7 +44,7 @@ pub(super) fn run(link: Link, nonce: String, weights: &Weights) -> u8 {
         Ok(()) => exit::DONE,
         Err(Trouble::Refused(problems)) => {
             if let Err(error) = link.send(&FromWorker::Refused { problems }) {
-                eprintln!("the server is gone: {error}");
+                say(format_args!("the server is gone: {error}"));
             }
             exit::REFUSED
         }
@@ -85,7 +85,7 @@ fn listen(link: &Link) -> std::io::Result<mpsc::Receiver<Question>> {
             }
         }
         Some(ToWorker::Task { .. } | ToWorker::Stop | ToWorker::Save) => {
-            eprintln!("the server sent a frame that is meant for another task");
+            say(format_args!("the server sent a frame that is meant for another task"));
         }
         None => std::process::exit(i32::from(exit::DONE)),
     })?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ftl_core::StopSignal;
 use ftl_core::job::Phase;
 
+use super::say;
 use crate::worker::frame::{self, FrameError};
 use crate::worker::message::{FromWorker, ToWorker};
 use crate::worker::spawn::SOCKET_FD;
@@ -70,7 +71,7 @@ impl Link {
                     Ok(Some(message)) => take(Some(message)),
                     Ok(None) => return take(None),
                     Err(error) => {
-                        eprintln!("the server sent something that is no frame: {error}");
+                        say(format_args!("the server sent something that is no frame: {error}"));
                         return take(None);
                     }
                 }

@@ -10,6 +10,7 @@ mod train;
 use std::any::Any;
 use std::backtrace::Backtrace;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::Write;
 use std::panic::{self, PanicHookInfo, UnwindSafe};
 use std::process::ExitCode;
@@ -97,8 +98,13 @@ fn payload(payload: &(dyn Any + Send)) -> &str {
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-fn unusable(message: &str) -> ExitCode {
+/// Writes a line into the log. Where the disk is full there is none; `eprintln!` would panic, just when the run has to save.
+fn say(message: impl Display) {
     let _ = writeln!(std::io::stderr(), "{message}");
+}
+
+fn unusable(message: &str) -> ExitCode {
+    say(message);
     ExitCode::from(exit::USAGE)
 }
 

@@ -8,8 +8,8 @@ use ftl_trainer::data::preview::preview as preview_rows;
 use ftl_trainer::inspect::model_facts;
 use ftl_trainer::plan::plan;
 
-use super::hello;
 use super::link::Link;
+use super::{hello, say};
 use crate::worker::exit;
 use crate::worker::frame::FrameError;
 use crate::worker::message::FromWorker;
@@ -55,7 +55,7 @@ pub(super) fn run(link: &Link, nonce: String, task: impl FnOnce(&Link) -> Result
 }
 
 fn unsent(error: &FrameError) -> u8 {
-    eprintln!("the server does not take the answer: {error}");
+    say(format_args!("the server does not take the answer: {error}"));
     exit::USAGE
 }
 

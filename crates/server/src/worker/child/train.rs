@@ -19,8 +19,8 @@ use ftl_trainer::train::output::holds_run;
 use ftl_trainer::train::{Begin, Outcome, train};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 
-use super::hello;
 use super::link::{Link, Standing, lock};
+use super::{hello, say};
 use crate::worker::exit;
 use crate::worker::journal::{Journal, attempt_directory, journal_path, read_journal};
 use crate::worker::lock::{Holder, LockError, take};
@@ -53,7 +53,7 @@ pub(super) fn run(link: Link, nonce: String, assignment: Assignment) -> u8 {
         Err(Early::GivenUp) => (FromWorker::Stopped { step: 0 }, exit::STOPPED),
     };
     if let Err(error) = link.send(&last) {
-        eprintln!("the server is gone: {error}");
+        say(format_args!("the server is gone: {error}"));
     }
     code
 }
@@ -97,7 +97,7 @@ fn begin(link: &Link, nonce: String, assignment: &Assignment, signals: &Signals)
         Some(ToWorker::Stop) => for_server.raise(StopReason::User),
         Some(ToWorker::Save) => save.raise(),
         Some(ToWorker::Task { .. } | ToWorker::Ask { .. } | ToWorker::Abort { .. }) => {
-            eprintln!("the server sent a frame that is meant for another task");
+            say(format_args!("the server sent a frame that is meant for another task"));
         }
         None => for_server.raise(StopReason::Shutdown),
     };
@@ -155,7 +155,7 @@ fn begin(link: &Link, nonce: String, assignment: &Assignment, signals: &Signals)
     };
     feed.end(last);
     if sent.recv_timeout(LAST_FRAMES).is_err() {
-        eprintln!("the server did not take the last events; they are in the journal");
+        say(format_args!("the server did not take the last events; they are in the journal"));
     }
     Ok(code)
 }
@@ -271,13 +271,13 @@ impl Feed {
             loop {
                 let last = feed.wait();
                 if let Err(error) = send_events(&link, &mut journal) {
-                    eprintln!("events can't be sent, so the run saves and ends: {error}");
+                    say(format_args!("events can't be sent, so the run saves and ends: {error}"));
                     stop.raise(StopReason::Shutdown);
                     break;
                 }
                 if let Some(last) = last {
                     if let Err(error) = link.send(&last) {
-                        eprintln!("the server is gone: {error}");
+                        say(format_args!("the server is gone: {error}"));
                     }
                     break;
                 }

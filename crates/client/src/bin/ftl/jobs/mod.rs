@@ -5,6 +5,7 @@ mod attempts;
 mod list;
 mod logs;
 mod metrics;
+mod predictions;
 mod queue;
 mod resume;
 mod show;
@@ -43,6 +44,8 @@ pub enum Command {
     Logs(logs::Args),
     /// Print the numbers of a job's steps and evaluations.
     Metrics(metrics::Args),
+    /// Print what a job's model answered to held-out prompts.
+    Predictions(predictions::Args),
     /// List the processes that worked on a job.
     Attempts(JobArg),
 }
@@ -68,6 +71,7 @@ pub async fn run(command: Command, context: &Context) -> CommandResult {
         Command::Rm(args) => act::remove(args, context).await,
         Command::Logs(args) => logs::run(args, context).await,
         Command::Metrics(args) => metrics::run(args, context).await,
+        Command::Predictions(args) => predictions::run(args, context).await,
         Command::Attempts(args) => attempts::run(args, context).await,
     }
 }

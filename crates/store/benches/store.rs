@@ -1,4 +1,7 @@
-//! Figures, printed for a person: `cargo test -p ftl-store --release -- --ignored --nocapture rates`.
+//! What the store takes and gives, on the disk where temporary files are, with `synchronous=FULL`:
+//! `cargo bench -p ftl-store --bench store -- --record FILE`.
+
+#![expect(clippy::unwrap_used, reason = "what fails here ends it")]
 
 use std::time::Instant;
 
@@ -6,27 +9,48 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use ftl_core::PageRequest;
 use ftl_core::job::State;
-use ftl_store::Store;
+use ftl_store::{Store, check_file};
 
-use crate::given::{created, record, running, saved, stepped, store, to};
+use given::{Given, created, record, running, saved, stepped, store, to};
+
+#[allow(dead_code, unused_imports, reason = "the tests need more of it")]
+#[path = "../tests/store/given.rs"]
+mod given;
 
 const N_ROWS: u64 = 1_000_000;
 
-#[test]
-#[ignore = "prints figures that depend on the machine"]
-fn rows_per_second() {
+fn main() {
+    let words: Vec<String> = std::env::args().collect();
+    let record = words.iter().position(|word| word == "--record").and_then(|place| words.get(place + 1));
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut figures = vec![
+        "\"what\": \"the store with synchronous=FULL\"".to_owned(),
+        "\"command\": \"cargo bench -p ftl-store --bench store\"".to_owned(),
+        format!("\"n_threads\": {n_threads}"),
+    ];
+    figures.extend(rows());
+    figures.extend(lists());
+    let text = format!("{{\n  {}\n}}", figures.join(",\n  "));
+    println!("{text}");
+    if let Some(path) = record {
+        std::fs::write(path, text + "\n").unwrap();
+    }
+}
+
+fn rows() -> Vec<String> {
     let given = store();
     let store = &given.store;
     let (id, attempt) = running(store, 1);
+    let mut figures = Vec::new();
 
     let n_slow = 200;
     let began = Instant::now();
     for bits in 0..n_slow {
         created(store, 100 + bits);
     }
-    println!("changes of state: {:.0}/s", n_slow as f64 / began.elapsed().as_secs_f64());
+    figures.push(per_sec("changes_of_state_per_sec", n_slow, began));
 
-    for (what, rows_per_call) in [("1 row a call", 1), ("10 rows a call", 10), ("1,000 rows a call", 1_000)] {
+    for rows_per_call in [1, 10, 1_000] {
         let n_rows = N_ROWS / 5;
         let first = store.last_attempt_seq(&id, attempt.number).wait().unwrap() + 1;
         let began = Instant::now();
@@ -38,7 +62,7 @@ fn rows_per_second() {
         for reply in replies {
             reply.wait().unwrap();
         }
-        println!("ingest, {what}: {:.0} rows/s", n_rows as f64 / began.elapsed().as_secs_f64());
+        figures.push(per_sec(&format!("ingested_rows_per_sec_by_{rows_per_call}"), n_rows, began));
     }
 
     let first = store.last_attempt_seq(&id, attempt.number).wait().unwrap() + 1;
@@ -49,28 +73,43 @@ fn rows_per_second() {
     let records = (N_ROWS + 1..N_ROWS + 11).map(|seq| record(seq, saved(seq))).collect();
     store.append_events(&id, attempt.number, records).wait().unwrap();
 
-    for limit in [256, 1_024, 8_192] {
+    for limit in [32, 256, 1_000, 8_192] {
         let began = Instant::now();
         let (mut after, mut n_rows) = (0, 0);
         loop {
             let events = store.events_after(&id, after, limit).wait().unwrap();
             let Some(last) = events.last() else { break };
             after = last.record.seq;
-            n_rows += events.len();
+            n_rows += events.len() as u64;
         }
-        println!("replay, {limit} at a time: {:.0} rows/s", n_rows as f64 / began.elapsed().as_secs_f64());
+        figures.push(per_sec(&format!("replayed_rows_per_sec_by_{limit}"), n_rows, began));
     }
-    println!("database: {} MB", std::fs::metadata(given.path()).unwrap().len() / 1_000_000);
+    figures.push(format!("\"database_mb\": {}", megabytes(&given)));
+
+    let began = Instant::now();
+    assert_eq!(check_file(&given.path()).unwrap().findings, []);
+    figures.push(format!("\"check_millis\": {}", began.elapsed().as_millis()));
+    let copy = given.folder.path().join("copy.db");
+    let began = Instant::now();
+    store.back_up(&copy).wait().unwrap();
+    figures.push(format!("\"backup_millis\": {}", began.elapsed().as_millis()));
 
     store.transition(&id, to(State::Cancelled)).wait().unwrap();
     let began = Instant::now();
     store.delete_job(&id).wait().unwrap();
-    println!("removing the job with its rows: {} ms", began.elapsed().as_millis());
+    figures.push(format!("\"removing_the_job_millis\": {}", began.elapsed().as_millis()));
+    figures
 }
 
-#[test]
-#[ignore = "prints figures that depend on the machine"]
-fn time_to_list_50_of_10_000_jobs() {
+fn per_sec(name: &str, n: u64, began: Instant) -> String {
+    format!("\"{name}\": {:.0}", n as f64 / began.elapsed().as_secs_f64())
+}
+
+fn megabytes(given: &Given) -> u64 {
+    std::fs::metadata(given.path()).unwrap().len() / 1_000_000
+}
+
+fn lists() -> Vec<String> {
     let given = store();
     created(&given.store, 1);
     let path = given.path();
@@ -82,7 +121,13 @@ fn time_to_list_50_of_10_000_jobs() {
                          x, directory, spec FROM n, jobs WHERE jobs.number = 1";
     SqliteConnection::establish(path.to_str().unwrap()).unwrap().batch_execute(copies).unwrap();
     let store = Store::open(&path, |_, _| {}).unwrap();
-    for states in [&[][..], &[State::Failed], &[State::Succeeded, State::Failed, State::Running]] {
+    let cases: [(&str, &[State]); 3] = [
+        ("any", &[]),
+        ("one", &[State::Failed]),
+        ("three", &[State::Succeeded, State::Failed, State::Running]),
+    ];
+    let mut figures = Vec::new();
+    for (name, states) in cases {
         let (mut millis, mut token) = (Vec::new(), None);
         for _ in 0..200 {
             let began = Instant::now();
@@ -92,6 +137,10 @@ fn time_to_list_50_of_10_000_jobs() {
             token = page.next_page_token;
         }
         millis.sort_by(f64::total_cmp);
-        println!("50 of 10,000 jobs in {states:?}: median {:.2} ms, p99 {:.2} ms", millis[100], millis[198]);
+        let (middle, end) = (millis[100], millis[198]);
+        figures.push(format!(
+            "\"list_50_of_10000_jobs_in_{name}_state_millis\": {{ \"p50\": {middle:.2}, \"p99\": {end:.2} }}"
+        ));
     }
+    figures
 }
