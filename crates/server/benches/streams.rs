@@ -7,6 +7,8 @@
 //! - replay: one client reads a million metrics.
 //! - list: 50 of 10,000 jobs, page after page.
 
+#![expect(clippy::print_stdout, reason = "the figures, and what the child says to its parent")]
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -148,7 +150,14 @@ async fn serve(home: &Path) {
 
 async fn create(store: &Store, dir: &DataDir, id: JobId) {
     let directory = dir.job(&id);
-    let job = NewJob { id, name: "bench".to_owned(), spec: JobSpec::default(), directory, request_id: None };
+    let job = NewJob {
+        id,
+        name: "bench".to_owned(),
+        spec: JobSpec::default(),
+        directory,
+        request_id: None,
+        parent: None,
+    };
     store.create_job(job).await.expect("a new id");
 }
 

@@ -57,6 +57,8 @@ fn main() -> ExitCode {
     if words.next().is_some_and(|word| word == "worker") {
         return worker::main(words);
     }
+    // The queue asks which GPUs a worker could use, and must find what a worker finds.
+    ftl_trainer::device::prepare();
     let Arguments { log_format, command } = Arguments::parse();
     let level = match &command {
         // They tell their story themselves.

@@ -2,6 +2,7 @@
 //! `cargo bench -p ftl-store --bench store -- --record FILE`.
 
 #![expect(clippy::unwrap_used, reason = "what fails here ends it")]
+#![expect(clippy::print_stdout, reason = "the figures")]
 
 use std::time::Instant;
 

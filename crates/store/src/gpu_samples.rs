@@ -87,7 +87,14 @@ mod tests {
         let store = Store::open(&folder.path().join("ftl.db"), |_, _| {}).unwrap();
         let id = JobId::from_bits(1);
         let (name, directory) = ("first".to_owned(), "/jobs/first".into());
-        let job = NewJob { id: id.clone(), name, spec: JobSpec::default(), directory, request_id: None };
+        let job = NewJob {
+            id: id.clone(),
+            name,
+            spec: JobSpec::default(),
+            directory,
+            request_id: None,
+            parent: None,
+        };
         store.create_job(job).wait().unwrap();
         for time_unix_ms in 1..=20 {
             let sample = GpuSample {
