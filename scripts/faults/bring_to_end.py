@@ -10,6 +10,7 @@ TRIES = 4
 
 
 def bring_to_end(row, service, what, known):
+    """`known`: the job's id, and the weights of an undisturbed run, or `None` where they can't be compared."""
     job_id, undisturbed = known
     for _ in range(TRIES):
         job = service.wait_until_rest(job_id, WITHIN)
@@ -26,5 +27,6 @@ def bring_to_end(row, service, what, known):
         directory = service.directory(job_id)
         for damage in evidence.damaged_directories(directory):
             row.check(False, f"{what}: {damage}")
-        row.check(evidence.result(directory) == undisturbed, f"{what}: other weights than the undisturbed run")
-        row.count("weights compared")
+        if undisturbed is not None:
+            row.check(evidence.result(directory) == undisturbed, f"{what}: other weights than the undisturbed run")
+            row.count("weights compared")

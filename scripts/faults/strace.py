@@ -26,11 +26,17 @@ def only(paths):
     return [word for path in paths for word in ("-P", str(path))]
 
 
-def failing(call, error, when, paths=()):
+def failing(call, error, when, paths=(), log=os.devnull):
     """The words before a program (or `-p PID`) that make its `when`-th `call` fail; strace counts for each thread on its
     own. `when`: `3` once, `3+` from then on."""
     fault = ["-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={when}"]
-    return ["strace", "-f", "-qq", "-o", os.devnull, *only(paths), *fault]
+    return ["strace", "-f", "-qq", "-o", str(log), *only(paths), *fault]
+
+
+def failed_paths(log):
+    """The paths of the calls that were made to fail."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.endswith("(INJECTED)")]
+    return [path.group(1) for path in (re.search(r'"([^"]*)"', line) for line in lines) if path]
 
 
 def attach(words, pid):

@@ -85,6 +85,9 @@ def service_at_work(row, options, dice, plan):
     # Its log is on the disk too; where that is full, what it says is lost and nothing else.
     if not row.check(service.start(), f"the service does not start on {DISK_MIB} MiB: {service.log_tail()}"):
         return
+    # By itself it would begin nothing on so small a disk: jobs wait with the reason DISK_LOW.
+    setting = service.ftl("jobs", "queue", "--min-free-disk", "0")
+    row.check(setting.outcome == "done", f"the least free space can't be set: {setting.said}")
     job_id = service.submit(TASK, "disturbed").job["id"]
     time.sleep(dice.uniform(0, 2.5))
     left = dice.choice([0, 0, 4096, 65_536, 300_000])

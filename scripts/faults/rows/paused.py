@@ -16,6 +16,8 @@ TIMES = 12
 SHORT = 4
 TASK = Task(steps=120, save_steps=20)
 LONGEST_SECS = 8.0
+# Where there is less time.
+LONGEST_SECS_SHORT = 3.0
 ORPHAN = "worker whose service dies"
 WHOM = ["service", "worker", "both", ORPHAN]
 JUMPS = ["+3650d", "-3650d", "+1h", "-1h"]
@@ -49,7 +51,7 @@ def pause(row, service, dice, plan):
     stopped = {"service": [service.process.pid], "worker": [worker], "both": [service.process.pid, worker], ORPHAN: [worker]}[whom]
     for pid in stopped:
         processes.send(pid, signal.SIGSTOP)
-    seconds = dice.uniform(0.5, LONGEST_SECS)
+    seconds = dice.uniform(0.5, LONGEST_SECS if row.times > SHORT else LONGEST_SECS_SHORT)
     if whom == ORPHAN:
         service.kill()
         # The kernel lets a stopped process go on when its parent dies; the next service waits until it has saved.

@@ -17,7 +17,7 @@ from service import AT_REST, Home, Service, summary
 
 ASKED = "0 acknowledged rows lost, no job stuck, never two workers on one job; same weights as undisturbed"
 TIMES = 200
-SHORT = 12
+SHORT = 10
 SEEDS = (1, 2, 3)
 CLIENTS = 4
 STEPS = 60

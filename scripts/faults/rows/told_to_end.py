@@ -15,7 +15,7 @@ from service import AT_REST, Home, Service
 
 ASKED = "checkpoint and exit within 30 s, no finished step lost"
 TIMES = 50
-SHORT = 6
+SHORT = 3
 LIMIT_SECS = 30
 TASK = Task(steps=16, save_steps=0, accumulation=24)
 WITHIN = 240

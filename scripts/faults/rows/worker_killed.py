@@ -16,7 +16,7 @@ from service import AT_REST, Home, Service
 
 ASKED = "final weights bit-equal to the uninterrupted run on the CPU, same machine and thread count"
 TIMES = 50
-SHORT = 6
+SHORT = 4
 TASK = Task(steps=80, save_steps=8)
 # Deaths of one job; more would take the next job's.
 DEATHS_OF_A_JOB = 6
