@@ -23,6 +23,9 @@
 //! (which takes care of what a dead service left behind), the sockets. It ends in the opposite order within 30 seconds
 //! of being told to.
 
+// Whoever writes to stderr with a macro panics where the disk of the log is full.
+#![warn(clippy::print_stderr)]
+
 pub mod commits;
 pub mod connections;
 pub mod crash_reports;
