@@ -46,7 +46,7 @@ def arguments():
 def main():
     options = arguments()
     # Told to end: directories and processes are cleaned up all the same.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, told_to_end)
     try:
         options.programs = Programs(options.bin, options.threads)
     except Missing as error:
@@ -58,6 +58,12 @@ def main():
         options.record.write_text(text(whole) + "\n")
     broken = [document["row"] for document in documents if document["holds"] is False]
     sys.exit(f"did not hold: {', '.join(broken)}" if broken else 0)
+
+
+def told_to_end(*_):
+    # A second signal must not end the cleaning up.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(143)
 
 
 def one(name, options, seed):
