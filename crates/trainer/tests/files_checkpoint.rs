@@ -197,7 +197,7 @@ fn each_damage_is_named_and_the_previous_checkpoint_is_used() {
                 fs::remove_dir_all(dir).unwrap();
                 fs::write(dir, "a file").unwrap();
             },
-            "its `MANIFEST.json` can't be read",
+            "MANIFEST.json`: Not a directory",
         ),
     ];
     for (damage, expected) in cases {

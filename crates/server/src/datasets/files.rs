@@ -1,7 +1,10 @@
-//! The files that datasets own: `datasets/<id>/<file name>`. A folder without a dataset is what a service left behind that
-//! died in the middle of an import; it is deleted when the next one starts.
+//! The files that datasets own: `datasets/<id>/<file name>`.
+//!
+//! A mark in a folder says that its dataset is being made or deleted. Where a service died meanwhile, the next one deletes
+//! what is marked and has no dataset. A folder without a mark stays, also where the database does not know it: of
+//! datasets that are newer than a backup that was put back, it is all that is left.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +14,8 @@ use ftl_core::{DatasetId, Problem, ProblemKind};
 use super::uploads::{storage, sync_directory};
 use crate::error::ServiceError;
 
+/// The mark's name, which no file of a dataset can have.
+const MARK: &str = ".not-kept";
 /// Longest name of a file in bytes: what file systems take.
 const MAX_NAME_BYTES: usize = 255;
 
@@ -35,7 +40,9 @@ impl Folder {
     pub fn make(datasets: &Path, id: &DatasetId) -> Result<Self, ServiceError> {
         let path = datasets.join(id.as_str());
         DirBuilder::new().mode(0o700).create(&path).map_err(storage)?;
-        Ok(Self { path, fate: Fate::Deleted })
+        let folder = Self { path, fate: Fate::Deleted };
+        File::create(folder.path.join(MARK)).map_err(storage)?;
+        Ok(folder)
     }
 
     /// Where a file of this name is, or will be.
@@ -57,6 +64,7 @@ impl Folder {
     /// The dataset is kept, and so is its folder.
     pub fn keep(mut self) {
         self.fate = Fate::Kept;
+        unmark(&self.path);
     }
 }
 
@@ -98,6 +106,30 @@ impl FileName {
     }
 }
 
+/// Says that the dataset of a folder is about to be deleted. A full disk must not keep anyone from making room, so what the
+/// operating system refuses is only told.
+pub fn mark(datasets: &Path, id: &DatasetId) {
+    let folder = datasets.join(id.as_str());
+    if let Err(error) = File::create(folder.join(MARK)) {
+        tracing::warn!(path = %folder.display(), %error, "the folder of a dataset can't be marked");
+    }
+}
+
+/// Takes the mark of a folder away: its dataset stays.
+fn unmark(folder: &Path) {
+    match fs::remove_file(folder.join(MARK)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %folder.display(), %error, "the mark of a dataset that stays, stays");
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// Takes the mark of a dataset's folder away.
+pub fn keep(datasets: &Path, id: &DatasetId) {
+    unmark(&datasets.join(id.as_str()));
+}
+
 /// Deletes the folder of a dataset that is gone.
 ///
 /// # Errors
@@ -109,15 +141,17 @@ pub fn delete(datasets: &Path, id: &DatasetId) -> io::Result<()> {
     }
 }
 
-/// The ids of all folders.
+/// The ids of all folders that are marked.
 ///
 /// # Errors
 /// The directory can't be read.
-pub fn ids(datasets: &Path) -> io::Result<Vec<DatasetId>> {
+pub fn marked(datasets: &Path) -> io::Result<Vec<DatasetId>> {
     let mut ids = Vec::new();
     for entry in fs::read_dir(datasets)? {
+        let entry = entry?;
         // What is not ours stays.
-        ids.extend(entry?.file_name().to_str().and_then(|name| name.parse().ok()));
+        let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        ids.extend(id.filter(|_| entry.path().join(MARK).exists()));
     }
     Ok(ids)
 }

@@ -20,7 +20,7 @@ use ftl_core::job::State;
 use ftl_core::spec::DataSpec;
 use ftl_core::spec::resolved::DataFormat;
 use ftl_core::{DatasetId, Problem, ProblemKind};
-use ftl_store::{NewReport, Store};
+use ftl_store::{NewReport, Store, StoreError};
 
 use crate::data_dir::{DataDir, now_unix_ms};
 use crate::error::ServiceError;
@@ -70,10 +70,12 @@ impl Datasets {
         let uploads = dir.uploads();
         let uploads = blocking(move || Uploads::open(uploads)).await??;
         let folders = dir.datasets();
-        for id in blocking(move || files::ids(&folders)).await?? {
-            if store.dataset(&id).await?.is_none() {
-                tracing::warn!(dataset.id = %id, "a folder without a dataset is deleted");
-                let folders = dir.datasets();
+        for id in blocking(move || files::marked(&folders)).await?? {
+            let folders = dir.datasets();
+            if store.dataset(&id).await?.is_some() {
+                blocking(move || files::keep(&folders, &id)).await?;
+            } else {
+                tracing::warn!(dataset.id = %id, "the folder of a dataset that was not kept is deleted");
                 blocking(move || files::delete(&folders, &id)).await??;
             }
         }
@@ -221,15 +223,21 @@ impl Datasets {
         if dataset.owner == FileOwner::Service {
             self.check_unread(&dataset).await?;
         }
-        if !self.0.store.delete_dataset(id).await? {
-            return Err(ServiceError::NotFound { what: "dataset", id: id.to_string() });
+        if dataset.owner == FileOwner::User {
+            return found(self.0.store.delete_dataset(id).await?, id);
         }
-        // The row first: a folder without one is deleted at the next start, a row without its file would stay.
-        if dataset.owner == FileOwner::Service {
-            let (datasets, id) = (self.0.dir.datasets(), id.clone());
-            blocking(move || files::delete(&datasets, &id)).await??;
+        let (datasets, of) = (self.0.dir.datasets(), id.clone());
+        blocking(move || files::mark(&datasets, &of)).await?;
+        // The row first: a marked folder without one is deleted at the next start, a row without its file would stay.
+        let deleted = self.0.store.delete_dataset(id).await;
+        let (datasets, of) = (self.0.dir.datasets(), id.clone());
+        match &deleted {
+            Ok(_) => blocking(move || files::delete(&datasets, &of)).await??,
+            // The next start finds out.
+            Err(StoreError::OutcomeUnknown(_)) => {}
+            Err(_) => blocking(move || files::keep(&datasets, &of)).await?,
         }
-        Ok(())
+        found(deleted?, id)
     }
 
     async fn check_unread(&self, dataset: &Dataset) -> Result<(), ServiceError> {
@@ -243,6 +251,10 @@ impl Datasets {
         let problem = Problem::new(ProblemKind::InvalidValue, message).at("id");
         Err(ServiceError::Precondition(problem.hint("wait for that job, or cancel it")))
     }
+}
+
+fn found(was_there: bool, id: &DatasetId) -> Result<(), ServiceError> {
+    if was_there { Ok(()) } else { Err(ServiceError::NotFound { what: "dataset", id: id.to_string() }) }
 }
 
 /// The check of a file without a model or anything else to hold it against.

@@ -257,9 +257,19 @@ async fn what_a_dead_service_left_half_done_is_deleted_and_the_rest_stays() {
     send(&mut client, all).await.expect("it arrives");
     let dataset = client.import_dataset(import(&bytes, "mine.jsonl")).await.expect("good data").into_inner();
     // It died between making the folder and keeping the dataset.
-    let stray = service.dir.datasets().join(DatasetId::from_bits(3).as_str());
-    fs::create_dir(&stray).expect("a directory");
-    fs::write(stray.join("rows.jsonl"), &bytes).expect("written");
+    let folder = |bits: u64| {
+        let folder = service.dir.datasets().join(DatasetId::from_bits(bits).as_str());
+        fs::create_dir(&folder).expect("a directory");
+        fs::write(folder.join("rows.jsonl"), &bytes).expect("written");
+        folder
+    };
+    let stray = folder(3);
+    fs::write(stray.join(".not-kept"), "").expect("written");
+    // Of a dataset that is newer than the backup of the database that was put back.
+    let unknown = folder(4);
+    // It died while it deleted this one, before the dataset was gone.
+    let half_deleted = Path::new(&dataset.path).parent().expect("a folder").join(".not-kept");
+    fs::write(&half_deleted, "").expect("written");
     let other = service.dir.datasets().join("not ours");
     fs::create_dir(&other).expect("a directory");
     let upload = |name: &str, days: u64| {
@@ -275,6 +285,7 @@ async fn what_a_dead_service_left_half_done_is_deleted_and_the_rest_stays() {
     let workers = workers.expect("a place for logs");
     Datasets::start(service.store.clone(), workers, service.dir.clone(), resolver).await.expect("cleaned up");
     assert!(!stray.exists() && other.is_dir() && Path::new(&dataset.path).is_file());
+    assert!(unknown.join("rows.jsonl").is_file() && !half_deleted.exists());
     let left: Vec<_> = fs::read_dir(service.dir.uploads()).expect("a directory").flatten().collect();
     assert_eq!(left.len(), 1, "{left:?}");
     assert!(left[0].file_name().to_string_lossy().starts_with('a'), "{left:?}");

@@ -43,14 +43,15 @@ pub struct Damaged {
 /// The newest checkpoint in `out` that passes [`verify`].
 ///
 /// # Errors
-/// [`TrainError::File`] if `out` can't be listed. A damaged checkpoint is no error: it is named, and an older one is
-/// tried.
+/// [`TrainError::File`] if `out` can't be listed, and where a checkpoint may be sound but can't be read for now: going on
+/// from an older one would throw steps away. A damaged checkpoint is no error: it is named, and an older one is tried.
 pub fn newest_valid(out: &Path) -> Result<Found, TrainError> {
     let mut damaged = Vec::new();
     for checkpoint in list(out)?.into_iter().rev() {
-        match verify(&checkpoint.path) {
+        match compare(&checkpoint.path) {
             Ok(_) => return Ok(Found { newest: Some(checkpoint), damaged }),
-            Err(problem) => damaged.push(Damaged { checkpoint, problem }),
+            Err(Unfit::Unread(error)) if may_be_sound(&error) => return Err(error),
+            Err(unfit) => damaged.push(Damaged { problem: unfit.problem(&checkpoint.path), checkpoint }),
         }
     }
     Ok(Found { newest: None, damaged })
@@ -107,18 +108,55 @@ pub fn set_aside(out: &Path, damaged: &Checkpoint) -> Result<PathBuf, TrainError
 /// Compares a saved directory, byte for byte, with its manifest.
 ///
 /// # Errors
-/// `BrokenCheckpoint`, naming the first file that is missing, extra, shorter, longer or changed.
+/// `BrokenCheckpoint`, naming the first file that is missing, extra, shorter, longer or changed, or that can't be read.
 pub fn verify(dir: &Path) -> Result<Manifest, Problem> {
-    let refuse =
-        |message: String| Problem::new(ProblemKind::BrokenCheckpoint, message).at(dir.display().to_string());
-    let written = Manifest::read(dir)?;
-    let found = Manifest::of(dir).map_err(|error| {
-        let reason = error.source().map_or_else(String::new, |source| format!(": {source}"));
-        refuse(format!("{error}{reason}"))
-    })?;
+    compare(dir).map_err(|unfit| unfit.problem(dir))
+}
+
+/// Why a checkpoint can't be used.
+enum Unfit {
+    /// It is not what was written.
+    Damaged(Problem),
+    /// The operating system does not let it be read.
+    Unread(TrainError),
+}
+
+impl Unfit {
+    fn problem(self, dir: &Path) -> Problem {
+        match self {
+            Self::Damaged(problem) => problem,
+            Self::Unread(error) => {
+                let reason = error.source().map_or_else(String::new, |source| format!(": {source}"));
+                broken(dir, format!("{error}{reason}"))
+            }
+        }
+    }
+}
+
+fn compare(dir: &Path) -> Result<Manifest, Unfit> {
+    let written = Manifest::bytes(dir).map_err(Unfit::Unread)?;
+    let written = Manifest::parse(dir, written).map_err(Unfit::Damaged)?;
+    let found = Manifest::of(dir).map_err(Unfit::Unread)?;
     match first_difference(&written, &found) {
         None => Ok(written),
-        Some(difference) => Err(refuse(difference)),
+        Some(difference) => Err(Unfit::Damaged(broken(dir, difference))),
+    }
+}
+
+fn broken(dir: &Path, message: String) -> Problem {
+    Problem::new(ProblemKind::BrokenCheckpoint, message).at(dir.display().to_string())
+}
+
+/// Whether an error of reading says something of the moment or of rights, and nothing of what is on the disk. An I/O error
+/// is no such: where a sector is bad, the checkpoint before this one is what there is.
+fn may_be_sound(error: &TrainError) -> bool {
+    match error {
+        TrainError::File { source, .. } => {
+            let of_the_moment = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EINTR, libc::EAGAIN];
+            source.kind() == io::ErrorKind::PermissionDenied
+                || source.raw_os_error().is_some_and(|code| of_the_moment.contains(&code))
+        }
+        TrainError::Refused(_) | TrainError::Diverged(_) => false,
     }
 }
 
@@ -139,4 +177,26 @@ fn first_difference(written: &Manifest, found: &Manifest) -> Option<String> {
         }
     }
     found.keys().next().map(|path| format!("`{path}` was not there when it was written"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_says_nothing_of_the_disk_is_no_damage() {
+        let error = |code| TrainError::file("read", Path::new("x"))(io::Error::from_raw_os_error(code));
+        for (code, expected) in [
+            (libc::EACCES, true),
+            (libc::EMFILE, true),
+            (libc::ENOMEM, true),
+            (libc::EIO, false),
+            (libc::EISDIR, false),
+            (libc::ENOENT, false),
+        ] {
+            assert_eq!(may_be_sound(&error(code)), expected, "{code}");
+        }
+        let strange = TrainError::file("use", Path::new("x"))(io::Error::other("it is not a plain file"));
+        assert!(!may_be_sound(&strange));
+    }
 }

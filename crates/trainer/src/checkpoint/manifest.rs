@@ -1,5 +1,6 @@
 //! `MANIFEST.json`: size and SHA-256 of every file of a directory.
 
+use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -56,15 +57,31 @@ impl Manifest {
     /// # Errors
     /// `BrokenCheckpoint` where it is missing or damaged.
     pub fn read(dir: &Path) -> Result<Self, Problem> {
+        let bytes = Self::bytes(dir).map_err(|error| {
+            let reason = error.source().map_or_else(String::new, |source| format!(": {source}"));
+            Problem::new(ProblemKind::BrokenCheckpoint, format!("{error}{reason}"))
+                .at(dir.display().to_string())
+        })?;
+        Self::parse(dir, bytes)
+    }
+
+    /// The bytes of a directory's manifest; `None` where it has none.
+    pub(super) fn bytes(dir: &Path) -> Result<Option<Vec<u8>>, TrainError> {
+        let path = dir.join(MANIFEST_JSON);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(TrainError::file("read", &path)(error)),
+        }
+    }
+
+    /// What [`bytes`](Self::bytes) say of `dir`.
+    pub(super) fn parse(dir: &Path, bytes: Option<Vec<u8>>) -> Result<Self, Problem> {
         let refuse = |message: String| {
             Problem::new(ProblemKind::BrokenCheckpoint, message).at(dir.display().to_string())
         };
-        let bytes = fs::read(dir.join(MANIFEST_JSON)).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                refuse(format!("has no `{MANIFEST_JSON}`: it was not saved to the end"))
-            }
-            _ => refuse(format!("its `{MANIFEST_JSON}` can't be read: {error}")),
-        })?;
+        let bytes =
+            bytes.ok_or_else(|| refuse(format!("has no `{MANIFEST_JSON}`: it was not saved to the end")))?;
         Self::from_bytes(&bytes)
             .map_err(|reason| refuse(format!("its `{MANIFEST_JSON}` is damaged: {reason}")))
     }
