@@ -15,7 +15,7 @@ CREATE INDEX checkpoints_by_seq ON checkpoints (job, seq);
 -- The evaluation after a step. Of evaluations alone: steps are a hundred times as many and are never looked for so.
 CREATE INDEX evaluations_by_step ON metrics (job, step) WHERE kind = 'evaluated';
 
--- One pass over the new index, which needed one over all metrics: about a second for ten million rows.
+-- One pass over the new index, which needed one over all metrics.
 UPDATE checkpoints SET eval_loss_nats = latest.loss_nats
 FROM (
     SELECT job, step, loss_nats, max(seq) FROM metrics WHERE kind = 'evaluated' GROUP BY job, step

@@ -134,6 +134,7 @@ pub async fn serve_and_tell(
     let resolver = Resolver::new(store.clone(), cache.clone());
     let datasets = Datasets::start(store.clone(), workers.clone(), dir.clone(), resolver.clone());
     let datasets = datasets.await.map_err(ServeError::Datasets)?;
+    let leases = workers.leases().clone();
     let services = Services::new(Parts {
         store: store.clone(),
         workers,
@@ -145,7 +146,7 @@ pub async fn serve_and_tell(
         cache,
         shutdown: shutdown.clone(),
     });
-    tokio::spawn(sample(store.clone(), GpuReader::new(), Pace::default(), shutdown.clone()));
+    tokio::spawn(sample((store.clone(), leases), GpuReader::new(), Pace::default(), shutdown.clone()));
     let watching = watchdog::watch(store, services.metrics.clone());
     let answering = async {
         let served = match doors::open(&listen, &dir).await {

@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 
 use super::gpus::GpuReader;
 use crate::data_dir::now_unix_ms;
+use crate::leases::{Holder, Leases, Place};
 
 /// How often samples are taken.
 #[derive(Clone, Copy, Debug)]
@@ -31,10 +32,15 @@ impl Default for Pace {
     }
 }
 
-/// Takes samples until the service ends.
-pub async fn sample(store: Store, reader: GpuReader, pace: Pace, shutdown: CancellationToken) {
+/// Takes samples until the service ends. The leases say on which GPU a job computes.
+pub async fn sample(
+    (store, leases): (Store, Leases),
+    reader: GpuReader,
+    pace: Pace,
+    shutdown: CancellationToken,
+) {
     loop {
-        let pause = match taken(&store, &reader).await {
+        let pause = match taken(&store, &leases, &reader).await {
             Taken::NoDriver => pace.look_every,
             Taken::Samples => pace.sample_every,
         };
@@ -53,7 +59,7 @@ enum Taken {
     Samples,
 }
 
-async fn taken(store: &Store, reader: &GpuReader) -> Taken {
+async fn taken(store: &Store, leases: &Leases, reader: &GpuReader) -> Taken {
     if !reader.was_present() {
         // The driver first: without one, what is trained is trained on the CPU, whatever its spec allows.
         match read(reader).await {
@@ -65,8 +71,9 @@ async fn taken(store: &Store, reader: &GpuReader) -> Taken {
         Ok(jobs) => jobs,
         Err(error) => return unkept(&error),
     };
+    let held = leases.held();
     let jobs: Vec<(Job, Wanted)> =
-        jobs.into_iter().filter_map(|job| Wanted::of(&job).map(|wanted| (job, wanted))).collect();
+        jobs.into_iter().filter_map(|job| Wanted::of(&job, &held).map(|wanted| (job, wanted))).collect();
     if jobs.is_empty() {
         return Taken::Samples;
     }
@@ -103,29 +110,36 @@ fn unkept(error: &StoreError) -> Taken {
 /// On which GPUs a job may compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
-    /// The spec leaves it open; what the worker took is among them.
+    /// Which one is not known; it is among them.
     Any,
-    Index(u32),
+    Index(usize),
 }
 
 impl Wanted {
-    /// None for a job on the CPU.
-    fn of(job: &Job) -> Option<Self> {
-        match job.spec.device.kind.as_deref() {
-            Some("cpu") => None,
-            Some(kind) => match kind.strip_prefix("cuda:").map(str::parse) {
+    /// None for a job on the CPU. By its lease; where a worker of an earlier service still works there is none for it alone,
+    /// and its spec says what it may be on.
+    fn of(job: &Job, held: &[(Place, Holder)]) -> Option<Self> {
+        let mut places = held.iter().filter(|(_, holder)| *holder == Holder::Job(job.id.clone()));
+        let place = match (places.next(), places.next()) {
+            (Some((place, _)), None) => Some(*place),
+            (_, _) => None,
+        };
+        match (place, job.spec.device.kind.as_deref()) {
+            (Some(Place::Cpu), _) | (None, Some("cpu")) => None,
+            (Some(Place::Cuda(index)), _) => Some(Self::Index(index)),
+            // Vulkan counts its devices in an order of its own.
+            (Some(Place::Vulkan(_)), _) => Some(Self::Any),
+            (None, kind) => match kind.and_then(|kind| kind.strip_prefix("cuda:")).map(str::parse) {
                 Some(Ok(index)) => Some(Self::Index(index)),
-                // Vulkan counts its devices in an order of its own.
                 Some(Err(_)) | None => Some(Self::Any),
             },
-            None => Some(Self::Any),
         }
     }
 
     fn has(self, gpu: u32) -> bool {
         match self {
             Self::Any => true,
-            Self::Index(index) => index == gpu,
+            Self::Index(index) => usize::try_from(gpu) == Ok(index),
         }
     }
 }

@@ -11,6 +11,7 @@ use ftl_core::event::Sampled;
 use ftl_core::job::State;
 use ftl_core::system::{GpuReading, Gpus, SampleFilter};
 use ftl_core::{Event, EventRecord, JobSpec, PageRequest};
+use ftl_server::leases::{Holder, Leases, Machine, Place};
 use ftl_server::telemetry::gpus::GpuReader;
 use ftl_server::telemetry::samples::{Pace, sample};
 use ftl_store::Store;
@@ -96,6 +97,11 @@ fn on(device: &str) -> JobSpec {
     spec
 }
 
+/// A table that says where nobody computes.
+fn leases() -> Leases {
+    Leases::new(Machine::here())
+}
+
 #[tokio::test]
 async fn gpus_are_sampled_while_jobs_are_trained_on_them() {
     let service = Service::start().await;
@@ -103,12 +109,15 @@ async fn gpus_are_sampled_while_jobs_are_trained_on_them() {
     let counted = Arc::clone(&n_reads);
     let reader = GpuReader::of(move || gpus(counted.fetch_add(1, Ordering::SeqCst) as u64));
     let any = service.running_job().await;
+    let given = service.running_job().await;
+    let leases = leases();
+    let _lease = leases.take(Place::Cuda(1), Holder::Job(given.clone())).expect("it is free");
     let second = service.running(service.job_with(on("cuda:1")).await).await;
     let on_cpu = service.running(service.job_with(on("cpu")).await).await;
     let waits = service.job().await;
     let pace = Pace { sample_every: Duration::from_millis(10), look_every: Duration::from_secs(3_600) };
     let ended = CancellationToken::new();
-    let sampling = tokio::spawn(sample(service.store.clone(), reader, pace, ended.clone()));
+    let sampling = tokio::spawn(sample((service.store.clone(), leases), reader, pace, ended.clone()));
     let mut client = SystemServiceClient::new(service.channel().await);
     let mut of = async |job: &ftl_core::JobId| {
         let request = v1::ListGpuSamplesRequest {
@@ -124,6 +133,8 @@ async fn gpus_are_sampled_while_jobs_are_trained_on_them() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(of(&any).await.len() >= 6);
+    let of_given = of(&given).await;
+    assert!(!of_given.is_empty() && of_given.iter().all(|sample| sample.index == 1));
     assert!(of(&second).await.iter().all(|sample| sample.index == 1 && sample.power_watts == Some(250.5)));
     assert_eq!((of(&on_cpu).await.len(), of(&waits).await.len()), (0, 0));
     ended.cancel();
@@ -146,7 +157,7 @@ async fn without_a_driver_nothing_is_asked_and_nothing_is_kept() {
     });
     let pace = Pace { sample_every: Duration::from_millis(1), look_every: Duration::from_secs(3_600) };
     let ended = CancellationToken::new();
-    let sampling = tokio::spawn(sample(service.store.clone(), reader, pace, ended.clone()));
+    let sampling = tokio::spawn(sample((service.store.clone(), leases()), reader, pace, ended.clone()));
     tokio::time::sleep(Duration::from_millis(200)).await;
     ended.cancel();
     tokio::time::timeout(LONG, sampling).await.expect("it ends").expect("no panic");
