@@ -242,7 +242,10 @@ impl Jobs {
         let directory = match self.0.store.delete_job(id).await {
             Ok(job) => job.directory,
             Err(error) => {
-                removal::unmark(&job.directory);
+                // Where it is not known whether the job is there, the next service finds out.
+                if !matches!(error, StoreError::OutcomeUnknown(_)) {
+                    removal::unmark(&job.directory);
+                }
                 return Err(error.into());
             }
         };

@@ -255,7 +255,12 @@ async fn settle(
     let Ending { exit, problems, log_tail, finished: _ } = ending;
     let mut spec = job.spec.clone();
     spec.device.kind = Some(device);
-    let problems = advised(&shared.workers, &spec, exit, problems).await;
+    let problems = tokio::select! {
+        biased;
+        // Advice is worth a minute, but not to a service that has 30 seconds to end.
+        () = shared.ending.cancelled() => problems,
+        advised = advised(&shared.workers, &spec, exit, problems.clone()) => advised,
+    };
     let end = |state| {
         let exit = if state == State::Cancelled { Exit::Cancelled } else { exit };
         AttemptEnd { exit, log_tail: log_tail.clone(), change: after_exit(exit, state, problems.clone()) }
