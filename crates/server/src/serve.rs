@@ -146,7 +146,7 @@ pub async fn serve_and_tell(
         cache,
         shutdown: shutdown.clone(),
     });
-    tokio::spawn(sample((store.clone(), leases), GpuReader::new(), Pace::default(), shutdown.clone()));
+    let sampling = sample((store.clone(), leases), GpuReader::new(), Pace::default(), shutdown.clone());
     let watching = watchdog::watch(store, services.metrics.clone());
     let answering = async {
         let served = match doors::open(&listen, &dir).await {
@@ -169,9 +169,11 @@ pub async fn serve_and_tell(
         jobs.shut_down().await;
     };
     let serving = async { tokio::join!(answering, working).0 };
+    // Whatever is not worth waiting for ends with it, and lets go of the database.
+    let beside = async { tokio::join!(sampling, watching).1 };
     tokio::select! {
         served = serving => served,
-        never = watching => match never {},
+        never = beside => match never {},
     }
 }
 
