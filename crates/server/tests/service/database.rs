@@ -64,6 +64,10 @@ async fn database_is_checked_and_copied_beside_a_service_and_without_one() {
     assert!(
         document(&empty)["problem"]["message"].as_str().is_some_and(|said| said.contains("there is none"))
     );
+    for left_over in ["ftl.db-wal", "ftl.db-shm"] {
+        let removed = std::fs::remove_file(data_dir.join(left_over));
+        assert!(removed.is_ok() || !data_dir.join(left_over).exists(), "{removed:?}");
+    }
     std::fs::copy(&copy, &database).expect("a backup is put back");
     assert_eq!(db(&["check"], &data_dir).status.code(), Some(0));
 }
