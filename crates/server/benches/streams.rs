@@ -19,6 +19,7 @@ use ftl_core::job::State;
 use ftl_core::metrics::Stepped;
 use ftl_core::{Event, EventRecord, JobId, JobSpec, PageRequest};
 use ftl_server::commits::Commits;
+use ftl_server::connections::Connections;
 use ftl_server::data_dir::DataDir;
 use ftl_server::datasets::Datasets;
 use ftl_server::grpc::{Parts, Services};
@@ -30,7 +31,6 @@ use ftl_server::worker::Workers;
 use ftl_store::{Change, NewJob, Store};
 use futures_util::StreamExt;
 use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 
 const N_SUBSCRIBERS: usize = 1_000;
@@ -123,10 +123,11 @@ async fn serve(home: &Path) {
         create(&store, &dir, JobId::from_bits(100 + bits)).await;
     }
     let unix = UnixListener::bind(socket(home)).expect("a socket");
+    let connections = Connections::with_time(N_CONNECTIONS * 2 + 16, Duration::from_secs(60));
     tokio::spawn(
         ftl_server::server(Guard::unix(&services.metrics), &services.metrics)
             .add_routes(services.routes)
-            .serve_with_incoming(UnixListenerStream::new(unix)),
+            .serve_with_incoming(connections.over_unix(unix)),
     );
     println!("ready");
     let wait = || tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
