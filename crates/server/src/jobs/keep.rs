@@ -3,7 +3,7 @@
 //! when the store is back.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ftl_core::EventRecord;
 use ftl_core::job::Job;
@@ -13,8 +13,8 @@ use tracing::{info, warn};
 use super::Shared;
 use crate::worker::journal::{journal_path, read_journal};
 
-/// How long to wait before a store that refused is asked again.
-pub(super) const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// How long to wait before a store that refused is asked again. Each time the journal is read up to what is kept.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Records of a journal that are kept in one go.
 const RECORDS_AT_ONCE: usize = 1_000;
 
@@ -30,8 +30,8 @@ pub(super) struct Keeper<'a> {
 enum Standing {
     /// All that was reported is kept.
     Current,
-    /// The store refused something; the rest waits in the journal.
-    Behind,
+    /// The store refused something at this moment; the rest waits in the journal.
+    Behind { refused: Instant },
 }
 
 impl<'a> Keeper<'a> {
@@ -44,38 +44,36 @@ impl<'a> Keeper<'a> {
     /// # Errors
     /// Events that the store will never take.
     pub(super) async fn keep(&mut self, records: Vec<EventRecord>) -> Result<(), StoreError> {
-        if self.is_behind() {
-            return Ok(());
+        match self.standing {
+            Standing::Current => {}
+            Standing::Behind { refused: _ } => return Ok(()),
         }
         match self.shared.store.append_events(&self.job.id, self.attempt, records).await {
             Ok(_) => Ok(()),
             Err(error) if error.may_pass() => {
                 warn!(job.id = %self.job.id, %error, "events can't be kept for now; they are in the worker's journal");
-                self.standing = Standing::Behind;
+                self.standing = Standing::Behind { refused: Instant::now() };
                 Ok(())
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Whether something waits in the journal.
-    pub(super) fn is_behind(&self) -> bool {
-        self.standing == Standing::Behind
-    }
-
-    /// Takes from the journal what could not be kept, if the store takes it now.
+    /// Takes from the journal what could not be kept, where it is time to ask again and the store takes it now.
     ///
     /// # Errors
     /// Events that the store will never take.
     pub(super) async fn try_again(&mut self) -> Result<(), StoreError> {
-        match catch_up(self.shared, self.job, self.attempt).await {
-            Ok(()) => {
-                self.standing = Standing::Current;
-                Ok(())
-            }
-            Err(error) if error.may_pass() => Ok(()),
-            Err(error) => Err(error),
+        match self.standing {
+            Standing::Behind { refused } if refused.elapsed() >= RETRY_AFTER => {}
+            Standing::Current | Standing::Behind { refused: _ } => return Ok(()),
         }
+        self.standing = match catch_up(self.shared, self.job, self.attempt).await {
+            Ok(()) => Standing::Current,
+            Err(error) if error.may_pass() => Standing::Behind { refused: Instant::now() },
+            Err(error) => return Err(error),
+        };
+        Ok(())
     }
 }
 
@@ -90,7 +88,7 @@ pub(super) async fn insist<T, F: Future<Output = Result<T, StoreError>>>(
             Err(error) if error.may_pass() && !shared.ending.is_cancelled() => {
                 warn!(%error, "the store can't answer for now and is asked again");
                 tokio::select! {
-                    () = tokio::time::sleep(ASK_AGAIN) => {}
+                    () = tokio::time::sleep(RETRY_AFTER) => {}
                     () = shared.ending.cancelled() => {}
                 }
             }

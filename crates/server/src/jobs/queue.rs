@@ -1,23 +1,23 @@
 //! The queue: whenever something changes, looks which jobs start where, starts them, and says what the others wait for.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
 use ftl_core::JobId;
-use ftl_core::job::{QueueSettings, WaitingReason};
+use ftl_core::job::{QueueSettings, Waiting, WaitingReason};
 use ftl_core::spec::resolved::DeviceKind;
 use ftl_store::Queued;
 use ftl_trainer::doctor;
 use tracing::{error, info};
 
+use super::keep::RETRY_AFTER;
 use super::schedule::{Candidate, Schedule, Start, World, schedule};
 use super::{Jobs, recover, supervisor};
 use crate::error::ServiceError;
 use crate::leases::{Devices, Holder, Lease};
 use crate::worker::Given;
 
-/// How long to wait after the store refused, before it is asked again.
-pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// How often GPUs and the disk are looked at while a job waits for them: nobody tells when they change.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The setting of [`QueueSettings::min_free_disk_bytes`].
@@ -74,7 +74,7 @@ pub(super) async fn set_settings(jobs: &Jobs, settings: QueueSettings) -> Result
 
 /// Goes through the queue once. Gives how long until it should at the latest be gone through again.
 async fn pass(jobs: &Jobs) -> Result<Option<Duration>, ServiceError> {
-    let queue = candidates(jobs).await?;
+    let (queue, told) = candidates(jobs).await?;
     if queue.is_empty() {
         return Ok(None);
     }
@@ -100,25 +100,32 @@ async fn pass(jobs: &Jobs) -> Result<Option<Duration>, ServiceError> {
         WaitingReason::CpuBusy | WaitingReason::GpuBusy => false,
     };
     let look_again = waits.iter().any(|(_, waiting)| is_watched(waiting.reason)).then_some(LOOK_EVERY);
-    jobs.0.store.set_waiting(waits).await?;
+    // What is written already costs no transaction, since the same is found again every few seconds.
+    let news: Vec<_> = waits.into_iter().filter(|(id, waiting)| told.get(id) != Some(waiting)).collect();
+    if !news.is_empty() {
+        jobs.0.store.set_waiting(news).await?;
+    }
     Ok(look_again)
 }
 
-/// The queued jobs whose last worker is gone.
-async fn candidates(jobs: &Jobs) -> Result<Vec<Candidate>, ServiceError> {
+/// The queued jobs whose last worker is gone, and what was told of why they wait.
+async fn candidates(jobs: &Jobs) -> Result<(Vec<Candidate>, HashMap<JobId, Waiting>), ServiceError> {
     let QueueSettings { min_free_disk_bytes } = settings(jobs).await?;
     let queue = jobs.0.store.queue().await?.into_iter();
     // The others' supervisors are about to leave, and tell when they have.
     let free = queue.filter(|queued| !jobs.0.active.has(&queued.id));
-    Ok(free
-        .map(|Queued { id, device, waiting: _, checkpoint_bytes }| Candidate {
+    let (mut candidates, mut told) = (Vec::new(), HashMap::new());
+    for Queued { id, device, waiting, checkpoint_bytes } in free {
+        told.extend(waiting.map(|waiting| (id.clone(), waiting)));
+        candidates.push(Candidate {
             id,
             // Specs are judged before they are kept. What an older version let through is the worker's to refuse.
             device: device.parse().unwrap_or(DeviceKind::Cpu),
             needed_bytes: min_free_disk_bytes
                 .saturating_add(checkpoint_bytes.saturating_mul(CHECKPOINTS_AT_ONCE)),
-        })
-        .collect())
+        });
+    }
+    Ok((candidates, told))
 }
 
 async fn free_bytes(directory: &Path) -> Result<Option<u64>, ServiceError> {

@@ -15,8 +15,7 @@ use tracing::{error, info};
 
 use super::Jobs;
 use super::checkpoints::look_over;
-use super::keep::{catch_up, insist};
-use super::queue::RETRY_AFTER;
+use super::keep::{RETRY_AFTER, catch_up, insist};
 use super::supervisor::go_on;
 use super::verdict::after_exit;
 use crate::error::ServiceError;

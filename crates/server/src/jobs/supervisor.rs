@@ -125,6 +125,8 @@ impl<'a> Supervision<'a> {
         let mut looks = interval(self.watch.period());
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            // What is left then is to read its journal to the end, which a look would interrupt again and again.
+            let lives = !self.training.has_ended();
             tokio::select! {
                 // Orders before reports, and reports before a look: what has been said counts.
                 biased;
@@ -145,7 +147,7 @@ impl<'a> Supervision<'a> {
                     Some(report) => self.take(report).await,
                     None => break,
                 },
-                _ = looks.tick() => self.look().await,
+                _ = looks.tick(), if lives => self.look().await,
             }
         }
         let ended = self.training.wait().await;
@@ -179,9 +181,7 @@ impl<'a> Supervision<'a> {
         if self.entry == Entry::Due {
             self.enter().await;
         }
-        if self.keeper.is_behind()
-            && let Err(error) = self.keeper.try_again().await
-        {
+        if let Err(error) = self.keeper.try_again().await {
             self.refuse(&error);
         }
         let condition = if self.training.is_paused() { Condition::Paused } else { Condition::Runs };

@@ -149,8 +149,11 @@ async fn answer(
     {
         let refusal = taken(&[lease.place()]);
         end(worker.take()).await;
-        let _ = parts.send(Err(ServiceError::Precondition(refusal)));
-        return;
+        // On the CPU it is in nobody's way.
+        if question.weights.device != DeviceKind::Cpu {
+            let _ = parts.send(Err(ServiceError::Precondition(refusal)));
+            return;
+        }
     }
     if !worker.as_ref().is_some_and(is_fit) {
         end(worker.take()).await;

@@ -195,6 +195,11 @@ impl Training {
         self.connection.process.signal(libc::SIGTERM);
     }
 
+    /// Whether its process has ended; reports of it may still come.
+    pub fn has_ended(&self) -> bool {
+        self.connection.process.has_ended()
+    }
+
     /// Whether somebody has paused its process (SIGSTOP, a debugger).
     pub fn is_paused(&self) -> bool {
         self.connection.process.is_paused()
