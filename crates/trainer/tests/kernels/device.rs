@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use burn::tensor::{DType, Device, DeviceKind, DeviceType, Tensor};
+use burn::tensor::{DType, Device, DeviceType, Tensor};
 use ftl_trainer::kernels::{Gpu, Kernels, Precision};
 
 /// A GPU, or what stands for one; `None` where there is nothing.
@@ -17,14 +17,21 @@ pub fn is_cuda() -> bool {
 }
 
 fn find() -> Option<Device> {
-    let has = |of| !Device::enumerate(of).into_vec().is_empty();
-    if has(DeviceType::Cuda) {
-        return Some(Device::cuda(0));
+    let found = is_cuda().then(|| Device::cuda(0)).or_else(vulkan);
+    if found.is_none() {
+        eprintln!("skipped: no GPU and, with the feature vulkan, no software Vulkan (Debian's mesa-vulkan-drivers)");
     }
-    if has(DeviceType::Wgpu) {
-        return Some(Device::wgpu(DeviceKind::DefaultDevice));
-    }
-    eprintln!("skipped: no GPU and no software Vulkan (Debian's mesa-vulkan-drivers)");
+    found
+}
+
+#[cfg(feature = "vulkan")]
+fn vulkan() -> Option<Device> {
+    let exists = !Device::enumerate(DeviceType::Wgpu).into_vec().is_empty();
+    exists.then(|| Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))
+}
+
+#[cfg(not(feature = "vulkan"))]
+fn vulkan() -> Option<Device> {
     None
 }
 

@@ -34,11 +34,12 @@ pub fn integers<const D: usize>(tensor: &Tensor<D, Int>) -> CubeTensor {
     into_contiguous(primitive.expect("GPU kernels are chosen for plain CubeCL tensors only"))
 }
 
-/// Takes a tensor to be written in place; copies first if somebody else holds its buffer.
+/// Takes a tensor to be written in place, its values in row order; copies first if somebody else holds its buffer.
 pub fn owned<const D: usize>(tensor: Tensor<D>) -> CubeTensor {
     let primitive = tensor.try_into_primitive::<Cube>();
     let buffer = into_contiguous(primitive.expect("GPU kernels are chosen for plain CubeCL tensors only"));
-    if buffer.can_mut() { buffer } else { buffer.copy() }
+    // A copy's rows may begin at places of their own: CUDA's are padded to powers of two.
+    if buffer.can_mut() { buffer } else { into_contiguous(buffer.copy()) }
 }
 
 /// Memory for a tensor beside another one. Its values are what lay there.
