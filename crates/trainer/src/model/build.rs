@@ -58,9 +58,21 @@ pub fn build_quantized(
     quantization: Quantization,
     device: &OpenDevice,
 ) -> Decoder {
+    let dtype = Kernels::of(&device.device, device.precision).dtype();
+    assemble(config, &Builder { config, source, quantization, device: &device.device, dtype }, device)
+}
+
+/// As [`build`], for all weights to be trained: their values are kept as they are. 16 bits would lose what
+/// steps have changed, so that a run would not go on from a checkpoint as itself.
+pub fn build_to_train(config: &DecoderConfig, source: &Source<'_>, device: &OpenDevice) -> Decoder {
+    let quantization = Quantization::None;
+    let builder = Builder { config, source, quantization, device: &device.device, dtype: DType::F32 };
+    assemble(config, &builder, device)
+}
+
+fn assemble(config: &DecoderConfig, builder: &Builder<'_>, device: &OpenDevice) -> Decoder {
     let kernels = Kernels::of(&device.device, device.precision);
     let device = &device.device;
-    let builder = Builder { config, source, quantization, device, dtype: kernels.dtype() };
     let matrix =
         |name: &str| builder.param(vec![(name.to_owned(), vec![config.vocab_size, config.hidden_size])]);
     Decoder {
@@ -85,6 +97,7 @@ struct Builder<'a> {
     source: &'a Source<'a>,
     quantization: Quantization,
     device: &'a Device,
+    /// Of the weights that are not in 4 bits.
     dtype: DType,
 }
 
@@ -230,7 +243,7 @@ impl Builder<'_> {
         Param { value, slot: None, owner: Owner::Base, pieces }
     }
 
-    /// In the type of the computation, made here so that no more than that is sent to a GPU.
+    /// In the type of the weights, made here so that no more than that is sent to a GPU.
     fn tensor(&self, values: Vec<f32>, shape: Vec<usize>) -> Tensor<2> {
         let data = TensorData::new(values, shape).convert_dtype(self.dtype);
         Tensor::from_data(data, (self.device, self.dtype))

@@ -6,7 +6,7 @@ use ftl_core::spec::resolved::Quantization;
 use ftl_core::{Problem, ProblemKind};
 
 use crate::device::OpenDevice;
-use crate::model::build::{Source, build_quantized};
+use crate::model::build::{Source, build_quantized, build_to_train};
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::Decoder;
 use crate::model::weights::WeightFiles;
@@ -47,31 +47,38 @@ pub fn open_quantized(
     quantization: Quantization,
     device: &OpenDevice,
 ) -> Result<Decoder, Vec<Problem>> {
-    let config = DecoderConfig::read(dir)?;
-    let source = match start {
-        Start::Random { seed } => Some(Source::Random { seed }),
-        Start::PretrainedOrRough { seed } if !has_weights(dir) => Some(Source::Rough { seed }),
-        Start::Pretrained | Start::PretrainedOrRough { .. } => None,
-    };
-    if let Some(source) = source {
-        return Ok(build_to_stay(&config, &source, quantization, device));
-    }
-    let files = WeightFiles::open(dir).map_err(|problem| vec![problem])?;
-    files.check(&config)?;
-    Ok(build_to_stay(&config, &Source::Files(&files), quantization, device))
+    open(dir, start, device, |config, source| build_quantized(config, source, quantization, device))
+}
+
+/// As [`open_decoder`], for all weights to be trained ([`build_to_train`]).
+///
+/// # Errors
+/// As [`open_decoder`].
+pub fn open_to_train(dir: &Path, start: Start, device: &OpenDevice) -> Result<Decoder, Vec<Problem>> {
+    open(dir, start, device, |config, source| build_to_train(config, source, device))
 }
 
 /// Weights live as long as the model: on a GPU each takes memory of its own, of exactly its size, beside the pools of what
 /// comes and goes in a step.
-fn build_to_stay(
-    config: &DecoderConfig,
-    source: &Source<'_>,
-    quantization: Quantization,
+fn open(
+    dir: &Path,
+    start: Start,
     device: &OpenDevice,
-) -> Decoder {
-    device
-        .device
-        .memory_persistent_allocations((), |()| build_quantized(config, source, quantization, device))
+    build: impl Fn(&DecoderConfig, &Source<'_>) -> Decoder + Sync,
+) -> Result<Decoder, Vec<Problem>> {
+    let config = DecoderConfig::read(dir)?;
+    let to_stay =
+        |source: &Source<'_>| device.device.memory_persistent_allocations((), |()| build(&config, source));
+    match start {
+        Start::Random { seed } => return Ok(to_stay(&Source::Random { seed })),
+        Start::PretrainedOrRough { seed } if !has_weights(dir) => {
+            return Ok(to_stay(&Source::Rough { seed }));
+        }
+        Start::Pretrained | Start::PretrainedOrRough { .. } => {}
+    }
+    let files = WeightFiles::open(dir).map_err(|problem| vec![problem])?;
+    files.check(&config)?;
+    Ok(to_stay(&Source::Files(&files)))
 }
 
 fn has_weights(dir: &Path) -> bool {

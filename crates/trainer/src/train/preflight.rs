@@ -17,7 +17,7 @@ use crate::methods;
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::{Decoder, Trained};
 use crate::model::families::{EMBED_TOKENS, LM_HEAD};
-use crate::model::open::{Start, open_decoder, open_quantized};
+use crate::model::open::{Start, open_quantized, open_to_train};
 use crate::train::expectation;
 use crate::train::memory_plan::Before;
 use crate::train::predict::Predictor;
@@ -84,7 +84,7 @@ pub fn ready(
 
     phase(observer, Phase::Loading);
     let mut decoder = match (&spec.adapter, weights.checkpoint()) {
-        (Adapter::None, Some(dir)) => open_decoder(dir, Start::Pretrained, &device)?,
+        (Adapter::None, Some(dir)) => open_to_train(dir, Start::Pretrained, &device)?,
         (Adapter::None, None) | (Adapter::Lora(_), _) => base(spec, &device)?,
     };
     let encoder = Encoder::load(&spec.model.path, spec.data.chat_template.as_deref())?;
@@ -169,7 +169,7 @@ pub(super) fn base(spec: &CheckedSpec, device: &OpenDevice) -> Result<Decoder, T
     };
     match spec.adapter {
         Adapter::None => {
-            let decoder = open_decoder(&spec.model.path, start, device)?;
+            let decoder = open_to_train(&spec.model.path, start, device)?;
             if decoder.is_quantized() { Err(quantized_base(&spec.model.path).into()) } else { Ok(decoder) }
         }
         Adapter::Lora(_) => Ok(open_quantized(&spec.model.path, start, spec.quantization, device)?),
