@@ -30,7 +30,7 @@ fn find() -> Vec<(OpenDevice, Tolerance)> {
         println!("skipped: no GPU and no Vulkan device");
         return Vec::new();
     };
-    let types = [ModelDtype::F32, ModelDtype::Bf16];
+    let types = [ModelDtype::F32, ModelDtype::Bf16, ModelDtype::F16];
     let opened = types.into_iter().filter_map(|dtype| open(kind, dtype).ok());
     opened
         .map(|device| {
@@ -40,12 +40,15 @@ fn find() -> Vec<(OpenDevice, Tolerance)> {
         .collect()
 }
 
+/// transformers itself (5.23, on a CPU) is so far from its own f32 on these models: with bf16 weights and activations up to
+/// 3.9e-2 in logits and 7.6e-2 in gradients, with operands of all linears cut to tf32 4.2e-3 and 6.5e-3.
 fn tolerance(open: &OpenDevice) -> Tolerance {
     match (open.name, open.precision) {
-        (DeviceName::Cuda(_), Precision::F32) => Tolerance { outputs: 2e-3, gradients: 1e-2 },
+        (DeviceName::Cuda(_), Precision::F32) => Tolerance { outputs: 5e-3, gradients: 1e-2 },
         (DeviceName::Cpu | DeviceName::Vulkan(_), Precision::F32) => {
             Tolerance { outputs: 1e-4, gradients: 1e-3 }
         }
-        (_, Precision::Bf16 | Precision::F16) => Tolerance { outputs: 2e-2, gradients: 6e-2 },
+        (_, Precision::Bf16) => Tolerance { outputs: 4e-2, gradients: 1e-1 },
+        (_, Precision::F16) => Tolerance { outputs: 1e-2, gradients: 2e-2 },
     }
 }

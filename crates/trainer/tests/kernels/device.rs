@@ -19,7 +19,9 @@ pub fn is_cuda() -> bool {
 fn find() -> Option<Device> {
     let found = is_cuda().then(|| Device::cuda(0)).or_else(vulkan);
     if found.is_none() {
-        eprintln!("skipped: no GPU and, with the feature vulkan, no software Vulkan (Debian's mesa-vulkan-drivers)");
+        eprintln!(
+            "skipped: no GPU and, with the feature vulkan, no software Vulkan (Debian's mesa-vulkan-drivers)"
+        );
     }
     found
 }

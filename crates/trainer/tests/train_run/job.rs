@@ -52,8 +52,11 @@ impl Job {
         job
     }
 
-    /// The job that `spec` asks for, in an empty directory.
-    pub fn of(spec: Value) -> Self {
+    /// The job that `spec` asks for, in an empty directory; on the device that `FTL_TEST_DEVICE` names, where it is set.
+    pub fn of(mut spec: Value) -> Self {
+        if let Ok(device) = env::var("FTL_TEST_DEVICE") {
+            spec["device"]["kind"] = device.into();
+        }
         Self { dir: TempDir::new().expect("a temporary directory"), spec }
     }
 
