@@ -65,8 +65,17 @@ pub mod lora {
 
     use crate::ops::linear::Lora;
 
+    /// The factors of a layer.
+    #[derive(Clone, Debug)]
+    pub struct Factors {
+        /// `[Σ r, in]`.
+        pub a: Tensor<2>,
+        /// Block-diagonal, `[out, Σ r]`.
+        pub b: Tensor<2>,
+    }
+
     never! {
-        fn block_diagonal(lora: &Lora, n_outputs: usize) -> Tensor<2>;
+        fn factors(layers: &[(&Lora, usize)]) -> Vec<Factors>;
     }
 }
 
@@ -118,8 +127,8 @@ pub mod attention {
     use crate::ops::attention::{AttentionShape, Saved};
 
     never! {
-        fn forward(qkv: &Tensor<2>, spans: &Tensor<2, Int>, shape: &AttentionShape) -> (Tensor<2>, Tensor<2>);
-        fn backward(saved: &Saved, dy: &Tensor<2>, spans: &Tensor<2, Int>, shape: &AttentionShape) -> Tensor<2>;
+        fn forward(qkv: &Tensor<2>, spans: &Tensor<1, Int>, shape: &AttentionShape) -> (Tensor<2>, Tensor<2>);
+        fn backward(saved: &Saved, dy: &Tensor<2>, spans: &Tensor<1, Int>, shape: &AttentionShape) -> Tensor<2>;
     }
 }
 

@@ -56,6 +56,15 @@ pub struct Norms {
     pub after_mlp: Option<RmsNorm>,
 }
 
+/// Makes what products of all blocks read on a GPU beside weights and activations, where it is not there: together it takes
+/// a few launches, block by block it would take many.
+pub fn make_ready(kernels: Kernels, blocks: &[Block]) {
+    match kernels {
+        Kernels::Cube(gpu) => linear::make_factors(gpu, blocks.iter().flat_map(Block::linears)),
+        Kernels::Plain | Kernels::Cpu => {}
+    }
+}
+
 /// What is the same for every block of a pass.
 #[derive(Clone, Copy)]
 pub struct Pass<'a> {
@@ -345,6 +354,11 @@ impl Block {
         let activated = gated_mlp::forward(kernels, self.activation, &gate_up_out);
         let down_out = self.down.forward(kernels, &activated, None).0;
         middle + after(self.norms.after_mlp.as_ref(), kernels, down_out).0
+    }
+
+    /// The linears.
+    pub fn linears(&self) -> [&Linear; 4] {
+        [&self.qkv, &self.o, &self.gate_up, &self.down]
     }
 
     /// The linears, in the order of [`Family::merged`](crate::model::families::Family::merged).

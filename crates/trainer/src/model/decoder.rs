@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::data::batch::Batch;
 use crate::kernels::{Kernels, wide};
-use crate::model::block::{Block, BlockBackward, BlockCache, Neighbours, Pass, normed_before};
+use crate::model::block::{Block, BlockBackward, BlockCache, Neighbours, Pass, make_ready, normed_before};
 use crate::model::config::DecoderConfig;
 use crate::model::families::EmbeddingScale;
 use crate::model::rope::RopeTables;
@@ -205,6 +205,7 @@ impl Decoder {
     pub fn hidden(&self, batch: &Batch) -> Tensor<2> {
         let (ropes, segments) = (self.ropes_for(batch), self.segments_of(batch));
         let pass = self.pass(batch, (&ropes, &segments), None);
+        make_ready(self.kernels, &self.blocks);
         let mut x = self.embedded(&batch.ids);
         for (layer_index, block) in self.blocks.iter().enumerate() {
             x = block.forward(&x, layer_index, &pass).0;
@@ -230,6 +231,7 @@ impl Decoder {
         let batch = Batch { ids: ids.to_vec(), positions, ..Batch::default() };
         let (ropes, segments) = (self.ropes_for(&batch), self.segments_of(&batch));
         let pass = self.pass(&batch, (&ropes, &segments), None);
+        make_ready(self.kernels, &self.blocks);
         let mut x = self.embedded(ids);
         for (block, cache) in self.blocks.iter().zip(&mut cache.blocks) {
             x = block.forward_cached(&x, &pass, cache);
@@ -298,11 +300,7 @@ impl Decoder {
 
     /// Whether some of its linears are held in 4 bits, so that they can't be trained.
     pub fn is_quantized(&self) -> bool {
-        let linears = |block: &Block| {
-            let Block { qkv, o, gate_up, down, .. } = block;
-            [qkv, o, gate_up, down].into_iter().any(|linear| linear.weight.param().is_none())
-        };
-        self.blocks.iter().any(linears)
+        self.blocks.iter().flat_map(Block::linears).any(|linear| linear.weight.param().is_none())
     }
 
     /// The model with its adapter off: what training started from, whatever the adapter learned. Weights are shared,
@@ -434,6 +432,7 @@ fn backpropagate<D: Deref<Target = Decoder>>(
     if let Some(slot) = decoder.output_head().weight.slot {
         gradients.reserve(slot);
     }
+    make_ready(kernels, &decoder.blocks);
     let mut x = decoder.embedded(&batch.ids);
     if let Some(noise) = noise {
         noise.add(kernels, &mut x, &batch.segments);

@@ -67,7 +67,7 @@ impl AttentionShape {
 pub struct Segments<'a> {
     ranges: &'a [Range<usize>],
     /// Where a GPU computes.
-    spans: Option<Tensor<2, Int>>,
+    spans: Option<Tensor<1, Int>>,
 }
 
 impl<'a> Segments<'a> {
@@ -80,14 +80,14 @@ impl<'a> Segments<'a> {
                     ranges.iter().flat_map(move |range| range.clone().map(move |_| end(range) as i32))
                 };
                 let spans: Vec<i32> = ends(|range| range.start).chain(ends(|range| range.end)).collect();
-                Tensor::from_data(TensorData::new(spans, [2, last.end]), (device, DType::I32))
+                Tensor::from_data(TensorData::new(spans, [2 * last.end]), (device, DType::I32))
             }),
         };
         Self { ranges, spans }
     }
 
-    /// Each token's segment start, then each token's segment end, `[2, tokens]`: what kernels of a GPU read.
-    pub fn spans(&self) -> &Tensor<2, Int> {
+    /// Each token's segment start, then each token's segment end, `[2 · tokens]`: what kernels of a GPU read.
+    pub fn spans(&self) -> &Tensor<1, Int> {
         self.spans.as_ref().expect("segments are made for the kernels that take them, and not of nothing")
     }
 }

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use ftl_core::spec::resolved::{Quantization, Scales};
+use ftl_core::spec::resolved::{LoraVariant, Quantization, Scales};
 use ftl_trainer::adapter::lora::{self, LoraSource};
-use ftl_trainer::adapter::peft::AdapterConfig;
+use ftl_trainer::adapter::peft::{AdapterConfig, Modules};
 use ftl_trainer::data::batch::Batch;
 use ftl_trainer::device::OpenDevice;
 use ftl_trainer::kernels::wide;
@@ -114,14 +114,30 @@ fn losses_and_gradients_are_those_of_the_reference() {
     }
 }
 
+/// Every kind of adapter that there is code of its own for.
+fn adapters() -> [(&'static str, Quantization, AdapterConfig); 5] {
+    let plain = || AdapterConfig { r: 4, ..AdapterConfig::default() };
+    let ends = ["q_proj", "embed_tokens", "lm_head"].map(str::to_owned).to_vec();
+    [
+        ("LoRA", Quantization::None, plain()),
+        ("QLoRA", Quantization::Nf4(Scales::Double), plain()),
+        ("DoRA", Quantization::None, AdapterConfig { variant: LoraVariant::Dora, ..plain() }),
+        ("a rank that is no power of two", Quantization::None, AdapterConfig { r: 6, ..plain() }),
+        (
+            "embedding, head and some linears",
+            Quantization::None,
+            AdapterConfig { target_modules: Modules::Named(ends), ..plain() },
+        ),
+    ]
+}
+
 #[test]
-fn adapters_beside_frozen_and_quantized_weights_train_as_on_the_cpu() {
+fn adapters_of_every_kind_train_as_on_the_cpu() {
     let Some((name, dir)) = models().into_iter().next() else { return };
     let (batch, _) = batch(&Tensors::read(&dir.join("golden.safetensors")));
-    for quantization in [Quantization::None, Quantization::Nf4(Scales::Double)] {
+    for (kind, quantization, config) in adapters() {
         let train = |device: &OpenDevice| {
             let mut decoder = opened(&dir, quantization, device);
-            let config = AdapterConfig { r: 4, ..AdapterConfig::default() };
             lora::attach(&mut decoder, &config, LoraSource::Fresh { seed: 1 }).expect("it fits");
             decoder.train(Trained::Adapter);
             loss_and_gradients(&decoder, &batch)
@@ -130,7 +146,7 @@ fn adapters_beside_frozen_and_quantized_weights_train_as_on_the_cpu() {
         for (device, tolerance) in devices() {
             let (loss, got) = train(device);
             let (off, (worst, which)) = ((loss / want_loss - 1.0).abs(), worst_gradient(&got, &want));
-            let what = format!("{name} {quantization:?} {} on {}", device.precision, device.name);
+            let what = format!("{name}, {kind}, {} on {}", device.precision, device.name);
             println!("{what}: loss {off:.1e}, gradients {worst:.1e}");
             assert!(off < tolerance.outputs && worst < tolerance.gradients, "{what}: {which} {worst:.1e}");
         }

@@ -164,6 +164,30 @@ fn both_ways_measure_the_same_norm_to_the_last_bit() {
 }
 
 #[test]
+fn a_gradient_that_is_part_of_a_tensor_counts_alone() {
+    let Some(device) = device() else { return };
+    // Parts of the rows of q, k and v, as magnitudes have them.
+    let shapes = vec![[1, 40], [1, 24], [1, 8]];
+    let case = Case { max_norm: Some(1.0), ..Case::of(shapes.clone(), 0) };
+    let (mut weights, mut norm) =
+        (case.tensors(&case.weights, &device), global_norm::norm(F32, &case.sizes(), &device));
+    let mut moments: Vec<_> = weights.iter().map(Moments::zeros).collect();
+    let mut norms = Vec::new();
+    for (step, gradients) in case.gradients.iter().enumerate() {
+        let all = matrix(&gradients.concat(), [1, 72], &device);
+        let parts = [0..40, 40..64, 64..72].map(|range| all.clone().slice([0..1, range]));
+        global_norm::measure(F32, &mut norm, &parts.iter().enumerate().collect::<Vec<_>>());
+        global_norm::decide(F32, &mut norm, case.max_norm, 1.0);
+        let updates = weights.drain(..).zip(&parts).zip(&mut moments);
+        let updates = updates.map(|((weight, gradient), moments)| Update { weight, gradient, moments });
+        weights = gpu::update(F32, (&norm, By::All), updates.collect(), &coefficients(step, 1.0));
+        let squares = global_norm::squares(F32, &norm);
+        norms.push(squares[..shapes.len()].iter().map(|one| f64::from(*one)).sum::<f64>().sqrt());
+    }
+    assert_same(&(norms, results(weights, moments)), &case.plain(), 0);
+}
+
+#[test]
 fn a_gradient_that_is_not_finite_changes_nothing() {
     let Some(device) = device() else { return };
     for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30] {

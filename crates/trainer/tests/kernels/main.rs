@@ -9,6 +9,7 @@ mod cross_entropy;
 mod device;
 mod dropout;
 mod gated_mlp;
+mod lora;
 mod nf4;
 mod norm;
 mod optimizer;

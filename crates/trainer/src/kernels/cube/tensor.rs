@@ -13,13 +13,25 @@ use cubecl::prelude::CubeCount;
 
 /// The buffer of a tensor, its values in row order.
 pub fn buffer<const D: usize>(tensor: &Tensor<D>) -> CubeTensor {
-    into_contiguous(strided(tensor))
+    in_rows(strided(tensor))
+}
+
+/// Values in row order, and nothing behind them: to a kernel a buffer is as long as its handle, and that of a part of a tensor
+/// goes on to the end of the whole.
+fn in_rows(tensor: CubeTensor) -> CubeTensor {
+    let mut buffer = into_contiguous(tensor);
+    let n_bytes = buffer.meta.shape().iter().product::<usize>() * buffer.dtype.size();
+    let n_behind = buffer.handle.size_in_used().saturating_sub(n_bytes as u64);
+    if n_behind > 0 {
+        buffer.handle = buffer.handle.offset_end(n_behind);
+    }
+    buffer
 }
 
 /// The buffer of whole numbers.
 pub fn numbers(tensor: &Tensor<1, Int>) -> CubeTensor {
     let primitive = tensor.clone().try_into_primitive::<Cube>();
-    into_contiguous(primitive.expect("GPU kernels are chosen for plain CubeCL tensors only"))
+    in_rows(primitive.expect("GPU kernels are chosen for plain CubeCL tensors only"))
 }
 
 /// The buffer of a tensor, whose values may be in any order: for kernels that go by its strides.
@@ -28,18 +40,12 @@ pub fn strided<const D: usize>(tensor: &Tensor<D>) -> CubeTensor {
     primitive.expect("GPU kernels are chosen for plain CubeCL tensors only")
 }
 
-/// The buffer of a tensor of integers, its values in row order.
-pub fn integers<const D: usize>(tensor: &Tensor<D, Int>) -> CubeTensor {
-    let primitive = tensor.clone().try_into_primitive::<Cube>();
-    into_contiguous(primitive.expect("GPU kernels are chosen for plain CubeCL tensors only"))
-}
-
 /// Takes a tensor to be written in place, its values in row order; copies first if somebody else holds its buffer.
 pub fn owned<const D: usize>(tensor: Tensor<D>) -> CubeTensor {
     let primitive = tensor.try_into_primitive::<Cube>();
-    let buffer = into_contiguous(primitive.expect("GPU kernels are chosen for plain CubeCL tensors only"));
+    let buffer = in_rows(primitive.expect("GPU kernels are chosen for plain CubeCL tensors only"));
     // A copy's rows may begin at places of their own: CUDA's are padded to powers of two.
-    if buffer.can_mut() { buffer } else { into_contiguous(buffer.copy()) }
+    if buffer.can_mut() { buffer } else { in_rows(buffer.copy()) }
 }
 
 /// Memory for a tensor beside another one. Its values are what lay there.

@@ -15,22 +15,28 @@ use std::sync::OnceLock;
 use burn::tensor::Tensor;
 
 use super::{BackwardInput, InputGradient, Linear, Lora, Saved, dropped};
+use crate::kernels::cube::lora::Factors;
 use crate::kernels::cube::matmul::{product, scaled_product, sum_of_products};
 use crate::kernels::cube::tensor::columns;
 use crate::kernels::{Gpu, Kernels, cube, wide};
 use crate::ops::dropout::Mask;
 use crate::ops::param::Gradients;
 
-/// The factors in the type of activations, made when they are used first after a change.
+/// The factors in the type of activations, made when they are used first after a change, or for many layers at once
+/// ([`make_factors`]).
 #[derive(Clone, Debug, Default)]
 pub struct HalfFactors(OnceLock<Factors>);
 
-#[derive(Clone, Debug)]
-struct Factors {
-    /// `[Σ r, in]`.
-    a: Tensor<2>,
-    /// Block-diagonal, `[out, Σ r]`.
-    b: Tensor<2>,
+/// Makes the factors of all layers that have none and will want them, in a few launches.
+pub fn make_factors<'a>(gpu: Gpu, linears: impl Iterator<Item = &'a Linear>) {
+    let wants = |linear: &'a Linear| {
+        let lora = linear.lora.as_ref().filter(|lora| lora.half.0.get().is_none())?;
+        (linear.dora().is_none() && lora.scale().is_some()).then(|| (lora, linear.weight.dims()[0]))
+    };
+    let layers: Vec<_> = linears.filter_map(wants).collect();
+    for ((lora, _), factors) in layers.iter().zip(cube::lora::factors(gpu, &layers)) {
+        lora.half.0.get_or_init(|| factors);
+    }
 }
 
 impl HalfFactors {
@@ -40,10 +46,7 @@ impl HalfFactors {
     }
 
     fn of(&self, lora: &Lora, gpu: Gpu, n_outputs: usize) -> &Factors {
-        self.0.get_or_init(|| Factors {
-            a: Kernels::Cube(gpu).narrow(lora.a.value.clone()),
-            b: cube::lora::block_diagonal(gpu, lora, n_outputs),
-        })
+        self.0.get_or_init(|| cube::lora::factors(gpu, &[(lora, n_outputs)]).remove(0))
     }
 }
 

@@ -17,7 +17,7 @@ pub mod dora;
 mod gpu;
 mod weight;
 
-pub use gpu::HalfFactors;
+pub use gpu::{HalfFactors, make_factors};
 pub(crate) use weight::tile_rows;
 pub use weight::{Frozen, Nf4Weight, Weight};
 

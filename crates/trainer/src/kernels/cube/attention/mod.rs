@@ -23,7 +23,7 @@ pub use self::tiles::Units;
 use self::rows::{LOG2_E, Limit, ScoringLaunch};
 use self::tiles::Tiles;
 use super::Gpu;
-use super::tensor::{buffer, element, empty, integers, strided, tensor};
+use super::tensor::{buffer, element, empty, numbers, strided, tensor};
 use super::variants::{Variants, activations, variant};
 use crate::ops::attention::{AttentionShape, Saved};
 
@@ -40,7 +40,7 @@ const BACKWARD: [usize; 2] = [2, 2];
 pub fn forward(
     _gpu: Gpu,
     qkv: &Tensor<2>,
-    spans: &Tensor<2, Int>,
+    spans: &Tensor<1, Int>,
     shape: &AttentionShape,
 ) -> (Tensor<2>, Tensor<2>) {
     forward_on(units_of(qkv, shape), qkv, spans, shape)
@@ -51,7 +51,7 @@ pub fn backward(
     _gpu: Gpu,
     saved: &Saved,
     dy: &Tensor<2>,
-    spans: &Tensor<2, Int>,
+    spans: &Tensor<1, Int>,
     shape: &AttentionShape,
 ) -> Tensor<2> {
     backward_on(units_of(&saved.qkv, shape), saved, dy, spans, shape)
@@ -61,12 +61,12 @@ pub fn backward(
 pub fn forward_on(
     units: Units,
     qkv: &Tensor<2>,
-    spans: &Tensor<2, Int>,
+    spans: &Tensor<1, Int>,
     shape: &AttentionShape,
 ) -> (Tensor<2>, Tensor<2>) {
     let [n_tokens, _] = qkv.dims();
     let AttentionShape { n_heads, n_kv_heads, head_dim, .. } = *shape;
-    let (qkv, spans) = (buffer(qkv), integers(spans));
+    let (qkv, spans) = (buffer(qkv), numbers(spans));
     let y = empty(&qkv, [n_tokens, n_heads * head_dim], qkv.dtype);
     let log_sum_exp = empty(&qkv, [n_tokens, n_heads], DType::F32);
     let tiles = Tiles { units, head_dim, limit: limit_of(shape), n_slots: FORWARD, n_results: 1 };
@@ -95,13 +95,13 @@ pub fn backward_on(
     units: Units,
     saved: &Saved,
     dy: &Tensor<2>,
-    spans: &Tensor<2, Int>,
+    spans: &Tensor<1, Int>,
     shape: &AttentionShape,
 ) -> Tensor<2> {
     let [n_tokens, width] = saved.qkv.dims();
     let AttentionShape { n_heads, n_kv_heads, head_dim, .. } = *shape;
     let (qkv, y, dy) = (buffer(&saved.qkv), buffer(&saved.y), buffer(dy));
-    let (log_sum_exp, spans) = (buffer(&saved.log_sum_exp), integers(spans));
+    let (log_sum_exp, spans) = (buffer(&saved.log_sum_exp), numbers(spans));
     let client = qkv.client.clone();
     let delta = empty(&qkv, [n_tokens, n_heads], DType::F32);
     let dqkv = empty(&qkv, [n_tokens, width], qkv.dtype);
