@@ -6,6 +6,7 @@
 //! they are skipped.
 
 mod device;
+mod limit;
 mod parity;
 mod steps;
 
