@@ -4,8 +4,8 @@
     python scripts/check-kernels.py DIR [sm_90a ...]
 
 DIR holds a folder for each architecture with a file for each kernel. Python needs the packages nvidia-cuda-nvrtc,
-nvidia-cuda-runtime and nvidia-cuda-cccl. Fails if a kernel does not compile, or takes more registers or shared memory than a
-block may have. Kernels that keep registers in memory ("spills") are slow, not wrong: they are named.
+nvidia-cuda-runtime, nvidia-cuda-crt and nvidia-cuda-cccl. Fails if a kernel does not compile, or takes more registers or
+shared memory than a block may have. Kernels that keep registers in memory ("spills") are slow, not wrong: they are named.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def find_toolkit():
     def find(pattern):
         found = [path for root in nvidia.__path__ for path in glob.glob(os.path.join(root, pattern), recursive=True)]
         if not found:
-            sys.exit(f"no {pattern} in {list(nvidia.__path__)}; install nvidia-cuda-nvrtc, -runtime and -cccl")
+            sys.exit(f"no {pattern} in {list(nvidia.__path__)}; install nvidia-cuda-nvrtc, -runtime, -crt and -cccl")
         return sorted(found)[-1]
 
     library = find("**/lib/libnvrtc.so.*")

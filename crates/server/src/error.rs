@@ -137,7 +137,9 @@ impl From<TrainError> for ServiceError {
     fn from(error: TrainError) -> Self {
         match error {
             TrainError::Refused(problems) => Self::Invalid(problems),
-            TrainError::Diverged(problem) => Self::Precondition(problem),
+            TrainError::Diverged(problem) | TrainError::OutOfMemory { problem, .. } => {
+                Self::Precondition(problem)
+            }
             TrainError::File { .. } => Self::Internal(Box::new(error)),
         }
     }

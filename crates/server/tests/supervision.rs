@@ -12,10 +12,11 @@ use ftl_core::job::{Exit, Job, Phase, State};
 use ftl_core::plan::{Change, MemoryParts, MemoryPlan, Proposal};
 use ftl_core::spec::MaxMemory;
 use ftl_core::spec::resolved::Checkpointing;
-use ftl_core::{JobId, JobSpec};
+use ftl_core::{JobId, JobSpec, Problem, ProblemKind};
 use ftl_server::crash_reports::CrashReports;
 use ftl_server::data_dir::DataDir;
 use ftl_server::jobs::{Jobs, Patience};
+use ftl_server::worker::exit::OUT_OF_GPU_MEMORY;
 use ftl_server::worker::message::{FromWorker, Task, ToWorker};
 use ftl_server::worker::{Workers, frame, guarded};
 use ftl_store::Store;
@@ -213,6 +214,32 @@ async fn job_without_enough_memory_fails_once_and_says_what_would_take_less() {
         ),
         "{hint}"
     );
+    assert_eq!(service.crashes(), [""; 0]);
+}
+
+#[test]
+#[ignore = "another test starts it"]
+fn exceeds_its_limit() {
+    let (mut socket, nonce, task) = task();
+    say(&mut socket, &FromWorker::Hello { nonce, pid: std::process::id() });
+    if let Task::PlanMemory { spec } = task {
+        say(&mut socket, &FromWorker::Plan(plan(spec.device.max_memory.as_ref())));
+        say(&mut socket, &FromWorker::Finished);
+        std::process::exit(0);
+    }
+    let problem = Problem::new(ProblemKind::OutOfMemory, "the run took 9 GiB").at("device.max_memory");
+    say(&mut socket, &FromWorker::Refused { problems: vec![problem.hint("raise it")] });
+    std::process::exit(i32::from(OUT_OF_GPU_MEMORY));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn job_that_exceeds_its_limit_fails_once_and_keeps_its_own_advice() {
+    let service = Service::with_worker("exceeds_its_limit", Patience::default()).await;
+    let id = service.create().await.id;
+    let job = service.reaches(&id, State::Failed).await;
+    assert_eq!(job.n_attempts, 1, "it would exceed it again: {job:?}");
+    let [problem] = &job.problems[..] else { panic!("{job:?}") };
+    assert_eq!(problem.to_string(), "device.max_memory: the run took 9 GiB; raise it");
     assert_eq!(service.crashes(), [""; 0]);
 }
 

@@ -8,7 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use ftl_core::job::Exit;
-use ftl_core::{Event, EventRecord, ProblemKind};
+use ftl_core::{Event, EventRecord, Problem, ProblemKind};
+use ftl_server::worker::exit::{OUT_OF_GPU_MEMORY, OUT_OF_HOST_MEMORY};
 use ftl_server::worker::frame;
 use ftl_server::worker::journal::log_path;
 use ftl_server::worker::message::{FromWorker, ToWorker};
@@ -184,6 +185,37 @@ async fn a_lack_of_memory_is_told_from_a_crash() {
         assert_eq!((message(&ending), ending.problems[0].kind), (expected, ProblemKind::OutOfMemory));
         let hint = ending.problems[0].hint.as_deref().unwrap_or_default();
         assert!(hint.starts_with("lower `train.per_device_train_batch_size`"), "{hint}");
+    }
+}
+
+/// Ends as a run that took more than `device.max_memory`.
+fn took_more_than_it_may(code: u8) -> ! {
+    let mut socket = greet();
+    let problem = Problem::new(ProblemKind::OutOfMemory, "the run took 9 GiB").at("device.max_memory");
+    frame::write(&mut socket, &FromWorker::Refused { problems: vec![problem] }).expect("a server");
+    std::process::exit(i32::from(code));
+}
+
+#[test]
+#[ignore = "another test starts it"]
+fn exceeds_its_limit_on_the_gpu() {
+    took_more_than_it_may(OUT_OF_GPU_MEMORY);
+}
+
+#[test]
+#[ignore = "another test starts it"]
+fn exceeds_its_limit_on_the_cpu() {
+    took_more_than_it_may(OUT_OF_HOST_MEMORY);
+}
+
+#[tokio::test]
+async fn a_limit_that_was_exceeded_is_a_lack_of_memory_in_the_words_of_the_run() {
+    for (name, exit) in
+        [("exceeds_its_limit_on_the_gpu", Exit::OomGpu), ("exceeds_its_limit_on_the_cpu", Exit::OomHost)]
+    {
+        let dir = directory();
+        let (_, ending) = ending(&this_test(dir.path(), name), &dir).await;
+        assert_eq!((ending.exit, message(&ending)), (exit, "the run took 9 GiB"), "{ending:?}");
     }
 }
 

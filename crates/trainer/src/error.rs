@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ftl_core::Problem;
 
+use crate::plan::Memory;
+
 /// Why the engine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
@@ -24,6 +26,14 @@ pub enum TrainError {
     /// The loss or the gradient is not a number any more.
     #[error("{0}")]
     Diverged(Problem),
+    /// A run took more memory than `device.max_memory` allows. The steps that it took are saved.
+    #[error("{problem}")]
+    OutOfMemory {
+        /// Whose memory it is.
+        memory: Memory,
+        /// What was measured, the limit, and what would fit.
+        problem: Problem,
+    },
 }
 
 impl TrainError {

@@ -91,9 +91,9 @@ pub enum Exit {
     Data,
     /// The loss is no number any more.
     Nan,
-    /// The GPU has too little memory.
+    /// The GPU has too little memory, or the job took more of it than it may.
     OomGpu,
-    /// The system killed it for want of memory.
+    /// The system killed it for want of memory, or the job took more than it may.
     OomHost,
     /// It died of a signal, or ended with a code that it does not use.
     Crashed {

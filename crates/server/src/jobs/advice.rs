@@ -16,6 +16,9 @@ const PLANNED_WITHIN: Duration = Duration::from_secs(60);
 /// missed is in somebody else's use of the memory, or in data that it did not know.
 const SHARE: f64 = 0.8;
 
+/// The key whose problems say by themselves what would fit: the run knows that better, by what it measured.
+const LIMIT_KEY: &str = "device.max_memory";
+
 /// Adds to the problems of an attempt what would take less, where it ended for want of memory.
 pub(super) async fn advised(
     workers: &Workers,
@@ -33,6 +36,9 @@ pub(super) async fn advised(
         | Exit::SpawnFailed
         | Exit::Lost
         | Exit::Cancelled => return problems,
+    }
+    if problems.iter().any(|problem| problem.field.as_deref() == Some(LIMIT_KEY)) {
+        return problems;
     }
     let Ok(Some(advice)) = tokio::time::timeout(PLANNED_WITHIN, less(workers, spec)).await else {
         return problems;

@@ -87,14 +87,14 @@ fn cuda_of_this_build() -> Result<(), String> {
     if !device::BUILT_WITH_CUDA {
         return Err("this build of the service can't compute on NVIDIA GPUs".to_owned());
     }
-    let missing = |what: &str, hint: &str| format!("{what} can't be found; {hint}");
     if toolkit::find_nvrtc().is_none() {
-        return Err(missing("NVRTC (libnvrtc.so), which compiles kernels,", toolkit::NVRTC_HINT));
+        let hint = toolkit::NVRTC_HINT;
+        return Err(format!("NVRTC (libnvrtc.so), which compiles kernels, can't be found; {hint}"));
     }
-    if toolkit::headers().is_none() {
-        return Err(missing("the CUDA headers", toolkit::HEADERS_HINT));
+    match toolkit::headers() {
+        Ok(_) => Ok(()),
+        Err(missing) => Err(format!("{missing}; {}", toolkit::HEADERS_HINT)),
     }
-    Ok(())
 }
 
 /// The indexes of the GPUs that can be used.

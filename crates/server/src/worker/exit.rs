@@ -17,6 +17,10 @@ pub const REFUSED: u8 = 2;
 pub const STOPPED: u8 = 3;
 /// The loss is no number any more.
 pub const DIVERGED: u8 = 4;
+/// It took more of the GPU's memory than its spec allows, and saved.
+pub const OUT_OF_GPU_MEMORY: u8 = 5;
+/// It took more of the machine's memory than its spec allows, and saved.
+pub const OUT_OF_HOST_MEMORY: u8 = 6;
 /// It was not started by a server, or can't understand it.
 pub const USAGE: u8 = 64;
 /// It panicked. The log ends with the message.
@@ -107,6 +111,8 @@ pub fn classify(evidence: &Evidence) -> (Exit, Vec<Problem>) {
         Some(STOPPED) if *stopped => (Exit::Stopped, Vec::new()),
         Some(REFUSED) => (Exit::Data, given(without_reason(status, log, *work))),
         Some(DIVERGED) => (Exit::Nan, given(without_reason(status, log, *work))),
+        Some(OUT_OF_GPU_MEMORY) => (Exit::OomGpu, given(memory("the GPU", *work))),
+        Some(OUT_OF_HOST_MEMORY) => (Exit::OomHost, given(memory("the machine", *work))),
         Some(LOCKED) => (Exit::SpawnFailed, given(without_reason(status, log, *work))),
         Some(FILE) => (crashed, given(without_reason(status, log, *work))),
         Some(PANICKED) if lacks_gpu_memory(log) => (Exit::OomGpu, vec![memory("the GPU", *work)]),

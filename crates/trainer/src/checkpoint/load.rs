@@ -156,7 +156,7 @@ fn may_be_sound(error: &TrainError) -> bool {
             source.kind() == io::ErrorKind::PermissionDenied
                 || source.raw_os_error().is_some_and(|code| of_the_moment.contains(&code))
         }
-        TrainError::Refused(_) | TrainError::Diverged(_) => false,
+        TrainError::Refused(_) | TrainError::Diverged(_) | TrainError::OutOfMemory { .. } => false,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Where CUDA's files are. Looks at directories only.
 //!
 //! Kernels are compiled when they are first used, for which CubeCL needs NVRTC by the loader's names and the CUDA headers
-//! in `include` (and `include/cccl`) below `CUDA_PATH`, /usr/local/cuda, /opt/cuda or, with an nvcc there, /usr.
+//! in `include` (and `include/cccl`) below `CUDA_PATH`, /usr/local/cuda, /opt/cuda or, with an nvcc there, /usr. Which
+//! headers it includes is in `cubecl-cpp`: `ty_includes!`, `op_includes!` and `includes` below `src/cuda`.
 
 use std::ffi::{CString, OsStr};
 use std::fs;
@@ -10,18 +11,20 @@ use std::sync::Once;
 
 use super::judge::{Capability, CudaVersion};
 
-/// The header that every kernel includes.
-const A_HEADER: &str = "cuda_fp16.h";
-/// A header of CCCL, which the one above includes, in a toolkit of CUDA 12 and of 13.
-const CCCL_HEADERS: [&str; 2] = ["nv/target", "cccl/nv/target"];
+/// The headers that kernels include, and what these include of other packages. On PyPI the first four are in
+/// nvidia-cuda-runtime, what `mma.h` consists of is in nvidia-cuda-crt, and the last two are in nvidia-cuda-cccl.
+const HEADERS: [&str; 7] =
+    ["cuda_fp16.h", "cuda_bf16.h", "mma.h", "cooperative_groups.h", "crt/mma.h", "nv/target", "cuda/barrier"];
+/// Directories that NVRTC looks in, below `include`: CUDA 13 has CCCL in one of its own.
+const INCLUDED: [&str; 2] = ["", "cccl"];
 /// The header that says the version, in the macro `CUDART_VERSION`.
 const VERSION_HEADER: &str = "cuda_runtime_api.h";
 
 /// What to do about a missing NVRTC.
 pub const NVRTC_HINT: &str = "install the CUDA toolkit, or `pip install nvidia-cuda-nvrtc` and put its `lib` directory on LD_LIBRARY_PATH";
 /// What to do about missing headers.
-pub const HEADERS_HINT: &str = "install the CUDA toolkit, or `pip install nvidia-cuda-runtime nvidia-cuda-cccl` (13 or \
-                                newer), and set CUDA_PATH to the directory above `include`";
+pub const HEADERS_HINT: &str = "install the CUDA toolkit, or `pip install nvidia-cuda-runtime nvidia-cuda-crt \
+                                nvidia-cuda-cccl` (13 or newer), and set CUDA_PATH to the directory above `include`";
 
 /// CUDA's headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,14 +35,29 @@ pub struct Headers {
     pub version: Option<CudaVersion>,
 }
 
-/// The headers that CubeCL will use; `None`: it would find none.
-pub fn headers() -> Option<Headers> {
-    let directory = usual_directory()?.join("include");
-    has_headers(&directory).then(|| Headers { version: version(&directory), directory })
+/// The headers that CubeCL will use.
+///
+/// # Errors
+/// Which it would not find; [`HEADERS_HINT`] says what to do.
+pub fn headers() -> Result<Headers, String> {
+    let nothing = || "the CUDA headers can't be found".to_owned();
+    let directory = usual_directory().ok_or_else(nothing)?.join("include");
+    let missing = missing_headers(&directory);
+    match missing.len() {
+        0 => Ok(Headers { version: version(&directory), directory }),
+        n if n == HEADERS.len() => Err(nothing()),
+        n => Err(format!(
+            "the CUDA header{} `{}` can't be found in `{}`",
+            if n == 1 { "" } else { "s" },
+            missing.join("`, `"),
+            directory.display()
+        )),
+    }
 }
 
-fn has_headers(include: &Path) -> bool {
-    include.join(A_HEADER).exists() && CCCL_HEADERS.iter().any(|header| include.join(header).exists())
+fn missing_headers(include: &Path) -> Vec<&'static str> {
+    let is_there = |header: &str| INCLUDED.iter().any(|below| include.join(below).join(header).exists());
+    HEADERS.into_iter().filter(|header| !is_there(header)).collect()
 }
 
 fn version(include: &Path) -> Option<CudaVersion> {
@@ -59,7 +77,8 @@ pub fn usual_directory() -> Option<PathBuf> {
     usual.or_else(|| Path::new("/usr/bin/nvcc").exists().then(|| PathBuf::from("/usr")))
 }
 
-/// CUDA where CubeCL does not look: as a Python environment or a distribution has it.
+/// CUDA where CubeCL does not look: as a Python environment or a distribution has it. Where none is whole, the one that
+/// lacks least, so that somebody can say what it lacks.
 pub fn other_directory() -> Option<PathBuf> {
     let mut candidates = Vec::new();
     for packages in site_packages() {
@@ -72,7 +91,8 @@ pub fn other_directory() -> Option<PathBuf> {
     candidates.extend(subdirectories(Path::new("/usr/local"), "cuda-"));
     candidates.push(PathBuf::from("/usr/lib/cuda"));
     candidates.push(PathBuf::from("/usr"));
-    candidates.into_iter().find(|directory| has_headers(&directory.join("include")))
+    let lacks = |directory: &PathBuf| missing_headers(&directory.join("include")).len();
+    candidates.into_iter().filter(|directory| lacks(directory) < HEADERS.len()).min_by_key(lacks)
 }
 
 /// Directories of Python packages: of the active environment and of the user.

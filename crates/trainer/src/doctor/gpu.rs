@@ -36,7 +36,7 @@ pub(super) fn cuda(findings: &mut Vec<Finding>) -> (Cuda, Vec<String>) {
         libcuda: toolkit::find_library("libcuda.so"),
         nvrtc: toolkit::find_nvrtc(),
         nvrtc_version: compiler.as_ref().map(|compiler| compiler.version.to_string()),
-        headers: headers.as_ref().map(|headers| headers.directory.clone()),
+        headers: headers.as_ref().ok().map(|headers| headers.directory.clone()),
         driver: driver.as_ref().ok().cloned(),
     };
     if !cuda.is_built_in {
@@ -52,7 +52,9 @@ pub(super) fn cuda(findings: &mut Vec<Finding>) -> (Cuda, Vec<String>) {
             return (cuda, Vec::new());
         }
     };
-    if !is_complete(&cuda, findings) {
+    let n_findings = findings.len();
+    findings.extend(missing_files(&cuda, headers.as_ref().err()));
+    if findings.len() > n_findings {
         return (cuda, Vec::new());
     }
     let mut names = Vec::new();
@@ -71,8 +73,11 @@ pub(super) fn cuda(findings: &mut Vec<Finding>) -> (Cuda, Vec<String>) {
         let card = Card { index, name, capability, mode: compute_mode, memory };
         let fits = |driver| match &compiler {
             Some(nvrtc) if compute_capability.is_some() => {
-                let versions =
-                    Versions { driver, nvrtc, headers: headers.as_ref().and_then(|found| found.version) };
+                let versions = Versions {
+                    driver,
+                    nvrtc,
+                    headers: headers.as_ref().ok().and_then(|found| found.version),
+                };
                 device::of_compiler(versions, (&card.name, capability))
             }
             Some(_) | None => Ok(()),
@@ -101,18 +106,14 @@ fn no_gpu(has_gpu: bool, reason: Option<String>) -> Finding {
     finding(level, message, "check with `nvidia-smi`; in a container, pass the GPU through")
 }
 
-/// Whether all files are there.
-fn is_complete(cuda: &Cuda, findings: &mut Vec<Finding>) -> bool {
-    let mut is_complete = true;
-    for (part, what, hint) in [
-        (cuda.libcuda.is_some(), "the driver's library libcuda.so", "install the NVIDIA driver's libraries"),
-        (cuda.nvrtc_version.is_some(), "NVRTC (libnvrtc.so), which compiles kernels,", toolkit::NVRTC_HINT),
-        (cuda.headers.is_some(), "the CUDA headers", toolkit::HEADERS_HINT),
-    ] {
-        if !part {
-            is_complete = false;
-            findings.push(finding(Level::Error, format!("{what} can't be found"), hint));
-        }
-    }
-    is_complete
+/// What there is to say of files that are missing.
+fn missing_files(cuda: &Cuda, headers: Option<&String>) -> Vec<Finding> {
+    let libcuda = "the driver's library libcuda.so can't be found".to_owned();
+    let nvrtc = "NVRTC (libnvrtc.so), which compiles kernels, can't be found".to_owned();
+    let missing = [
+        (cuda.libcuda.is_none().then_some(libcuda), "install the NVIDIA driver's libraries"),
+        (cuda.nvrtc_version.is_none().then_some(nvrtc), toolkit::NVRTC_HINT),
+        (headers.cloned(), toolkit::HEADERS_HINT),
+    ];
+    missing.into_iter().filter_map(|(what, hint)| Some(finding(Level::Error, what?, hint))).collect()
 }

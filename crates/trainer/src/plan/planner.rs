@@ -21,8 +21,8 @@ use crate::train::preflight::max_length;
 /// What the CPU's program touches of its own code and data while it trains, and each thread's stack and buffers.
 const CPU_RUNTIME_BYTES: u64 = 12 << 20;
 const THREAD_BYTES: u64 = 2 << 20;
-/// What a CUDA context with its compiled kernels takes.
-const GPU_RUNTIME_BYTES: u64 = 512 << 20;
+/// What a CUDA context with its compiled kernels takes: everything of a GPU that is not in CubeCL's pools.
+pub(super) const GPU_RUNTIME_BYTES: u64 = 512 << 20;
 /// A tokenizer in memory for each byte of its file, and what stays of it in pieces that nothing else fits into.
 const TOKENIZER_FACTOR: u64 = 8;
 const TOKENIZER_REST_FACTOR: u64 = 2;
@@ -143,6 +143,16 @@ impl Planner {
         }
     }
 
+    /// The same run by what it took. It keeps the activations that it kept, whatever `auto` would choose of the rest now.
+    #[must_use]
+    pub fn as_measured(&self, taken_bytes: u64) -> Self {
+        let MemoryPlan { peak_bytes, gradient_checkpointing, .. } = self.plan();
+        let mut planner = self.clone();
+        planner.measured_per_planned *= taken_bytes as f64 / peak_bytes.max(1) as f64;
+        planner.spec.train.gradient_checkpointing = gradient_checkpointing;
+        planner
+    }
+
     /// Which activations are kept: as the spec says, or all where that fits.
     pub fn keep(&self) -> Keep {
         match self.spec.train.gradient_checkpointing {
@@ -259,7 +269,7 @@ impl Planner {
 
     /// Why the run is refused, with what would fit.
     pub fn refusal(&self) -> Problem {
-        let MemoryPlan { peak_bytes, available_bytes, proposals, .. } = self.plan();
+        let MemoryPlan { peak_bytes, available_bytes, .. } = self.plan();
         let (needed, available) = (shown(peak_bytes), shown(available_bytes.unwrap_or(0)));
         let limit = match self.budget {
             Budget::Asked(_) => format!("`device.max_memory` allows {available}"),
@@ -271,13 +281,18 @@ impl Planner {
             Budget::Asked(_) => problem.at("device.max_memory"),
             Budget::Free(_) | Budget::Unknown => problem,
         };
-        let texts: Vec<String> = proposals.iter().map(ToString::to_string).collect();
-        problem.hint(match texts.as_slice() {
-            [] => {
+        problem.hint(match self.what_would_fit() {
+            None => {
                 "nothing that can be changed in the spec would make it fit; choose a smaller model".to_owned()
             }
-            texts => format!("what would fit: {}", texts.join("; or ")),
+            Some(proposals) => format!("what would fit: {proposals}"),
         })
+    }
+
+    /// The proposals of a run that does not fit, in one line; `None`: there are none.
+    pub fn what_would_fit(&self) -> Option<String> {
+        let texts: Vec<String> = self.plan().proposals.iter().map(ToString::to_string).collect();
+        (!texts.is_empty()).then(|| texts.join("; or "))
     }
 
     /// Whether the linears of the blocks could be held in 4 bits and are not.

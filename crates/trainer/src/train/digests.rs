@@ -70,6 +70,16 @@ pub struct StepDifference {
     pub b: String,
 }
 
+impl StepDifference {
+    /// What to say where an earlier attempt took the same step, and nothing of it was kept but what it came to.
+    pub fn of_a_step_taken_again(&self) -> String {
+        format!(
+            "{self}, when it was taken first and again: the same numbers come only of the same device, program and \
+             number of threads"
+        )
+    }
+}
+
 impl StepDigest {
     /// Of a step that was just taken.
     pub fn of(step: u64, (loss_nats, grad_norm): (f64, f64), decoder: &Decoder) -> Self {

@@ -20,7 +20,7 @@ use crate::train::report::note;
 const UNTESTED_SHARE: f64 = 0.5;
 
 /// What is known of memory before anything of the run is in it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Before {
     /// What the run may take.
     pub budget: Budget,
@@ -42,7 +42,7 @@ impl Before {
                 return Err(least.refusal().into());
             }
         }
-        Ok(Self { budget, base: Base::now(device.name) })
+        Ok(Self { budget, base: Base::now(device) })
     }
 }
 
@@ -66,7 +66,7 @@ pub struct Parts<'a> {
 /// The refusal, if it does not fit.
 pub fn choose(
     parts: &Parts<'_>,
-    (device, before): (DeviceName, Before),
+    (device, budget): (DeviceName, Budget),
     observer: &mut dyn Observer,
 ) -> Result<(Planner, Keep), TrainError> {
     let Parts { spec, config, adapter, data, plan } = *parts;
@@ -83,7 +83,7 @@ pub fn choose(
         adapter: adapter.cloned(),
         lengths,
         device,
-        budget: before.budget,
+        budget,
         measured_per_planned: 1.0,
     };
     let planned = planner.plan();
@@ -124,7 +124,7 @@ pub fn is_tested(planner: &Planner) -> bool {
 ///
 /// # Errors
 /// The refusal, if more was taken than is available; what it proposes is planned with what was measured.
-pub fn judge(planner: &mut Planner, base: Base, observer: &mut dyn Observer) -> Result<(), TrainError> {
+pub fn judge(planner: &Planner, base: &Base, observer: &mut dyn Observer) -> Result<(), TrainError> {
     let Some(measured) = base.peak_bytes() else { return Ok(()) };
     let planned = planner.peak_bytes();
     note(
@@ -135,9 +135,11 @@ pub fn judge(planner: &mut Planner, base: Base, observer: &mut dyn Observer) -> 
             shown(planned)
         ),
     );
-    if planner.budget.allows(measured) {
-        return Ok(());
-    }
-    planner.measured_per_planned = measured as f64 / planned.max(1) as f64;
-    Err(planner.refusal().into())
+    let counted = match planner.budget {
+        Budget::Asked(_) => Some(measured),
+        // Where the device itself is the limit, everything that it holds counts.
+        Budget::Free(_) | Budget::Unknown => base.gone_bytes(),
+    };
+    let Some(counted) = counted.filter(|counted| !planner.budget.allows(*counted)) else { return Ok(()) };
+    Err(planner.as_measured(counted).refusal().into())
 }

@@ -6,6 +6,7 @@ pub mod eval;
 pub mod event_log;
 mod expectation;
 pub mod finish;
+mod memory_limit;
 pub mod memory_plan;
 pub mod meter;
 pub mod moments_file;
@@ -94,7 +95,8 @@ pub struct Summary {
 pub struct MemoryUse {
     /// As planned.
     pub planned_bytes: u64,
-    /// As measured; `None` where the system does not tell.
+    /// As measured, on a GPU in CubeCL's pools, with what the plan counts beside them; `None` where the system does not
+    /// tell.
     pub peak_bytes: Option<u64>,
 }
 
@@ -119,8 +121,8 @@ impl Summary {
 /// [`StopSignal`](ftl_core::StopSignal) where nobody asks for more checkpoints than the spec.
 ///
 /// # Errors
-/// [`TrainError::Refused`] before anything is written; [`TrainError::Diverged`] and [`TrainError::File`] later,
-/// with all checkpoints so far in place.
+/// [`TrainError::Refused`] before anything is written; [`TrainError::Diverged`], [`TrainError::OutOfMemory`] and
+/// [`TrainError::File`] later, with all checkpoints so far in place.
 pub fn train(
     spec: &CheckedSpec,
     (out, begin): (&Path, Begin),

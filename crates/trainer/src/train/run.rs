@@ -26,10 +26,9 @@ use crate::optim::schedule::LearningRate;
 use crate::plan::Planner;
 use crate::plan::verify::{Base, rehearse};
 use crate::train::best;
-use crate::train::digests::{Digests, StepDifference, StepDigest};
+use crate::train::digests::{Digests, StepDigest};
 use crate::train::eval::{Scores, evaluate};
 use crate::train::finish::write_final;
-use crate::train::memory_plan;
 use crate::train::meter::{Meter, StepResult};
 use crate::train::moments_file::{read_optimizer, write_optimizer};
 use crate::train::optimizer::Optimizer;
@@ -40,6 +39,7 @@ use crate::train::report::{Reporter, note, phase, warn};
 use crate::train::snapshot::{self, Identity};
 use crate::train::start::Start;
 use crate::train::{MemoryUse, Outcome, Summary};
+use crate::train::{memory_limit, memory_plan};
 
 /// The stream of a microbatch's noise on the embeddings; those of dropout are numbered by layer, from 0.
 const NOISE: u64 = u64::MAX;
@@ -69,9 +69,9 @@ pub struct Run<'a, 'b> {
     optimizer: Optimizer,
     gradients: Gradients,
     keep: Keep,
-    planner: Planner,
+    pub(super) planner: Planner,
     /// What the process had taken before the run.
-    base: Base,
+    pub(super) base: Base,
     history: Vec<serde_json::Value>,
     digests: Digests,
     pub(super) reporter: &'a mut Reporter<'b>,
@@ -98,7 +98,7 @@ impl<'a, 'b> Run<'a, 'b> {
         }
         let (config, of_adapter) = (&decoder.config, adapter.as_ref());
         let parts = memory_plan::Parts { spec, config, adapter: of_adapter, data: &data, plan: &plan };
-        let (planner, keep) = memory_plan::choose(&parts, (device.name, memory), reporter)?;
+        let (planner, keep) = memory_plan::choose(&parts, (device.name, memory.budget), reporter)?;
         Ok(Self {
             schedule: LearningRate::new(
                 &train.schedule,
@@ -144,7 +144,7 @@ impl<'a, 'b> Run<'a, 'b> {
         let work = self.planner.workload(self.keep);
         let state = (&mut self.gradients, self.optimizer.moments.as_mut_slice());
         rehearse(&mut self.decoder, state, &work, pass(self.spec, self.keep, Key::new(self.spec.train.seed)));
-        memory_plan::judge(&mut self.planner, self.base, self.reporter)
+        memory_plan::judge(&self.planner, &self.base, self.reporter)
     }
 
     /// Goes on where a checkpoint ended; its weights are in place already.
@@ -211,6 +211,7 @@ impl<'a, 'b> Run<'a, 'b> {
         }
         self.evaluate_if_due(stop);
         self.predict_if_due(stop)?;
+        memory_limit::hold(self)?;
         self.training();
         let mut compiling = self.device.compiles_kernels().then(Instant::now);
         while !self.is_over() {
@@ -228,6 +229,7 @@ impl<'a, 'b> Run<'a, 'b> {
             if due(self.spec.train.logging, self.step, &self.plan) || self.step == total_steps {
                 self.observe(Event::Stepped(stepped));
             }
+            memory_limit::hold(self)?;
             if self.evaluate_if_due(stop) {
                 self.training();
             }
@@ -240,6 +242,8 @@ impl<'a, 'b> Run<'a, 'b> {
             if self.predict_if_due(stop)? {
                 self.training();
             }
+            // What came after the step takes memory, too.
+            memory_limit::hold(self)?;
             self.reporter.check()?;
         }
         if stop.raised().is_some() {
@@ -357,7 +361,7 @@ impl<'a, 'b> Run<'a, 'b> {
         self.step += 1;
         let digest = StepDigest::of(self.step, (loss_nats, grad_norm), &self.decoder);
         if let Some(difference) = self.digests.record(&digest)? {
-            warn(self.reporter, taken_otherwise(&difference));
+            warn(self.reporter, difference.of_a_step_taken_again());
         }
         let epoch = self.plan.epochs_after(step_index);
         let result = StepResult { step: self.step, epoch, loss_nats, grad_norm, learning_rate, rewards };
@@ -438,13 +442,16 @@ impl<'a, 'b> Run<'a, 'b> {
 
     fn stop(&mut self) -> Result<Outcome, TrainError> {
         self.observe(Event::State { state: State::Stopping, reason: None });
-        // A directory of this name may be a damaged one of an earlier attempt: what was saved now counts.
-        if self.step > 0 && self.saved != Some(self.step) {
-            self.save()?;
-        }
+        self.save_the_rest()?;
         let checkpoint = (self.step > 0).then(|| self.out.join(checkpoint_name(self.step)));
         self.reporter.check()?;
         Ok(Outcome::Stopped { step: self.step, checkpoint })
+    }
+
+    /// Writes a checkpoint of the steps taken, unless this attempt has done so.
+    pub(super) fn save_the_rest(&mut self) -> Result<(), TrainError> {
+        // A directory of this name may be a damaged one of an earlier attempt: what was saved now counts.
+        if self.step > 0 && self.saved != Some(self.step) { self.save() } else { Ok(()) }
     }
 
     /// The state that goes with the result.
@@ -453,14 +460,6 @@ impl<'a, 'b> Run<'a, 'b> {
         let (predicted, loss_scale) = (self.predicted, self.optimizer.loss_scale);
         snapshot::State { stopped_early: self.is_early(), predicted, loss_scale, ..state }
     }
-}
-
-/// An earlier attempt took the same step, and nothing of it was kept but what it came to.
-fn taken_otherwise(difference: &StepDifference) -> String {
-    format!(
-        "{difference}, when it was taken first and again: the same numbers come only of the same device, program and \
-         number of threads"
-    )
 }
 
 /// How a microbatch with this random stream goes through the model.

@@ -35,7 +35,10 @@ fn what_keeps_a_card_from_training_is_an_error() {
     let whole = Machine::whole;
     let without_toolkit =
         || Machine::bare().with("libcuda", "libcuda.so").with("libnvidia-ml", "libnvidia-ml.so.1");
+    let without_crt = without_toolkit().with("libnvrtc", "libnvrtc.so").with_headers_but(&["crt/mma.h"]);
+    let crt = format!("the CUDA header `crt/mma.h` can't be found in `{}`", without_crt.include().display());
     for (machine, want) in [
+        (without_crt, crt.as_str()),
         (without_toolkit().with_headers(), "NVRTC (libnvrtc.so), which compiles kernels, can't be found"),
         (without_toolkit().with("libnvrtc", "libnvrtc.so"), "the CUDA headers can't be found"),
         (

@@ -1,11 +1,22 @@
 //! A machine with some of the pieces.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// The headers of CUDA 13 that kernels include.
+const HEADERS: [&str; 7] = [
+    "cuda_fp16.h",
+    "cuda_bf16.h",
+    "mma.h",
+    "cooperative_groups.h",
+    "crt/mma.h",
+    "cccl/nv/target",
+    "cccl/cuda/barrier",
+];
 
 /// Its directories: `lib` for the loader, `cuda` for CUDA_PATH, `model` with a config.
 pub struct Machine {
@@ -71,12 +82,24 @@ impl Machine {
 
     /// With the headers of CUDA 13.
     pub fn with_headers(self) -> Self {
-        let include = self.root.path().join("cuda/include");
-        fs::create_dir_all(include.join("cccl/nv")).unwrap();
-        fs::write(include.join("cuda_fp16.h"), "").unwrap();
-        fs::write(include.join("cccl/nv/target"), "").unwrap();
+        self.with_headers_but(&[])
+    }
+
+    /// With the headers of CUDA 13, but for some.
+    pub fn with_headers_but(self, missing: &[&str]) -> Self {
+        let include = self.include();
+        for header in HEADERS.into_iter().filter(|header| !missing.contains(header)) {
+            let path = include.join(header);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
         fs::write(include.join("cuda_runtime_api.h"), "#define CUDART_VERSION  13000\n").unwrap();
         self
+    }
+
+    /// Where headers are.
+    pub fn include(&self) -> PathBuf {
+        self.root.path().join("cuda/include")
     }
 
     /// With a variable.

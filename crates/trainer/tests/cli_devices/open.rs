@@ -1,5 +1,7 @@
 //! Opening a device: each missing piece has its own message, and nothing falls back silently.
 
+use std::fs;
+
 use crate::machine::{Ended, Machine};
 
 const CUDA: [&str; 2] = ["--device", "cuda"];
@@ -22,7 +24,7 @@ fn each_missing_piece_has_its_own_message() {
         (
             on_card(Machine::bare().with("libnvrtc", "libnvrtc.so")),
             "the CUDA headers can't be found; install the CUDA toolkit, or `pip install nvidia-cuda-runtime \
-             nvidia-cuda-cccl` (13 or newer), and set CUDA_PATH to the directory above `include`",
+             nvidia-cuda-crt nvidia-cuda-cccl` (13 or newer), and set CUDA_PATH to the directory above `include`",
         ),
         (
             Machine::bare().with_old_driver().with_toolkit(),
@@ -93,6 +95,34 @@ fn each_missing_piece_has_its_own_message() {
     ] {
         assert_eq!(machine.refused(&CUDA), format!("device.kind: {want}"));
     }
+}
+
+#[test]
+fn headers_that_kernels_include_are_asked_for_by_name() {
+    let without = |missing: &[&str]| {
+        let machine = Machine::bare().with("libcuda", "libcuda.so").with("libnvrtc", "libnvrtc.so");
+        let machine = machine.with_headers_but(missing);
+        (machine.refused(&CUDA), machine.include())
+    };
+    for (missing, named) in [
+        // What a wheel of its own has.
+        (&["crt/mma.h"][..], "header `crt/mma.h`"),
+        (&["mma.h"], "header `mma.h`"),
+        (&["cuda_bf16.h"], "header `cuda_bf16.h`"),
+        (&["cooperative_groups.h"], "header `cooperative_groups.h`"),
+        (&["cccl/nv/target", "cccl/cuda/barrier"], "headers `nv/target`, `cuda/barrier`"),
+    ] {
+        let (problem, include) = without(missing);
+        let start =
+            format!("device.kind: the CUDA {named} can't be found in `{}`; install ", include.display());
+        assert!(problem.starts_with(&start) && problem.contains(" nvidia-cuda-crt "), "{problem}");
+    }
+    // Nothing is missing where CCCL lies among the others, as CUDA 12 has it.
+    let machine = Machine::whole();
+    fs::rename(machine.include().join("cccl/nv"), machine.include().join("nv")).unwrap();
+    fs::rename(machine.include().join("cccl/cuda"), machine.include().join("cuda")).unwrap();
+    let problem = machine.refused(&CUDA);
+    assert!(problem.starts_with("device.kind: the first kernel on cuda:0 failed: "), "{problem}");
 }
 
 #[test]

@@ -5,7 +5,9 @@
 //! of the models' size. Without a GPU the tests run through Vulkan, where there is one; without any device they say that
 //! they are skipped.
 
+mod answers;
 mod device;
+mod limit;
 mod parity;
 mod steps;
 

@@ -3,12 +3,14 @@
 use std::process::Command;
 
 use ftl_core::event::NoteLevel;
+use ftl_core::job::{Phase, State};
 use ftl_core::plan::{Change, MemoryPlan};
 use ftl_core::spec::resolved::Checkpointing;
-use ftl_core::{Event, JobSpec, StopSignal};
+use ftl_core::{Event, JobSpec, ProblemKind, StopSignal};
 use ftl_trainer::device::DeviceName;
+use ftl_trainer::error::TrainError;
 use ftl_trainer::plan::budget::Budget;
-use ftl_trainer::plan::{Planner, plan};
+use ftl_trainer::plan::{Memory, Planner, plan};
 use ftl_trainer::train::{Begin, MemoryUse, Outcome};
 use serde_json::{Value, json};
 
@@ -83,22 +85,31 @@ fn refusal_says_what_would_fit_and_it_does() {
 
 #[test]
 fn what_was_measured_counts_for_what_is_proposed() {
-    let job = large().set("device.max_memory", planned(&large()).peak_bytes);
-    let spec = job.checked().expect("a spec");
-    let budget = Budget::of(&spec.device, DeviceName::Cpu);
-    let mut planner = Planner::of_spec(&spec, DeviceName::Cpu, budget).expect("a planner");
-    let as_planned = planner.plan();
-    assert!(as_planned.fits);
-    planner.measured_per_planned = 1.1;
-    let as_measured = planner.plan();
-    assert!(!as_measured.fits && as_measured.peak_bytes > as_planned.peak_bytes);
-    let limit = as_measured.available_bytes.expect("a limit");
-    assert!(!as_measured.proposals.is_empty());
-    for proposal in &as_measured.proposals {
-        assert!(proposal.peak_bytes <= limit, "{proposal}");
+    // What `auto` would choose instead is a proposal, too: what was measured kept everything.
+    for checkpointing in ["none", "auto"] {
+        let job = large().set("train.gradient_checkpointing", checkpointing);
+        let job = job.set("device.max_memory", planned(&large()).peak_bytes);
+        let spec = job.checked().expect("a spec");
+        let budget = Budget::of(&spec.device, DeviceName::Cpu);
+        let planner = Planner::of_spec(&spec, DeviceName::Cpu, budget).expect("a planner");
+        let as_planned = planner.plan();
+        assert!(as_planned.fits);
+        let taken = as_planned.peak_bytes + as_planned.peak_bytes / 10;
+        let planner = planner.as_measured(taken);
+        let as_measured = planner.plan();
+        assert!(
+            !as_measured.fits && as_measured.peak_bytes.abs_diff(taken) < 2,
+            "{}",
+            as_measured.peak_bytes
+        );
+        let limit = as_measured.available_bytes.expect("a limit");
+        assert!(!as_measured.proposals.is_empty());
+        for proposal in &as_measured.proposals {
+            assert!(proposal.peak_bytes <= limit, "{proposal}");
+        }
+        let refusal = planner.refusal().to_string();
+        assert!(refusal.contains("; what would fit: `train.gradient_checkpointing` = block ("), "{refusal}");
     }
-    let refusal = planner.refusal().to_string();
-    assert!(refusal.contains("; what would fit: `train.gradient_checkpointing` = block ("), "{refusal}");
 }
 
 #[test]
@@ -162,6 +173,57 @@ fn testing_the_plan_changes_no_bit_of_a_run() {
         };
         let [tested, untested] = ["tested", "untested"].map(numbers);
         assert!(untested.iter().all(|step| tested.contains(step)), "{name}: {tested:?} {untested:?}");
+    }
+}
+
+#[test]
+fn run_that_grows_beyond_its_limit_saves_and_ends() {
+    /// Which event more memory is taken at.
+    type At = fn(&Event) -> bool;
+    let limit = "512MiB";
+    for (name, at, after) in [
+        ("a step", (|event| matches!(event, Event::Stepped(stepped) if stepped.step == 3)) as At, 3),
+        ("an evaluation", |event| matches!(event, Event::Evaluated(evaluated) if evaluated.step == 4), 4),
+        ("saving", |event| matches!(event, Event::Saved { step: 5, .. }), 5),
+        (
+            "before the first step",
+            |event| matches!(event, Event::Phase { phase: Phase::Evaluating, done: Some(0), .. }),
+            0,
+        ),
+    ] {
+        let job = kinds(json!({"kind": "lora", "r": 4}))
+            .set("device", json!({"kind": "cpu", "max_memory": limit}))
+            .set("train.eval_steps", 2)
+            .set("train.save_steps", 5);
+        let mut taken = Vec::new();
+        let mut observer = |event: &Event| {
+            if taken.is_empty() && at(event) {
+                taken = vec![1_u8; 768 << 20];
+            }
+        };
+        let ended = job.train(("out", Begin::New), &mut observer, &StopSignal::new());
+        drop(taken);
+        let Err(TrainError::OutOfMemory { memory: Memory::Cpu, problem }) = ended else {
+            panic!("{name}: {ended:?}")
+        };
+        assert_eq!(problem.kind, ProblemKind::OutOfMemory);
+        let message = problem.to_string();
+        let end = " MiB more than the 512 MiB that it may take; raise it and resume, since the steps taken are saved, or \
+                   choose a smaller model";
+        assert!(
+            message.starts_with("device.max_memory: the run took ") && message.ends_with(end),
+            "{message}"
+        );
+        assert!(message.contains(&format!(" of memory by step {after}, ")), "{name}: {message}");
+        let last = job.events("out").pop().map(|record| record.event);
+        let said = Event::State { state: State::Failed, reason: Some(message) };
+        assert_eq!(last, Some(said), "{name}");
+        assert_eq!(job.names("out").contains(&format!("checkpoint-{after}")), after > 0, "{name}");
+
+        // Nothing is lost, and with memory enough the same run goes on.
+        job.finish("whole", Begin::New);
+        job.finish("out", Begin::Resume);
+        assert!(job.weights("out") == job.weights("whole"), "{name}: other weights");
     }
 }
 

@@ -13,8 +13,9 @@ use crate::spec::resolved::DeviceKind;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeviceSpec {
-    /// Memory that the run may take, in bytes or as in `8GiB`; one that would take more is refused before its first step.
-    /// Default: what is free.
+    /// Memory that the run may take, in bytes or as in `8GiB`; one that would take more is refused before its first step,
+    /// and one that takes more later is saved and ended. On a GPU it is what tensors have reserved and 512 MiB for CUDA
+    /// and its kernels, on the CPU what the process grew by. Default: what is free.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_memory: Option<MaxMemory>,
     /// `auto`, `cpu`, `cuda`, `cuda:1`, `vulkan` or `vulkan:1`. `cuda` is the first CUDA device, in the service any that is

@@ -14,6 +14,7 @@ use ftl_core::{
     Event, EventRecord, JobSpec, Observer, Problem, ProblemKind, Signals, StopReason, StopSignal,
 };
 use ftl_trainer::error::TrainError;
+use ftl_trainer::plan::Memory;
 use ftl_trainer::train::event_log::EventLog;
 use ftl_trainer::train::output::holds_run;
 use ftl_trainer::train::{Begin, Outcome, train};
@@ -173,6 +174,12 @@ fn ended_by(error: &TrainError) -> (FromWorker, u8) {
     let (problems, code) = match error {
         TrainError::Refused(problems) => (problems.clone(), exit::REFUSED),
         TrainError::Diverged(problem) => (vec![problem.clone()], exit::DIVERGED),
+        TrainError::OutOfMemory { memory: Memory::Gpu, problem } => {
+            (vec![problem.clone()], exit::OUT_OF_GPU_MEMORY)
+        }
+        TrainError::OutOfMemory { memory: Memory::Cpu, problem } => {
+            (vec![problem.clone()], exit::OUT_OF_HOST_MEMORY)
+        }
         TrainError::File { .. } => (vec![file_problem(error)], exit::FILE),
     };
     (FromWorker::Refused { problems }, code)

@@ -50,7 +50,9 @@ pub fn exit(result: CommandResult, format: Format) -> ExitCode {
     };
     let (problems, code) = match &error {
         TrainError::Refused(problems) => (problems.clone(), ExitCode::from(EXIT_REFUSED)),
-        TrainError::Diverged(problem) => (vec![problem.clone()], ExitCode::FAILURE),
+        TrainError::Diverged(problem) | TrainError::OutOfMemory { problem, .. } => {
+            (vec![problem.clone()], ExitCode::FAILURE)
+        }
         TrainError::File { .. } => (Vec::new(), ExitCode::FAILURE),
     };
     if format == Format::Json {

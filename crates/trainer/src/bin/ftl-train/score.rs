@@ -98,7 +98,7 @@ impl Input {
         let named = |problem: Problem| Problem { field: problem.field.or_else(|| path.clone()), ..problem };
         match error {
             TrainError::Refused(problems) => TrainError::Refused(problems.into_iter().map(named).collect()),
-            TrainError::File { .. } | TrainError::Diverged(_) => error,
+            TrainError::File { .. } | TrainError::Diverged(_) | TrainError::OutOfMemory { .. } => error,
         }
     }
 }

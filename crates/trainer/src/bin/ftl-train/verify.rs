@@ -47,7 +47,7 @@ pub fn run(args: Args, format: Format) -> CommandResult {
 /// A file that can't be read is no answer, and must not look like one by its exit code.
 fn no_answer(error: TrainError) -> TrainError {
     match error {
-        TrainError::Refused(_) | TrainError::Diverged(_) => error,
+        TrainError::Refused(_) | TrainError::Diverged(_) | TrainError::OutOfMemory { .. } => error,
         TrainError::File { action, path, source } => {
             let message = format!("can't {action} it: {source}");
             Problem::new(ProblemKind::Storage, message).at(path.display().to_string()).into()

@@ -28,8 +28,7 @@ pub(super) fn open(index: usize, dtype: ModelDtype) -> Result<OpenDevice, Proble
     let nvrtc = nvrtc().ok_or_else(|| {
         unusable("NVRTC (libnvrtc.so), which compiles kernels, can't be found", toolkit::NVRTC_HINT)
     })?;
-    let headers = toolkit::headers()
-        .ok_or_else(|| unusable("the CUDA headers can't be found", toolkit::HEADERS_HINT))?;
+    let headers = toolkit::headers().map_err(|missing| unusable(missing, toolkit::HEADERS_HINT))?;
     let versions = Versions { driver, nvrtc: &nvrtc, headers: headers.version };
     judge::of_compiler(versions, (&card.name, card.capability))?;
     let precision = precision::of_card((&card.name, card.capability), dtype)?;

@@ -209,13 +209,13 @@ fn score_logits(kernels: Kernels, logits: Tensor<2>, targets: &[u32]) -> Vec<Tok
     }
 }
 
-/// The logits of all rows of `hidden`, `[rows, vocab]`.
+/// The logits of all rows of `hidden`, `[rows, vocab]`, in f32 whatever the model computes in: they are for readers.
 pub fn logits(kernels: Kernels, head: Head<'_>, hidden: &Tensor<2>) -> Tensor<2> {
     let logits = match head.adapted {
         Some(linear) => linear.forward(kernels, hidden, None).0,
         None => products(kernels, head.weight, hidden),
     };
-    limited(kernels, logits, head.softcap)
+    wide(&limited(kernels, logits, head.softcap))
 }
 
 fn limited(kernels: Kernels, mut logits: Tensor<2>, softcap: Option<f32>) -> Tensor<2> {
