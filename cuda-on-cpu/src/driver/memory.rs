@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{ptr, slice};
 
-use super::memory_bytes;
 use super::result::{INVALID_VALUE, NOT_SUPPORTED, OUT_OF_MEMORY, SUCCESS};
+use super::{is_logged, memory_bytes};
 
 const PAGE: usize = 4096;
 /// What is written into new memory: it reads as no number. Larger pieces are left as they are, so as not to take real memory
@@ -56,6 +56,9 @@ fn allocate(n: usize) -> Result<u64, c_int> {
     };
     let mut pieces = PIECES.lock().expect("nobody panics with it");
     pieces.get_or_insert_default().insert(address, n);
+    if is_logged() {
+        eprintln!("cuda-on-cpu: {n} bytes more, {} in all", before + n);
+    }
     Ok(address)
 }
 

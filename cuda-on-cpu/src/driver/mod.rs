@@ -45,6 +45,11 @@ pub fn memory_bytes() -> usize {
     (setting("CUDA_ON_CPU_MEMORY_MIB", 8192) << 20) as usize
 }
 
+/// Whether launches and allocations are told.
+pub fn is_logged() -> bool {
+    std::env::var_os("CUDA_ON_CPU_LOG").is_some()
+}
+
 pub const NAME: &[u8] = b"CUDA on the CPU\0";
 
 /// Puts a text that ends with a zero byte where a program wants it.

@@ -4,8 +4,8 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::slice;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::max_shared_bytes;
 use super::result::{INVALID_PTX, INVALID_VALUE, NOT_FOUND, NOT_SUPPORTED, SUCCESS};
+use super::{is_logged, max_shared_bytes};
 use crate::ptx::{Compiled, compile};
 use crate::run::{Launch, Swizzle, TensorMap, launch};
 
@@ -93,7 +93,7 @@ unsafe extern "C" fn cuLaunchKernel(
         );
         return INVALID_VALUE;
     }
-    if std::env::var_os("CUDA_ON_CPU_LOG").is_some() {
+    if is_logged() {
         // SAFETY: the program gives a pointer to each parameter, of which none is smaller than 8 bytes in kernels of CubeCL.
         let params = (0..function.compiled.kernel.n_params)
             .map(|index| unsafe { **params.add(index).cast::<*const u64>() });

@@ -74,7 +74,9 @@ impl Base {
 }
 
 /// Goes through what takes the most memory: scoring, the longest microbatch, the moments, and the copy of a tensor that is
-/// saved.
+/// saved. On a GPU twice: the pages of CubeCL's pools are as large as the largest tensor so far, which the first pass brings
+/// late, and smaller ones from before stay beside those that serve from then on. They go back between the passes, and what
+/// the second one leaves is what steps will take.
 pub fn rehearse(
     decoder: &mut Decoder,
     (gradients, moments): (&mut Gradients, &mut [WeightMoments]),
@@ -82,6 +84,17 @@ pub fn rehearse(
     pass: TrainPass,
 ) {
     make_real(decoder, moments);
+    go_through(decoder, gradients, work, pass);
+    match decoder.kernels {
+        Kernels::Plain | Kernels::Cpu => {}
+        Kernels::Cube(_) => {
+            decoder.device.memory_cleanup();
+            go_through(decoder, gradients, work, pass);
+        }
+    }
+}
+
+fn go_through(decoder: &mut Decoder, gradients: &mut Gradients, work: &Workload, pass: TrainPass) {
     if work.eval_tokens > 0 {
         decoder.score(&batch(work.eval_tokens, work.longest_segment));
     }
