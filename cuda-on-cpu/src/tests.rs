@@ -156,8 +156,17 @@ fn a_copy_is_there_once_it_was_waited_for() {
 
 #[test]
 fn what_is_not_known_is_named() {
-    let ptx =
-        ".version 9.0\n.visible .entry kernel()\n{\n.reg .b32 %r<2>;\ntcgen05.alloc.b32 %r1, 5;\nret;\n}\n";
-    let problem = compile(ptx).expect_err("nothing here knows it");
-    assert_eq!(problem, "an instruction that is not known here: tcgen05.alloc.b32 %r1, 5");
+    for (instruction, why) in [
+        ("tcgen05.alloc.b32 %r1, 5", "an instruction that is not known here"),
+        ("min.u16x2 %r1, %r1, %r1", "packed or saturating integers, which are not known here"),
+        ("add.sat.s32 %r1, %r1, %r1", "packed or saturating integers, which are not known here"),
+        ("redux.sync.min.f32 %r1, %r1, -1", "a reduction of floats"),
+        ("ldmatrix.sync.aligned.m16n16.x1.trans.shared.b8 {%r1, %r1}, [%r1]", "a shape that is not known"),
+    ] {
+        let ptx = format!(
+            ".version 9.0\n.visible .entry kernel()\n{{\n.reg .b32 %r<2>;\n{instruction};\nret;\n}}\n"
+        );
+        let problem = compile(&ptx).expect_err("nothing here knows it");
+        assert_eq!(problem, format!("{why}: {instruction}"));
+    }
 }

@@ -25,6 +25,9 @@ pub fn translate(each: &Instruction, names: &Names) -> Option<Result<String, Str
 
 fn arithmetic(each: &Instruction, names: &Names, type_: Type) -> Result<String, String> {
     let [into, operands @ ..] = each.operands.as_slice() else { return Err("no operands".to_owned()) };
+    if type_.packed || each.has("sat") {
+        return Err("packed or saturating integers, which are not known here".to_owned());
+    }
     let value = |index: usize| {
         let operand = operands.get(index).ok_or_else(|| "an operand is missing".to_owned())?;
         names.integer(operand, type_)

@@ -88,6 +88,9 @@ fn vote(each: &Instruction, names: &Names) -> Result<String, String> {
 }
 
 fn reduce(each: &Instruction, names: &Names) -> Result<String, String> {
+    if each.has("f32") {
+        return Err("a reduction of floats".to_owned());
+    }
     let kinds = ["add", "and", "or", "xor", "min", "max"];
     let kind = kinds.iter().position(|kind| each.has(kind)).ok_or("a reduction that is not known")?;
     let kind = if each.has("s32") { kind + 16 } else { kind };
@@ -109,7 +112,13 @@ fn elect(each: &Instruction, names: &Names) -> Result<String, String> {
     ))
 }
 
+/// Matrices of 8 x 8 values of 16 bits; others lie otherwise.
+fn only_plain_matrices(each: &Instruction) -> Result<(), String> {
+    if each.has("m8n8") && each.has("b16") { Ok(()) } else { Err("a shape that is not known".to_owned()) }
+}
+
 fn load_matrix(each: &Instruction, names: &Names) -> Result<String, String> {
+    only_plain_matrices(each)?;
     let into = vector(each, 0)?;
     let address = names.shared_address(each.operands.get(1).ok_or("operands")?)?;
     let transposed = u32::from(each.has("trans"));
@@ -122,6 +131,7 @@ fn load_matrix(each: &Instruction, names: &Names) -> Result<String, String> {
 }
 
 fn store_matrix(each: &Instruction, names: &Names) -> Result<String, String> {
+    only_plain_matrices(each)?;
     let from = vector(each, 1)?;
     let values = from.iter().map(|each| names.bits(each)).collect::<Result<Vec<_>, _>>()?.join(", ");
     let address = names.shared_address(&each.operands[0])?;
